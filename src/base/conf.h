@@ -1,0 +1,94 @@
+/* conf.h - the configuration: one table, one immutable struct.
+ *
+ * CONF_TABLE is the only place an option exists; the struct, the file parser, the environment
+ * names, the command line and docs/OPERATIONS.md all come from it. Precedence: command line
+ * (`--name value`), then environment (`MEERKAT_NAME`), then the file (`name = value`, `#`
+ * comments), then the default. An unknown name, a bad value or an unreadable file is one line that
+ * names the file, the line and the remedy.
+ *
+ * The struct is read-only once loaded and may be read by every thread.
+ */
+#ifndef BASE_CONF_H
+#define BASE_CONF_H
+
+#include "base/arena.h"
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/slice.h"
+
+/*  name, type (TEXT, UINT, BOOL), default, minimum, maximum (UINT only), help */
+#define CONF_TABLE(X)                                                                              \
+    X(data, TEXT, "meerkat-data", 0, 0, "folder of the store and the master key")                  \
+    X(http_listen, TEXT, "127.0.0.1:8080", 0, 0,                                                   \
+      "plain HTTP listener, host:port; empty for none; port 0 picks a free one")                   \
+    X(https_listen, TEXT, "", 0, 0, "HTTPS listener, host:port; empty for none")                   \
+    X(tls_cert, TEXT, "", 0, 0, "certificate chain, PEM; read again on SIGHUP")                    \
+    X(tls_key, TEXT, "", 0, 0, "private key of tls_cert, PEM")                                     \
+    X(trusted_proxies, TEXT, "", 0, 0,                                                             \
+      "addresses (CIDR, comma separated) whose X-Forwarded-For and X-Forwarded-Proto are "         \
+      "believed")                                                                                  \
+    X(public_url, TEXT, "", 0, 0, "base of links in answers; default: http:// and the listener")   \
+    X(hostname, TEXT, "localhost", 0, 0, "name said in EHLO, Message-ID and Received")             \
+    X(mx_host, TEXT, "", 0, 0, "host customers point MX records at; default: hostname")            \
+    X(return_path_label, TEXT, "bounces", 0, 0,                                                    \
+      "label under a sending domain for the return path's CNAME")                                  \
+    X(spf_include, TEXT, "", 0, 0, "name customers include in SPF; default: spf.<hostname>")       \
+    X(loops, UINT, "0", 0, 32, "event loops for connections and shards; 0: one a core")            \
+    X(shards, UINT, "32", 1, 32, "column families; used only when the store is formatted")         \
+    X(workers, UINT, "0", 0, 64, "threads for signing and password hashing; 0: one a core")        \
+    X(dns_servers, TEXT, "", 0, 0,                                                                 \
+      "resolvers, ip[:port] comma separated; empty: /etc/resolv.conf")                             \
+    X(smtp_port, UINT, "25", 1, 65535, "port of remote mail servers (tests change it)")            \
+    X(smarthost, TEXT, "", 0, 0, "host:port that relays all outgoing mail; empty: deliver by MX")  \
+    X(smarthost_tls, TEXT, "may", 0, 0, "TLS towards the smarthost: none, may, require, implicit") \
+    X(smarthost_user, TEXT, "", 0, 0, "user name for AUTH at the smarthost")                       \
+    X(smarthost_password_file, TEXT, "", 0, 0, "file with the password for the smarthost")         \
+    X(tls_ca, TEXT, "", 0, 0, "CA file for verified TLS towards others; empty: the system's")      \
+    X(allow_private_targets, BOOL, "no", 0, 0,                                                     \
+      "deliver to loopback and private addresses (tests, a local sink)")                           \
+    X(sandbox_domain, TEXT, "", 0, 0,                                                              \
+      "a domain that verifies without DNS, for trying Meerkat out; empty for none")                \
+    X(retry_first_ms, UINT, "60000", 10, 3600000, "first retry of a put-off mail, milliseconds")   \
+    X(retry_max_ms, UINT, "14400000", 10, 86400000,                                                \
+      "longest pause between two tries, milliseconds")                                             \
+    X(retry_age_ms, UINT, "345600000", 1000, 2592000000,                                           \
+      "age at which a mail that is still put off bounces")                                         \
+    X(smtp_timeout_ms, UINT, "0", 0, 3600000,                                                      \
+      "one limit for every SMTP step; 0: those of RFC 5321 4.5.3.2")                               \
+    X(delivery_max, UINT, "1000", 1, 4000, "delivery attempts at once")                            \
+    X(site_max, UINT, "20", 1, 1000, "connections at once to one destination")                     \
+    X(reserve_mb, UINT, "256", 1, 1048576,                                                         \
+      "free disk space below which no new mail is accepted, MiB")                                  \
+    X(drain_ms, UINT, "20000", 100, 600000, "time for a graceful stop, milliseconds")              \
+    X(mail_max, UINT, "31457280", 1024, 31457280, "largest composed mail, bytes")                  \
+    X(body_max, UINT, "41943040", 1024, 41943040, "largest request body, bytes")                   \
+    X(daily_max, UINT, "0", 0, 4294967295, "mails an account may send a day; 0: no limit")         \
+    X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
+    X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
+    X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \
+    X(test_clock_offset_ms, UINT, "0", 0, 31536000000, "tests: added to wall time")
+
+struct conf {
+#define CONF_MEMBER_TEXT                        struct slice
+#define CONF_MEMBER_UINT                        uint64_t
+#define CONF_MEMBER_BOOL                        bool
+#define X(name, type, fallback, min, max, help) CONF_MEMBER_##type name;
+    CONF_TABLE(X)
+#undef X
+    struct arena arena; /* owns all text */
+};
+
+/* Fills *conf from defaults, the file named by --config (if any), the environment and argv. Prints
+ * one line to standard error and returns false on a mistake. `--help` and `--version` are main's
+ * business. */
+bool conf_load(struct conf *conf, int argc, char **argv) MUST_USE;
+void conf_fini(struct conf *conf);
+/* The table as Markdown, for docs/OPERATIONS.md. */
+void conf_print_markdown(struct buf *out);
+/* All options as a commented file with their defaults. */
+void conf_print_sample(struct buf *out);
+
+/* One field by name, for tests; false when unknown or bad. */
+bool conf_set(struct conf *conf, struct slice name, struct slice value) MUST_USE;
+
+#endif

@@ -1,0 +1,131 @@
+/* limits.h - every ceiling in the system, each with its reason, and their sums.
+ *
+ * A quantity that comes from outside is bounded here before memory is taken for it. Configuration
+ * may lower some of these (conf.h), never raise them. When a sum below stops holding, the build
+ * stops.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#include "base/base.h"
+
+#define KIB (UINT64_C(1024))
+#define MIB (UINT64_C(1024) * KIB)
+
+/* ---- topology ------------------------------------------------------------------------------- */
+#define SHARD_COUNT_MAX                                                                            \
+    32 /* column families; twice the cores we expect; one memtable budget for all */
+#define LOOP_COUNT_MAX 32 /* connection loops; the delivery loop comes on top */
+#define ACTOR_COUNT_MAX                                                                            \
+    (SHARD_COUNT_MAX + LOOP_COUNT_MAX + 2) /* shards, edges, delivery, committer */
+
+/* ---- messages ------------------------------------------------------------------------------- */
+#define EDGE_POOL_MSGS    1024 /* requests in flight per edge; more is 503 at once */
+#define DELIVER_POOL_MSGS 4096 /* claims, chunks and outcomes in flight */
+#define SHARD_WAKE_MSGS   4    /* hints in flight from one shard to delivery */
+#define SHARD_WORK_MSGS   64   /* look-ups from one shard to another's directory */
+#define SHARD_COMMIT_MSGS 1    /* batches in flight from one shard to the committer */
+#define WAKE_ENTRIES_MAX  512  /* outbox rows announced by one hint */
+#define DISPATCH_MAX      256  /* messages handled per wake of a port; keeps a turn under 5 ms */
+#define MSG_ARENA_CHUNK   (8 * KIB)
+#define MSG_ARENA_MAX     (96 * MIB) /* one send: body, decoded attachments, composed mail */
+#define HANDLER_BUDGET_US 100        /* logged beyond ten times this */
+
+/* What can stand in a shard's port: every edge's pool, delivery's pool, other shards' look-ups, its
+ * own hints, look-ups and batches coming home. */
+#define SHARD_PORT_MSGS                                                                            \
+    (LOOP_COUNT_MAX * EDGE_POOL_MSGS + DELIVER_POOL_MSGS +                                         \
+     (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS)
+_Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki messages");
+
+/* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */
+#define EDGE_BODY_BYTES (256 * MIB)
+
+/* ---- commit --------------------------------------------------------------------------------- */
+#define BATCH_ROWS_MAX  4096
+#define BATCH_BYTES_MAX (8 * MIB) /* one sync near 5 ms; a single larger mail goes alone */
+
+/* ---- HTTP ----------------------------------------------------------------------------------- */
+#define CONNS_PER_LOOP_MAX 10000
+#define HTTP_HEADER_MAX    (16 * KIB) /* request line and headers together */
+#define HTTP_HEADER_COUNT  100
+#define HTTP_URL_MAX       (8 * KIB)
+#define HTTP_BODY_MAX      (40 * MIB)
+#define HTTP_PIPELINE_MAX  16 /* requests of one connection in flight; then reading stops */
+#define HTTP_HEADER_MS     15000
+#define HTTP_BODY_IDLE_MS  30000 /* between two reads of a body */
+#define HTTP_BODY_RATE_MIN 1024  /* bytes a second over a whole body, after the first 10 s */
+#define HTTP_IDLE_MS       75000 /* keep-alive */
+#define HTTP_WRITE_MS      30000 /* without progress */
+#define REQUEST_WAIT_MS    60000 /* an answer from a shard */
+#define JSON_DEPTH_MAX     32
+#define JSON_KEYS_MAX      4096 /* 50 attachments of five fields, 100 batch entries to come */
+#define PAGE_DEFAULT       100
+#define PAGE_MAX           200
+
+/* ---- connections ---------------------------------------------------------------------------- */
+#define CONN_READ_BYTES       (64 * KIB) /* shared per loop, not per connection */
+#define CONN_WRITE_HIGH_BYTES (1 * MIB)  /* writer is asked to pause */
+#define CONN_WRITE_MAX_BYTES  (64 * MIB) /* a single large answer (raw mail) */
+
+/* ---- mail ----------------------------------------------------------------------------------- */
+#define MAIL_BYTES_MAX       (30 * MIB)
+#define ATTACHMENT_BYTES_MAX (25 * MIB) /* decoded, all of one mail */
+#define ATTACHMENT_COUNT_MAX 100
+#define API_RCPT_MAX         50
+#define SMTP_RCPT_MAX        1000
+#define RCPT_PER_COPY_MAX    100 /* recipients in one SMTP transaction, RFC 5321 4.5.3.1.8 */
+#define ADDR_MAX             320 /* local 64 + @ + domain 255, RFC 5321 4.5.3.1 */
+#define ADDR_LOCAL_MAX       64
+#define DOMAIN_MAX           253
+#define DISPLAY_NAME_MAX     256
+#define SUBJECT_MAX          998
+#define CUSTOM_HEADER_COUNT  50
+#define CUSTOM_HEADER_NAME   76
+#define CUSTOM_HEADER_VALUE  4096
+#define METADATA_COUNT       20
+#define METADATA_NAME_MAX    64
+#define METADATA_VALUE_MAX   512
+#define TAG_COUNT            20
+#define TAG_MAX              128
+#define FILENAME_MAX         255
+#define TEXT_BYTES_MAX       (10 * MIB) /* html or text part */
+#define LINE_MAX_BYTES       998        /* RFC 5322 2.1.1 */
+#define CHUNK_BYTES          (256 * KIB)
+#define MAIL_INLINE_MAX                                                                            \
+    CHUNK_BYTES /* composed on the shard's loop up to this, on a worker beyond */
+#define IDEMPOTENCY_KEY_MAX 256
+#define IDEMPOTENCY_MS      (UINT64_C(24) * 3600 * 1000)
+#define ATTACHMENT_DAYS     7
+
+/* ---- accounts ------------------------------------------------------------------------------- */
+#define EMAIL_MAX           ADDR_MAX
+#define PASSWORD_MIN        10
+#define PASSWORD_MAX        1024
+#define DOMAINS_PER_ACCOUNT 1000
+#define SESSION_MS          (UINT64_C(12) * 3600 * 1000)
+#define PASSWORD_JOBS_MAX   64 /* waiting password hashes per edge; more is 503 */
+
+/* ---- delivery ------------------------------------------------------------------------------- */
+#define SCHED_ENTRIES_MAX   1000000 /* 100 bytes each; the rest waits in the outbox */
+#define ATTEMPTS_MAX        4000
+#define SITE_MAX            100000 /* destinations remembered; idle ones are dropped first */
+#define MAILS_PER_CONN      100
+#define SMTP_IDLE_MS        5000 /* an unused connection is kept this long */
+#define SMTP_REPLY_LINE     2048 /* bytes; RFC 5321 4.5.3.1.5 says 512, real servers exceed it */
+#define SMTP_REPLY_LINES    100
+#define SMTP_TRANSCRIPT_MAX (8 * KIB) /* kept per attempt */
+#define MX_HOSTS_MAX        20
+#define MX_ADDRS_MAX        40
+#define LEASE_MS            (UINT64_C(30) * 60 * 1000)
+#define DNS_NAME_MAX        255
+#define DNS_ANSWERS_MAX     64
+#define DNS_CACHE_ENTRIES   10000
+#define DNS_PENDING_MAX     2000
+
+_Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message");
+_Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
+_Static_assert(HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
+               "a send's body, decoded attachments and composed mail share one arena");
+
+#endif

@@ -1,0 +1,75 @@
+/* log.h - structured lines, written by one thread.
+ *
+ * A line is JSON: time, level, thread, event, then the fields given. Callers on loops never block:
+ * a line goes into a bounded ring and a writer thread empties it to the log's file descriptor; when
+ * the ring is full, lines are dropped and counted, and the count is logged when there is room.
+ * Secrets have no field type, so they cannot be logged by accident.
+ *
+ * Usage: LOG_INFO("mail.accepted", LOG_ID("message", ID_MESSAGE, id), LOG_U64("bytes", n));
+ *
+ * Levels: debug (off by default), info, warn (somebody should look when there are many), error
+ * (somebody should look now).
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/base.h"
+#include "base/id.h"
+#include "base/slice.h"
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+
+enum log_type {
+    LOG_TYPE_TEXT,
+    LOG_TYPE_U64,
+    LOG_TYPE_I64,
+    LOG_TYPE_BOOL,
+    LOG_TYPE_ID,
+    LOG_TYPE_ACCOUNT
+};
+
+struct log_field {
+    const char *name;
+    enum log_type type;
+    enum id_kind id_kind;
+    union {
+        struct slice text; /* copied before log_line returns; cut at 512 bytes */
+        uint64_t u64;
+        int64_t i64;
+        struct id id;
+    } value;
+};
+
+#define LOG_TEXT(n, s) ((struct log_field){.name = (n), .type = LOG_TYPE_TEXT, .value.text = (s)})
+#define LOG_STR(n, c)  LOG_TEXT(n, slice_str(c))
+#define LOG_U64(n, v)  ((struct log_field){.name = (n), .type = LOG_TYPE_U64, .value.u64 = (v)})
+#define LOG_I64(n, v)  ((struct log_field){.name = (n), .type = LOG_TYPE_I64, .value.i64 = (v)})
+#define LOG_BOOL(n, v) ((struct log_field){.name = (n), .type = LOG_TYPE_BOOL, .value.u64 = (v)})
+#define LOG_ID(n, k, v)                                                                            \
+    ((struct log_field){.name = (n), .type = LOG_TYPE_ID, .id_kind = (k), .value.id = (v)})
+#define LOG_ACCOUNT(n, v)                                                                          \
+    ((struct log_field){.name = (n), .type = LOG_TYPE_ACCOUNT, .value.u64 = (v).value})
+#define LOG_ERR(e) LOG_STR("err", err_info(e)->name)
+
+#define LOG_LINE(level, event, ...)                                                                \
+    do {                                                                                           \
+        if (log_is_on(level)) {                                                                    \
+            const struct log_field log_fields_[] = {{.name = NULL}, __VA_ARGS__};                  \
+            log_line(level, event, log_fields_ + 1, ARRAY_LEN(log_fields_) - 1);                   \
+        }                                                                                          \
+    } while (0)
+#define LOG_DEBUG(event, ...) LOG_LINE(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
+#define LOG_INFO(event, ...)  LOG_LINE(LOG_LEVEL_INFO, event, __VA_ARGS__)
+#define LOG_WARN(event, ...)  LOG_LINE(LOG_LEVEL_WARN, event, __VA_ARGS__)
+#define LOG_ERROR(event, ...) LOG_LINE(LOG_LEVEL_ERROR, event, __VA_ARGS__)
+
+/* Starts the writer on file descriptor fd (2 for standard error). Before log_start, and after
+ * log_stop, lines are written at once by the caller. log_stop empties the ring. */
+void log_start(int fd, enum log_level level);
+void log_stop(void);
+void log_set_level(enum log_level level);
+bool log_is_on(enum log_level level);
+void log_line(enum log_level level, const char *event, const struct log_field *fields,
+              size_t count);
+
+#endif

@@ -1,0 +1,74 @@
+/* metric.h - counters, gauges and histograms in Prometheus' text form.
+ *
+ * Every cell has one writer: a metric is an array of cells, one per slot (a loop, a shard), each on
+ * its own cache line, written with relaxed stores and read by whoever prints. So counting costs an
+ * add and no lock. All metrics are declared in the table METRIC_TABLE below, with help and unit;
+ * there is no registration at run time.
+ *
+ * Histograms count microseconds into powers of two from 1 us to 2^31 us.
+ */
+#ifndef BASE_METRIC_H
+#define BASE_METRIC_H
+
+#include "base/base.h"
+#include "base/buf.h"
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+/*  name, type, prometheus name, help */
+#define METRIC_TABLE(X)                                                                            \
+    X(HTTP_REQUESTS, COUNTER, "meerkat_http_requests_total", "HTTP requests answered")             \
+    X(HTTP_5XX, COUNTER, "meerkat_http_5xx_total", "HTTP answers with a 5xx status")               \
+    X(HTTP_SHED, COUNTER, "meerkat_http_shed_total",                                               \
+      "requests answered 503 because a pool was empty")                                            \
+    X(HTTP_CONNS, GAUGE, "meerkat_http_connections", "open HTTP connections")                      \
+    X(HTTP_LATENCY, HISTOGRAM, "meerkat_http_request_seconds",                                     \
+      "time from last request byte to answer")                                                     \
+    X(MAIL_ACCEPTED, COUNTER, "meerkat_mail_accepted_total", "mails accepted for delivery")        \
+    X(MAIL_ACCEPTED_BYTES, COUNTER, "meerkat_mail_accepted_bytes_total",                           \
+      "bytes of mails accepted")                                                                   \
+    X(COMMIT_BATCHES, COUNTER, "meerkat_commit_batches_total", "shard batches written")            \
+    X(COMMIT_ROWS, COUNTER, "meerkat_commit_rows_total", "rows written")                           \
+    X(COMMIT_SYNCS, COUNTER, "meerkat_commit_syncs_total", "fsyncs of the write-ahead log")        \
+    X(COMMIT_FAILED, COUNTER, "meerkat_commit_failed_total", "shard batches that failed to write") \
+    X(COMMIT_LATENCY, HISTOGRAM, "meerkat_commit_seconds", "time of one write and sync round")     \
+    X(STORE_FREE_BYTES, GAUGE, "meerkat_store_free_bytes", "free bytes on the store's filesystem") \
+    X(POOL_FREE, GAUGE, "meerkat_pool_free_msgs", "messages left in an actor's pool")              \
+    X(PORT_DEPTH, GAUGE, "meerkat_port_depth_msgs", "messages found waiting at the last drain")    \
+    X(HANDLER_SLOW, COUNTER, "meerkat_handler_slow_total",                                         \
+      "message handlers that ran longer than 1 ms")                                                \
+    X(SCHED_ENTRIES, GAUGE, "meerkat_schedule_entries",                                            \
+      "outbox rows known to the delivery schedule")                                                \
+    X(ATTEMPTS_OPEN, GAUGE, "meerkat_attempts_open", "delivery attempts in flight")                \
+    X(DELIVERED, COUNTER, "meerkat_deliveries_delivered_total", "recipients delivered")            \
+    X(DEFERRED, COUNTER, "meerkat_deliveries_deferred_total",                                      \
+      "recipients put off after a temporary failure")                                              \
+    X(BOUNCED, COUNTER, "meerkat_deliveries_bounced_total", "recipients failed for good")          \
+    X(DELIVERY_LATENCY, HISTOGRAM, "meerkat_delivery_seconds", "time from acceptance to delivery") \
+    X(SMTP_CONNECTS, COUNTER, "meerkat_smtp_connects_total", "outgoing SMTP connections opened")   \
+    X(DNS_LOOKUPS, COUNTER, "meerkat_dns_lookups_total", "DNS questions asked of the resolver")    \
+    X(LOG_DROPPED, COUNTER, "meerkat_log_dropped_total",                                           \
+      "log lines dropped because the ring was full")
+
+enum metric {
+#define X(name, type, text, help) METRIC_##name,
+    METRIC_TABLE(X)
+#undef X
+        METRIC_COUNT
+};
+
+#define METRIC_SLOT_MAX 64
+
+/* The slot the calling thread writes to (0 unless set); each thread of the program sets its own. */
+void metric_set_slot(uint32_t slot);
+
+void metric_add(enum metric metric, uint64_t value);
+void metric_set(enum metric metric, uint64_t value);
+void metric_observe_us(enum metric metric, uint64_t us);
+
+/* Sum over slots; a gauge or counter. For a histogram: the number of observations. */
+uint64_t metric_read(enum metric metric);
+/* Prometheus text (0.0.4) of all metrics. */
+void metric_print(struct buf *out);
+
+#endif
