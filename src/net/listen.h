@@ -1,0 +1,43 @@
+/* listen.h - one listening socket per loop, all on the same address.
+ *
+ * Each loop opens its own socket with SO_REUSEPORT, so the kernel spreads connections and no accept
+ * is handed between threads. libuv 1.44 has no flag for that: the socket is made by hand and
+ * adopted.
+ *
+ * Admission: beyond the ceiling of connections the listener closes new ones at once (the kernel's
+ * backlog would hide them from the client); out of file descriptors is logged once a second and
+ * survived.
+ */
+#ifndef NET_LISTEN_H
+#define NET_LISTEN_H
+
+#include <uv.h>
+
+#include "base/err.h"
+#include "net/conn.h"
+#include "net/loop.h"
+
+struct listener;
+/* The socket is the callback's: conn_accept it or close(2) it. */
+typedef void listener_fn(struct listener *listener, uv_os_sock_t socket);
+typedef void listener_closed_fn(struct listener *listener);
+
+struct listener {
+    uv_poll_t poll;
+    struct loop *loop;
+    listener_fn *on_accept;
+    listener_closed_fn *on_closed;
+    int fd;
+    uint16_t tcp_port; /* the real one after listener_open */
+    bool is_open;
+};
+
+/* Opens on addr; port 0 picks a free one, told in listener->tcp_port: give that to the next loop's
+ * listener. Errors: ERR_IO, logged with the address and the system's reason. */
+MUST_USE enum err listener_open(struct listener *listener, struct loop *loop,
+                                const struct conn_addr *addr, listener_fn *on_accept);
+/* Stops accepting; on_closed when the struct may go. Harmless when not open: on_closed runs at
+ * once. */
+void listener_close(struct listener *listener, listener_closed_fn *on_closed);
+
+#endif

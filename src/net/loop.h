@@ -1,0 +1,92 @@
+/* loop.h - one thread, one libuv loop, its timers and its workers.
+ *
+ * The only owner of uv_loop_t. Everything that runs on a loop may assume that nothing else touches
+ * the loop's objects; CHECK_LOOP proves it at the head of each public function of net, shards,
+ * deliver and edge, for the price of a compare.
+ *
+ * Timers are entries of one heap behind one uv_timer_t: starting and stopping are synchronous and
+ * need no close callback, so a timer may live in any struct. Resolution is a millisecond.
+ *
+ * Long CPU work goes to loop_offload (libuv's pool, sized by main through loop_set_workers):
+ * signing, password hashing, composing large mails, scans. Nothing that waits for a disk sync goes
+ * there.
+ */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include <uv.h>
+
+#include "base/base.h"
+#include "base/check.h"
+#include "base/heap.h"
+
+struct loop {
+    uv_loop_t uv;
+    uv_timer_t ticker;  /* next due timer */
+    uv_async_t stopper; /* loop_stop from other threads */
+    struct heap timers;
+    uint64_t now_ms;    /* monotonic, refreshed at each turn; use loop_now_ms */
+    uint32_t slot;      /* metric slot of the thread */
+    uint32_t jobs_open; /* offloaded and not yet back */
+    char name[16];
+    pthread_t thread;
+    bool has_thread;
+    char *read_block; /* CONN_READ_BYTES shared by the loop's connections */
+};
+
+/* Aborts unless the calling thread runs this loop (or none runs yet, as in set-up and tests). */
+#define CHECK_LOOP(loop) CHECK(loop_is_current(loop))
+
+void loop_init(struct loop *loop, const char *name, uint32_t slot);
+/* After the last handle was closed; CHECKs that none is left. */
+void loop_fini(struct loop *loop);
+
+/* Runs in the calling thread until loop_stop. */
+void loop_run(struct loop *loop);
+/* Runs in a thread of its own; loop_join waits for its end. */
+void loop_start(struct loop *loop);
+void loop_join(struct loop *loop);
+/* Asks the loop to end once every handle but its own is closed and no job is out.
+ * Loop: any thread. */
+void loop_stop(struct loop *loop);
+
+bool loop_is_current(const struct loop *loop);
+/* Monotonic milliseconds of this turn. */
+uint64_t loop_now_ms(const struct loop *loop);
+
+/* ---- timers --------------------------------------------------------------------------------- */
+
+struct timer;
+typedef void timer_fn(struct timer *timer);
+
+struct timer {
+    struct heap_node node; /* key: due, monotonic ms */
+    struct loop *loop;
+    timer_fn *on_due;
+};
+
+void timer_init(struct timer *timer, struct loop *loop, timer_fn *on_due);
+/* (Re)starts: due in delay_ms from now. One shot. */
+void timer_start(struct timer *timer, uint64_t delay_ms);
+void timer_stop(struct timer *timer); /* harmless when not started */
+bool timer_is_on(const struct timer *timer);
+
+/* ---- work on other threads ------------------------------------------------------------------ */
+
+struct job;
+typedef void job_fn(struct job *job);
+
+struct job {
+    uv_work_t uv;
+    struct loop *loop;
+    job_fn *work; /* on a worker; touches only what the job owns */
+    job_fn *done; /* back on the loop */
+};
+
+/* Owns:   job stays the caller's but must not be touched until done runs.
+ * Loop:   the caller's; done runs on it. */
+void loop_offload(struct loop *loop, struct job *job, job_fn *work, job_fn *done);
+/* Number of workers, for the whole process. Call once, before any loop runs. */
+void loop_set_workers(uint32_t count);
+
+#endif

@@ -1,0 +1,59 @@
+/* tls.h - TLS as a byte filter, and the policy that goes with it.
+ *
+ * A tls turns ciphertext from a socket into plaintext and back through memory BIOs; it owns no
+ * socket and never waits. conn.c drives it; nobody else includes openssl/ssl.h. TLS 1.2 is the
+ * floor, 1.3 preferred, compression and renegotiation are off, session tickets on for servers.
+ *
+ * A tls_context holds certificates and policy. It is immutable after it is made and may be shared
+ * by the connections of one loop; a reload makes a new one, and connections keep the one they
+ * started with.
+ */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/slice.h"
+
+struct tls_context; /* counts its users; freed with the last */
+struct tls;
+
+enum tls_verify {
+    TLS_VERIFY_NONE, /* opportunistic, RFC 7435: encrypt, take any certificate */
+    TLS_VERIFY_NAME, /* chain to a known CA and match the server's name (RFC 6125) */
+};
+
+/* Server: certificate chain and key in PEM files. On ERR_TLS one line is logged that names the file
+ * and the reason. Owns: the caller holds one use of *context; ends it with tls_context_drop. */
+MUST_USE enum err tls_server_new(struct slice cert_path, struct slice key_path,
+                                 struct tls_context **context);
+/* Client. ca_path empty: the system's CAs (only read when verifying). */
+MUST_USE enum err tls_client_new(enum tls_verify verify, struct slice ca_path,
+                                 struct tls_context **context);
+void tls_context_drop(struct tls_context *context);
+
+/* server_name: SNI and the name to verify, for clients; empty for servers.
+ * Owns: the caller owns the result; holds a use of context until tls_free. */
+struct tls *tls_new(struct tls_context *context, struct slice server_name);
+void tls_free(struct tls *tls);
+
+enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_ENDED, TLS_FAILED };
+
+/* Feeds ciphertext. Decrypted bytes are appended to plain, bytes to send to cipher_out.
+ * Returns the state afterwards; TLS_ENDED is the peer's close_notify. */
+enum tls_state tls_feed(struct tls *tls, struct slice cipher_in, struct buf *plain,
+                        struct buf *cipher_out);
+/* Encrypts; only in TLS_OPEN. */
+MUST_USE enum err tls_write(struct tls *tls, struct slice plain, struct buf *cipher_out);
+/* Appends a close_notify. */
+void tls_shutdown(struct tls *tls, struct buf *cipher_out);
+
+/* For logs and rows: "TLSv1.3", "TLS_AES_256_GCM_SHA384", and the reason after TLS_FAILED
+ * (terminated, owned by tls). verified: whether the peer's certificate was checked and good. */
+const char *tls_version(const struct tls *tls);
+const char *tls_cipher(const struct tls *tls);
+const char *tls_failure(const struct tls *tls);
+bool tls_is_verified(const struct tls *tls);
+
+#endif
