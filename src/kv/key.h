@@ -1,0 +1,86 @@
+/* key.h - keys whose byte order is the order we want to read in.
+ *
+ * A key is one byte of row family, then fixed-width big-endian fields, then at most one text.
+ * Builders below are the only place where keys are put together; docs/STORAGE.md lists the layouts.
+ * Times inside keys are Unix milliseconds or days.
+ *
+ *   account  A acc            user      U acc id        api key  K acc sha256     domain    D acc
+ * id name     N acc text       mail      M acc id        chunk    C acc id n       attach    T acc
+ * id n data     B day acc id n m delivery  V acc id n      attempt  L acc id n try   transcript R
+ * acc id g try outbox   O due acc id g   event     E acc id evt    idem     I day acc sha    usage
+ * G acc day suppress S acc text       directory X kind text     meta     Z               ledger Y
+ * kind
+ */
+#ifndef KV_KEY_H
+#define KV_KEY_H
+
+#include "base/base.h"
+#include "base/crypto.h"
+#include "base/err.h"
+#include "base/id.h"
+#include "base/limits.h"
+#include "base/slice.h"
+
+#define KEY_MAX 400
+
+struct key {
+    uint16_t len;
+    uint8_t bytes[KEY_MAX];
+};
+
+struct slice key_slice(const struct key *key);
+
+enum directory_kind { DIRECTORY_EMAIL = 1, DIRECTORY_DOMAIN = 2 };
+
+struct key key_account(struct account_id account);
+struct key key_user(struct account_id account, struct id user);
+struct key key_api_key(struct account_id account, const struct sha256 *hash);
+struct key key_domain(struct account_id account, struct id domain);
+struct key key_domain_name(struct account_id account, struct slice name);
+struct key key_mail(struct account_id account, struct id mail);
+struct key key_chunk(struct account_id account, struct id mail, uint32_t index);
+struct key key_attachment(struct account_id account, struct id mail, uint32_t index);
+struct key key_attachment_data(uint32_t day, struct account_id account, struct id mail,
+                               uint32_t index, uint32_t chunk);
+struct key key_delivery(struct account_id account, struct id mail, uint32_t index);
+struct key key_attempt(struct account_id account, struct id mail, uint32_t index, uint32_t attempt);
+struct key key_transcript(struct account_id account, struct id mail, uint32_t group,
+                          uint32_t attempt);
+struct key key_outbox(uint64_t due_unix_ms, struct account_id account, struct id mail,
+                      uint32_t group);
+struct key key_event(struct account_id account, struct id mail, struct id event);
+struct key key_idempotency(uint32_t day, struct account_id account, const struct sha256 *hash);
+struct key key_usage(struct account_id account, uint32_t day);
+struct key key_suppression(struct account_id account, struct slice addr_key);
+struct key key_directory(enum directory_kind kind, struct slice name);
+struct key key_shard_meta(void);
+struct key key_ledger(uint32_t kind);
+
+/* Prefixes for scans: [prefix, key_after(prefix)). */
+struct key
+key_after(const struct key *prefix); /* the least key greater than all that start with prefix */
+struct key key_prefix_users(struct account_id account);
+struct key key_prefix_domains(struct account_id account);
+struct key key_prefix_mails(struct account_id account);
+struct key key_prefix_attachments(struct account_id account, struct id mail);
+struct key key_prefix_deliveries(struct account_id account, struct id mail);
+struct key key_prefix_attempts(struct account_id account, struct id mail);
+struct key key_prefix_transcripts(struct account_id account, struct id mail);
+struct key key_prefix_events(struct account_id account, struct id mail);
+struct key key_prefix_outbox(void);
+struct key key_prefix_attachment_day(uint32_t day);
+struct key key_prefix_idempotency_day(uint32_t day);
+
+/* Takes apart. ERR_CORRUPT when the key is not of that family or has the wrong length. */
+struct outbox_ref {
+    uint64_t due_unix_ms;
+    struct account_id account;
+    struct id mail;
+    uint32_t group;
+};
+MUST_USE enum err key_read_outbox(struct slice key, struct outbox_ref *ref);
+MUST_USE enum err key_read_delivery(struct slice key, struct id *mail, uint32_t *index);
+MUST_USE enum err key_read_attempt(struct slice key, uint32_t *index, uint32_t *attempt);
+MUST_USE enum err key_read_transcript(struct slice key, uint32_t *group, uint32_t *attempt);
+
+#endif
