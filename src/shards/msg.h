@@ -1,0 +1,412 @@
+/* msg.h - messages: the common head, the bodies, the pools.
+ *
+ * A message is a baton: whoever holds it owns all of it; it always comes home; only home frees it.
+ * Four verbs: msg_take (home, from its pool; NULL when all are out, which reaches the client as 503
+ * or 451), actor_post, msg_return, msg_put.
+ *
+ * A body holds plain values, ids, and slices into the message's own arena; no pointer to live
+ * state. The one exception is COMMIT_WRITE, whose batch is handed over whole. Members above the
+ * "out" mark are written by the sender, those below by the receiver. What a receiver adds to the
+ * arena, home releases.
+ *
+ * Edge and delivery see rows through here as plain structs; only shards reads or writes them.
+ */
+#ifndef SHARDS_MSG_H
+#define SHARDS_MSG_H
+
+#include "base/arena.h"
+#include "base/base.h"
+#include "base/crypto.h"
+#include "base/err.h"
+#include "base/id.h"
+#include "base/limits.h"
+#include "base/slice.h"
+#include "kv/row.h"
+#include "mail/addr.h"
+#include "mail/dsn.h"
+#include "mail/mime_write.h"
+#include "shards/msg.def"
+
+struct actor;
+struct kv_batch;
+
+enum msg_kind {
+#define MSG(kind, member, from, to, pool, waits_on) MSG_##kind,
+    MSG_TABLE(MSG)
+#undef MSG
+        MSG_KIND_COUNT
+};
+
+enum msg_pool_kind { MSG_POOL_REQUEST, MSG_POOL_WAKE, MSG_POOL_COMMIT, MSG_POOL_COUNT };
+
+/* ---- words that bodies share -------------------------------------------------------------------
+ */
+
+enum mode { MODE_LIVE, MODE_TEST };
+enum permission { PERMISSION_FULL, PERMISSION_SEND };
+enum role { ROLE_OWNER, ROLE_ADMIN, ROLE_MEMBER };
+enum direction { DIRECTION_OUTBOUND, DIRECTION_INBOUND };
+
+/* CONTRACT of the product: scopes a caller may hold. */
+enum right {
+    RIGHT_NONE, /* any valid credential */
+    RIGHT_MAIL_SEND,
+    RIGHT_MAIL_READ,
+    RIGHT_MAIL_WRITE,
+    RIGHT_DOMAINS_READ,
+    RIGHT_DOMAINS_WRITE,
+    RIGHT_MAILBOXES_READ,
+    RIGHT_MAILBOXES_WRITE,
+    RIGHT_WEBHOOKS_READ,
+    RIGHT_WEBHOOKS_WRITE,
+    RIGHT_ROUTES_READ,
+    RIGHT_ROUTES_WRITE,
+    RIGHT_KEYS_READ,
+    RIGHT_KEYS_WRITE,
+    RIGHT_SUPPRESSIONS_READ,
+    RIGHT_SUPPRESSIONS_WRITE,
+    RIGHT_COUNT
+};
+const char *right_text(enum right right); /* "mail:send" */
+
+/* A credential as the edge read it: syntax checked, rights not. The account's shard makes it a
+ * principal. */
+enum caller_kind { CALLER_KEY, CALLER_SESSION };
+struct caller {
+    enum caller_kind kind;
+    struct account_id account;
+    struct sha256 key_hash; /* CALLER_KEY */
+    struct id user;         /* CALLER_SESSION: signature and expiry were checked */
+    enum right right;       /* what the route demands */
+};
+
+enum delivery_status {
+    DELIVERY_PENDING,
+    DELIVERY_SCHEDULED,
+    DELIVERY_DELIVERED,
+    DELIVERY_DEFERRED,
+    DELIVERY_BOUNCED,
+    DELIVERY_FAILED,
+    DELIVERY_SUPPRESSED,
+};
+const char *delivery_status_text(enum delivery_status status);
+
+enum mail_status { MAIL_QUEUED, MAIL_DEFERRED, MAIL_DELIVERED, MAIL_BOUNCED, MAIL_CANCELLED };
+const char *mail_status_text(enum mail_status status);
+
+enum domain_status { DOMAIN_PENDING, DOMAIN_VERIFIED, DOMAIN_FAILED };
+const char *domain_status_text(enum domain_status status);
+
+/* How a try at one recipient ended. UNCERTAIN: begun, and its end was never recorded (a crash
+ * between DATA and the commit of the outcome); such a recipient may receive the mail twice. */
+enum attempt_outcome { ATTEMPT_DELIVERED, ATTEMPT_DEFERRED, ATTEMPT_BOUNCED, ATTEMPT_UNCERTAIN };
+const char *attempt_outcome_text(enum attempt_outcome outcome);
+
+/* ---- bodies: edge to shard ----------------------------------------------------------------------
+ */
+
+struct shard_signup {
+    struct account_id account;
+    struct slice email; /* addr_key form */
+    struct slice password_hash;
+    struct slice account_name;
+    struct sha256 key_hash;
+    struct slice key_prefix; /* first 16 characters */
+    struct slice key_last4;
+    /* out */
+    struct row_user user;
+};
+
+struct shard_drop {
+    struct account_id account;
+};
+
+struct shard_login {
+    struct account_id account;
+    struct id user;
+    /* out */
+    struct row_user row;
+    struct row_account account_row;
+};
+
+struct shard_me {
+    struct caller caller;
+    /* out */
+    struct row_account account;
+    bool has_user;
+    struct row_user user;
+    bool has_key;
+    struct row_api_key key;
+};
+
+enum directory_op { DIRECTORY_GET, DIRECTORY_CLAIM, DIRECTORY_RELEASE };
+struct shard_directory {
+    enum directory_op op;
+    uint8_t kind; /* enum directory_kind */
+    struct slice name;
+    struct account_id account; /* claim: for whom; release: only when it is the owner's. GET, and a
+                                  refused claim, out: the owner */
+    struct id id;              /* user or domain; likewise */
+};
+
+struct shard_send {
+    struct caller caller;
+    struct addr from;
+    struct addr *to;
+    struct addr *cc;
+    struct addr *bcc;
+    struct addr *reply_to;
+    uint32_t to_count;
+    uint32_t cc_count;
+    uint32_t bcc_count;
+    uint32_t reply_to_count;
+    struct slice subject;
+    struct slice text;
+    struct slice html;
+    struct slice in_reply_to;
+    struct mime_header *headers;
+    uint32_t header_count;
+    struct mime_attachment *attachments;
+    uint32_t attachment_count;
+    struct slice metadata;        /* pack of name, value, "t" or "n" */
+    struct slice tags;            /* pack */
+    struct slice idempotency_key; /* empty for none */
+    struct sha256 body_hash;      /* of the request's body, with an idempotency key */
+    /* out */
+    struct id id;
+    bool is_replay;
+};
+
+enum domain_op { DOMAIN_CREATE, DOMAIN_LIST, DOMAIN_GET, DOMAIN_DELETE, DOMAIN_CHECKED };
+struct domain_checks {
+    bool mx;
+    bool spf;
+    bool dkim_rsa;
+    bool dkim_ed;
+    bool dmarc;
+    bool return_path;
+};
+struct shard_domain {
+    struct caller caller;
+    enum domain_op op;
+    struct slice name;           /* CREATE */
+    struct id id;                /* GET, DELETE, CHECKED */
+    struct domain_checks checks; /* CHECKED */
+    uint64_t before_unix_ms;     /* LIST; UINT64_MAX for the newest */
+    uint32_t limit;
+    /* out; private keys are left out */
+    struct row_domain *rows;
+    uint32_t row_count;
+};
+
+struct shard_list {
+    struct caller caller;
+    struct id before;        /* exclusive; none for the newest */
+    uint64_t before_unix_ms; /* when before is none; UINT64_MAX for the newest */
+    uint32_t limit;
+    struct slice search; /* in from, to, subject; no case */
+    struct slice domain;
+    bool has_direction;
+    bool has_status;
+    enum direction direction;
+    enum mail_status status;
+    /* out: newest first */
+    struct row_mail *rows;
+    uint32_t row_count;
+};
+
+struct attempt_view {
+    uint32_t number;
+    struct row_attempt row;
+    struct slice transcript;
+};
+struct delivery_view {
+    struct row_delivery row;
+    uint32_t index;
+    struct attempt_view *attempts;
+    uint32_t attempt_count;
+};
+
+struct shard_read {
+    struct caller caller;
+    struct id id;
+    /* out */
+    struct row_mail mail;
+    struct slice text;
+    struct slice html;
+    struct slice header_block; /* of the composed mail */
+    struct delivery_view *deliveries;
+    uint32_t delivery_count;
+    struct row_attachment *attachments;
+    uint32_t attachment_count;
+    struct row_event *events;
+    uint32_t event_count;
+};
+
+struct shard_raw {
+    struct caller caller;
+    struct id id;
+    uint32_t chunk;
+    /* out */
+    uint32_t chunk_count;
+    uint64_t size_bytes;
+    struct slice data;
+};
+
+struct shard_retry {
+    struct caller caller;
+    struct id delivery;
+    /* out */
+    enum delivery_status status;
+};
+
+/* ---- bodies: delivery and shards
+ * ----------------------------------------------------------------- */
+
+/* Names an outbox row, with what the schedule needs to know of it. */
+struct outbox_entry {
+    uint64_t due_unix_ms;
+    struct account_id account;
+    struct id mail;
+    uint32_t group;
+    struct slice domain; /* of the recipients */
+};
+
+struct shard_claim {
+    struct outbox_entry entry;
+    uint64_t lease_ms;
+    /* out; ERR_NOT_FOUND: gone or moved; ERR_CONFLICT: somebody holds it */
+    struct slice sender; /* return path */
+    struct slice *rcpts;
+    uint32_t rcpt_count;
+    struct slice dkim_headers; /* to be sent before the stored bytes */
+    struct slice message_id;
+    uint64_t size_bytes; /* stored bytes, without dkim_headers */
+    uint32_t chunk_count;
+    struct slice first_chunk;
+    uint32_t attempt; /* number of this try, from 1 */
+    uint64_t created_unix_ms;
+    bool needs_utf8;
+    enum mode mode;
+};
+
+struct shard_chunk {
+    struct account_id account;
+    struct id mail;
+    uint32_t index;
+    /* out */
+    struct slice data;
+};
+
+struct shard_outcome {
+    struct outbox_entry entry; /* as claimed */
+    struct verdict *verdicts;  /* one a recipient, in the claim's order; none: nothing was tried,
+                                  only next_due matters */
+    uint32_t verdict_count;
+    uint64_t next_due_unix_ms; /* for those deferred */
+    uint64_t started_unix_ms;
+    struct slice remote_host;
+    struct slice remote_addr;
+    struct slice tls; /* "TLSv1.3 TLS_AES_256_GCM_SHA384", empty for plain */
+    struct slice transcript;
+};
+
+struct shard_expire {
+    uint32_t day; /* everything kept for days up to and including this one goes */
+};
+
+enum ledger_kind { LEDGER_EXPIRED_DAY = 1 };
+struct shard_ledger {
+    uint32_t kind;
+    bool is_write;
+    uint64_t value; /* written, or out: read; 0 when never written */
+};
+
+struct deliver_wake {
+    struct outbox_entry *entries;
+    uint32_t entry_count;
+    /* out: the first ones that the schedule took; the rest waits in the outbox */
+    uint32_t taken_count;
+};
+
+struct deliver_verify {
+    struct slice domain;
+    struct slice rsa_public; /* p= values */
+    struct slice ed_public;
+    struct slice mx_host;
+    struct slice spf_include;
+    struct slice return_path_host; /* name that must be an alias of return_path_target */
+    struct slice return_path_target;
+    /* out; err ERR_DNS_TEMP when nothing could be looked up */
+    struct domain_checks checks;
+};
+
+/* ---- bodies: the committer and main
+ * --------------------------------------------------------------- */
+
+struct commit_write {
+    struct kv_batch
+        *batch; /* handed over and handed back; may be empty: then only free_bytes is wanted */
+    /* out */
+    uint64_t free_bytes;
+};
+
+enum control_op {
+    CONTROL_START,  /* shards: replay the outbox; deliver, edge: begin */
+    CONTROL_RELOAD, /* edge: certificates */
+    CONTROL_DRAIN,  /* finish what is open, take nothing new; returns when done */
+    CONTROL_STOP,   /* close every handle; returns just before the actor is dead */
+};
+struct control {
+    enum control_op op;
+    uint64_t deadline_ms; /* monotonic */
+    uint16_t tcp_port;    /* EDGE START: in: port to share (0: pick), out: the real one */
+    uint16_t tls_tcp_port;
+};
+
+union msg_body {
+    struct shard_signup signup;
+    struct shard_drop drop;
+    struct shard_login login;
+    struct shard_me me;
+    struct shard_directory directory;
+    struct shard_send send;
+    struct shard_domain domain;
+    struct shard_list list;
+    struct shard_read read;
+    struct shard_raw raw;
+    struct shard_retry retry;
+    struct shard_claim claim;
+    struct shard_chunk chunk;
+    struct shard_outcome outcome;
+    struct shard_expire expire;
+    struct shard_ledger ledger;
+    struct deliver_wake wake;
+    struct deliver_verify verify;
+    struct commit_write commit;
+    struct control control;
+};
+
+struct msg {
+    struct msg *next;   /* link; NULL unless pooled, in a port, or parked */
+    struct actor *home; /* who took it from the pool; alone may put it back */
+    struct actor *at;   /* who handles it now */
+    struct arena arena; /* all slices in the body point into it */
+    uint64_t token;     /* home's own correlation: slot and generation */
+    uint64_t expire_ms; /* after this, monotonic, nobody is waiting; 0: always somebody */
+    uint64_t posted_us; /* for the trace */
+    uint16_t kind;      /* enum msg_kind */
+    uint8_t returning;  /* false on the way out, true on the way home */
+    uint8_t pool;       /* enum msg_pool_kind */
+    enum err err;       /* outcome; set by the receiver before msg_return */
+    struct slice param; /* field at fault, with ERR_BAD_FIELD; required scope with ERR_SCOPE; in the
+                           arena or static */
+    struct slice sentence; /* for the client, in place of the table's; likewise */
+    uint32_t magic;
+    union msg_body body;
+};
+
+const char *msg_kind_name(enum msg_kind kind);
+enum msg_pool_kind msg_kind_pool(enum msg_kind kind);
+
+#endif
