@@ -88,7 +88,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define METADATA_VALUE_MAX   512
 #define TAG_COUNT            20
 #define TAG_MAX              128
-#define FILENAME_MAX         255
+#define ATTACHMENT_NAME_MAX  255
 #define TEXT_BYTES_MAX       (10 * MIB) /* html or text part */
 #define LINE_MAX_BYTES       998        /* RFC 5322 2.1.1 */
 #define CHUNK_BYTES          (256 * KIB)
