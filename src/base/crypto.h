@@ -113,7 +113,8 @@ MUST_USE enum err sign_key_new(enum sign_algo algo, struct slice private_der,
 void sign_key_free(struct sign_key *key);
 enum sign_algo sign_key_algo(const struct sign_key *key);
 /* RSA: PKCS#1 v1.5 signature of SHA-256 given the digest. Ed25519: PureEdDSA over the 32 digest
- * bytes (RFC 8463 3). Signature bytes in arena. Worker: RSA 1 ms. (libsodium exports crypto_sign.) */
+ * bytes (RFC 8463 3). Signature bytes in arena. Worker: RSA 1 ms. (libsodium exports crypto_sign.)
+ */
 MUST_USE enum err sign_key_sign(const struct sign_key *key, const struct sha256 *digest,
                                 struct arena *arena, struct slice *signature);
 /* public_text as in a DKIM record's p=. ERR_BAD_SIGNATURE when it does not verify, ERR_INVALID when

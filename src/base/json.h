@@ -110,7 +110,7 @@ void json_text_or_null(struct json_writer *w, struct slice s); /* empty is null 
 void json_u64(struct json_writer *w, uint64_t value);
 void json_i64(struct json_writer *w, int64_t value);
 void json_bool(struct json_writer *w, bool value);
-void json_nil(struct json_writer *w); /* null; jansson exports json_null */
+void json_nil(struct json_writer *w);                    /* null; jansson exports json_null */
 void json_raw(struct json_writer *w, struct slice json); /* already valid JSON */
 
 /* A JSON string with quotes and escapes, appended to out. */
