@@ -2,7 +2,7 @@
  *
  * Monotonic time (`*_ms`) is for waiting; wall time (`*_unix_ms`) is for rows and answers. They are
  * never compared. Tests replace both with clock_set_fake, which also moves everything that is due.
- * The operator's clock offset (MEERKAT_CLOCK_OFFSET_MS, tests only) is added to wall time.
+ * The option test_clock_offset_ms is added to wall time by clock_set_offset.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -14,6 +14,9 @@
 uint64_t clock_mono_ms(void);
 uint64_t clock_mono_us(void);
 uint64_t clock_unix_ms(void);
+
+/* Adds to wall time from now on. Once, before any thread starts; for tests of the whole daemon. */
+void clock_set_offset(uint64_t wall_offset_ms);
 
 /* Days since 1970-01-01 UTC. */
 uint32_t clock_day_of(uint64_t unix_ms);
