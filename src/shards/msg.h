@@ -139,6 +139,10 @@ struct shard_me {
     struct row_api_key key;
 };
 
+/* enum directory_kind of kv/key.h, whose numbers are on disk. */
+#define DIRECTORY_KIND_EMAIL  1
+#define DIRECTORY_KIND_DOMAIN 2
+
 enum directory_op { DIRECTORY_GET, DIRECTORY_CLAIM, DIRECTORY_RELEASE };
 struct shard_directory {
     enum directory_op op;

@@ -1,0 +1,216 @@
+/* api.c - what all handlers share: reading bodies, posting, answering. */
+#include "edge/api_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/metric.h"
+
+#define ANSWER_BYTES_MAX (MAIL_BYTES_MAX + MIB)
+#define RETRY_AFTER_S    "1"
+
+/* ---- decode ------------------------------------------------------------------------------------
+ */
+
+bool api_read(struct request *request, const struct json_shape *shape, void *out)
+{
+    struct json_fault fault = {{0}, {0}};
+    enum err err = json_read(request->http.body, shape, &request->arena, out, &fault);
+    if (err != ERR_OK) {
+        api_fail_field(request, err, fault.param, fault.sentence);
+        return false;
+    }
+    return true;
+}
+
+bool api_page(struct request *request, uint32_t *limit)
+{
+    struct slice text;
+    uint64_t value = PAGE_DEFAULT;
+    if (http_query_get(&request->http, SLICE("limit"), &request->arena, &text) &&
+        (slice_uint(text, PAGE_MAX, &value) != ERR_OK || value == 0)) {
+        api_fail_field(request, ERR_BAD_FIELD, SLICE("limit"), SLICE("limit is 1 to 200"));
+        return false;
+    }
+    *limit = (uint32_t)value;
+    return true;
+}
+
+bool api_param_id(struct request *request, uint32_t index, enum id_kind kind, struct id *id)
+{
+    if (id_parse(kind, request->params[index], id) != ERR_OK) {
+        api_fail(request, ERR_NOT_FOUND);
+        return false;
+    }
+    return true;
+}
+
+/* ---- post --------------------------------------------------------------------------------------
+ */
+
+struct msg *api_take(struct request *request, enum msg_kind kind)
+{
+    struct msg *msg = msg_take(&request->edge->actor, kind);
+    if (msg == NULL) {
+        metric_add(METRIC_HTTP_SHED, 1);
+        api_fail(request, ERR_BUSY);
+    }
+    return msg;
+}
+
+struct actor *api_shard(struct request *request)
+{
+    return place_shard(request->edge->place, request->caller.account);
+}
+
+static void on_good_return(struct request *request, struct msg *msg)
+{
+    if (msg->err != ERR_OK) {
+        api_fail_msg(request, msg);
+        return;
+    }
+    request->then(request, msg);
+}
+
+void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
+                     request_msg_fn *on_return)
+{
+    struct edge *edge = request->edge;
+    uint32_t slot = edge_slot_take(edge, request);
+    CHECK(slot != UINT32_MAX); /* as many slots as messages */
+    msg->token = edge_slot_token(edge, slot);
+    msg->expire_ms = loop_now_ms(edge->loop) + REQUEST_WAIT_MS;
+    struct arena fresh = msg->arena;
+    msg->arena = request->arena;
+    request->arena = fresh;
+    request->on_return = on_return;
+    actor_post(to, msg);
+}
+
+void api_post(struct request *request, struct actor *to, struct msg *msg, request_msg_fn *on_return)
+{
+    request->then = on_return;
+    api_post_errors(request, to, msg, on_good_return);
+}
+
+/* ---- answer ------------------------------------------------------------------------------------
+ */
+
+void api_json_start(struct api_body *body)
+{
+    buf_init(&body->buf, ANSWER_BYTES_MAX);
+    json_start(&body->w, &body->buf);
+}
+
+void api_json_send(struct request *request, uint16_t status, struct api_body *body)
+{
+    if (buf_err(&body->buf) != ERR_OK) {
+        buf_fini(&body->buf);
+        api_fail(request, ERR_TOO_LARGE);
+        return;
+    }
+    api_send(request, status, SLICE("application/json"), buf_slice(&body->buf));
+    buf_fini(&body->buf);
+}
+
+static void send_with(struct request *request, uint16_t status, struct slice content_type,
+                      struct slice body, const char *more_headers)
+{
+    char headers[256];
+    int len = snprintf(headers, sizeof headers,
+                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s", request->id,
+                       more_headers);
+    CHECK(len > 0 && (size_t)len < sizeof headers);
+    struct http_answer answer = {
+        .status = status,
+        .content_type = content_type,
+        .extra_headers = slice_of(headers, (size_t)len),
+        .body = body,
+        .is_head = request->is_head,
+        .is_close = request->is_close || request->session->is_ending,
+    };
+    http_write_answer(&request->answer, &answer);
+    CHECK(!request->answer.is_over); /* bodies stay below ANSWER_BYTES_MAX */
+    metric_add(METRIC_HTTP_REQUESTS, 1);
+    if (status >= 500) {
+        metric_add(METRIC_HTTP_5XX, 1);
+    }
+    if (request->read_us != 0) {
+        metric_observe_us(METRIC_HTTP_LATENCY, clock_mono_us() - request->read_us);
+    }
+    session_answered(request);
+}
+
+void api_send(struct request *request, uint16_t status, struct slice content_type,
+              struct slice body)
+{
+    send_with(request, status, content_type, body, "");
+}
+
+void api_fail_field(struct request *request, enum err err, struct slice param,
+                    struct slice sentence)
+{
+    const struct err_info *info = err_info(err);
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    api_text(&body.w, "error", sentence.len > 0 ? sentence : slice_str(info->text));
+    api_text(&body.w, "code", slice_str(info->code));
+    if (param.len > 0) {
+        api_text(&body.w, err == ERR_SCOPE ? "required" : "param", param);
+    }
+    json_close_object(&body.w);
+    const char *more = "";
+    if (info->http_status == 429 || info->http_status == 503) {
+        more = "retry-after: " RETRY_AFTER_S "\r\n";
+    } else if (err == ERR_UNAUTHORIZED) {
+        more = "www-authenticate: Bearer\r\n";
+    }
+    send_with(request, info->http_status, SLICE("application/json"), buf_slice(&body.buf), more);
+    buf_fini(&body.buf);
+}
+
+void api_fail(struct request *request, enum err err)
+{
+    api_fail_field(request, err, slice_of(NULL, 0), slice_of(NULL, 0));
+}
+
+void api_fail_msg(struct request *request, const struct msg *msg)
+{
+    api_fail_field(request, msg->err, msg->param, msg->sentence);
+}
+
+void api_id(struct json_writer *w, const char *name, enum id_kind kind, struct id id)
+{
+    char text[ID_TEXT_MAX];
+    size_t len = id_text(kind, id, text);
+    json_key(w, name);
+    json_text(w, slice_of(text, len));
+}
+
+void api_text(struct json_writer *w, const char *name, struct slice text)
+{
+    json_key(w, name);
+    json_text(w, text);
+}
+
+void api_text_or_null(struct json_writer *w, const char *name, struct slice text)
+{
+    json_key(w, name);
+    json_text_or_null(w, text);
+}
+
+void api_u64(struct json_writer *w, const char *name, uint64_t value)
+{
+    json_key(w, name);
+    json_u64(w, value);
+}
+
+void api_bool(struct json_writer *w, const char *name, bool value)
+{
+    json_key(w, name);
+    json_bool(w, value);
+}

@@ -1,0 +1,301 @@
+/* api_domain.c - domains and the DNS records to publish for them.
+ *
+ * Verifying is a chain of three messages: the domain's row from its shard, the look-ups in the
+ * delivery actor (which owns DNS), the results back to the shard, which judges and stores them.
+ */
+#include <string.h>
+
+#include "base/limits.h"
+#include "edge/api_int.h"
+#include "mail/addr.h"
+#include "mail/dkim.h"
+
+/* ---- the names a customer publishes
+ * -------------------------------------------------------------- */
+
+static struct slice mx_host(const struct request *request)
+{
+    const struct conf *conf = request->edge->place->conf;
+    return conf->mx_host.len > 0 ? conf->mx_host : conf->hostname;
+}
+
+static struct slice spf_include(const struct request *request, struct arena *arena)
+{
+    const struct conf *conf = request->edge->place->conf;
+    if (conf->spf_include.len > 0) {
+        return conf->spf_include;
+    }
+    return arena_format(arena, "spf.%.*s", SLICE_FMT(conf->hostname));
+}
+
+static struct slice return_path_host(const struct request *request, struct slice domain,
+                                     struct arena *arena)
+{
+    return arena_format(arena, "%.*s.%.*s",
+                        SLICE_FMT(request->edge->place->conf->return_path_label),
+                        SLICE_FMT(domain));
+}
+
+/* ---- rendering
+ * ------------------------------------------------------------------------------------ */
+
+static void write_row(struct json_writer *w, const struct row_domain *row)
+{
+    json_open_object(w);
+    api_id(w, "id", ID_DOMAIN, row->id);
+    api_text(w, "domain", row->name);
+    api_text(w, "status", slice_str(domain_status_text((enum domain_status)row->status)));
+    api_bool(w, "mx_verified", row->mx_verified);
+    api_bool(w, "spf_verified", row->spf_verified);
+    api_bool(w, "dkim_verified", row->dkim_rsa_verified);
+    api_bool(w, "dmarc_verified", row->dmarc_verified);
+    api_text_or_null(w, "webhookUrl", slice_of(NULL, 0));
+    api_text_or_null(w, "webhookAckMode", slice_of(NULL, 0));
+    api_u64(w, "created_at", row->created_unix_ms);
+    json_close_object(w);
+}
+
+struct record {
+    const char *type;
+    const char *purpose;
+    struct slice name;
+    struct slice value;
+    bool is_verified;
+    bool has_priority;
+};
+
+static void write_record(struct json_writer *w, const struct row_domain *row,
+                         const struct record *record)
+{
+    json_open_object(w);
+    api_text(w, "type", slice_str(record->type));
+    api_text(w, "name", record->name);
+    api_text(w, "value", record->value);
+    if (record->has_priority) {
+        api_u64(w, "priority", 10);
+    }
+    api_text(w, "purpose", slice_str(record->purpose));
+    const char *status = record->is_verified ? "verified" : "pending";
+    if (!record->is_verified && row->checked_unix_ms != 0) {
+        status = "failed";
+    }
+    api_text(w, "status", slice_str(status));
+    json_close_object(w);
+}
+
+static void write_records(struct request *request, struct json_writer *w,
+                          const struct row_domain *row)
+{
+    struct arena *arena = &request->keep;
+    struct slice name = row->name;
+    const struct record records[] = {
+        {"MX", "receiving", name, mx_host(request), row->mx_verified, true},
+        {"TXT", "spf", name,
+         arena_format(arena, "v=spf1 include:%.*s ~all", SLICE_FMT(spf_include(request, arena))),
+         row->spf_verified, false},
+        {"TXT", "dkim", arena_format(arena, "mk1._domainkey.%.*s", SLICE_FMT(name)),
+         dkim_record(SIGN_RSA_SHA256, row->rsa_public, arena), row->dkim_rsa_verified, false},
+        {"TXT", "dkim", arena_format(arena, "mk2._domainkey.%.*s", SLICE_FMT(name)),
+         dkim_record(SIGN_ED25519, row->ed_public, arena), row->dkim_ed_verified, false},
+        {"TXT", "dmarc", arena_format(arena, "_dmarc.%.*s", SLICE_FMT(name)),
+         SLICE("v=DMARC1; p=none"), row->dmarc_verified, false},
+        {"CNAME", "return-path", return_path_host(request, name, arena),
+         request->edge->place->conf->hostname, row->return_path_verified, false},
+    };
+    json_key(w, "dns");
+    json_open_array(w);
+    for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+        write_record(w, row, &records[i]);
+    }
+    json_close_array(w);
+}
+
+static void answer_one(struct request *request, uint16_t status, const struct row_domain *row)
+{
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    json_key(&body.w, "domain");
+    write_row(&body.w, row);
+    write_records(request, &body.w, row);
+    json_close_object(&body.w);
+    api_json_send(request, status, &body);
+}
+
+/* ---- handlers
+ * ------------------------------------------------------------------------------------- */
+
+static struct msg *take(struct request *request, enum domain_op op)
+{
+    struct msg *msg = api_take(request, MSG_SHARD_DOMAIN);
+    if (msg != NULL) {
+        msg->body.domain.caller = request->caller;
+        msg->body.domain.op = op;
+        msg->body.domain.before_unix_ms = UINT64_MAX;
+        msg->body.domain.limit = PAGE_DEFAULT;
+        msg->body.domain.id = request->subject;
+    }
+    return msg;
+}
+
+static void on_created(struct request *request, struct msg *msg)
+{
+    answer_one(request, 201, &msg->body.domain.rows[0]);
+}
+
+struct create_body {
+    struct slice domain;
+};
+
+static const struct json_field create_fields[] = {
+    {.name = "domain",
+     .type = JSON_TEXT,
+     .is_required = true,
+     .offset = offsetof(struct create_body, domain),
+     .max = DOMAIN_MAX},
+};
+static const struct json_shape create_shape = {create_fields, ARRAY_LEN(create_fields),
+                                               sizeof(struct create_body)};
+
+void api_domain_create(struct request *request)
+{
+    struct create_body body;
+    struct slice name;
+    if (!api_read(request, &create_shape, &body)) {
+        return;
+    }
+    if (domain_normalise(body.domain, false, &request->arena, &name) != ERR_OK) {
+        api_fail_field(request, ERR_BAD_FIELD, SLICE("domain"),
+                       SLICE("domain is not a valid domain name"));
+        return;
+    }
+    struct msg *msg = take(request, DOMAIN_CREATE);
+    if (msg != NULL) {
+        msg->body.domain.name = name;
+        api_post(request, api_shard(request), msg, on_created);
+    }
+}
+
+static void on_listed(struct request *request, struct msg *msg)
+{
+    struct api_body body;
+    api_json_start(&body);
+    json_open_array(&body.w);
+    for (uint32_t i = 0; i < msg->body.domain.row_count; i++) {
+        write_row(&body.w, &msg->body.domain.rows[i]);
+    }
+    json_close_array(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+void api_domain_list(struct request *request)
+{
+    uint32_t limit;
+    uint64_t before = UINT64_MAX;
+    struct slice text;
+    if (!api_page(request, &limit)) {
+        return;
+    }
+    if (http_query_get(&request->http, SLICE("before"), &request->arena, &text)) {
+        struct id id;
+        if (id_parse(ID_DOMAIN, text, &id) == ERR_OK) {
+            before = id_unix_ms(id);
+        } else if (slice_u64(text, &before) != ERR_OK) {
+            api_fail_field(request, ERR_BAD_FIELD, SLICE("before"),
+                           SLICE("before is a time in milliseconds or an id"));
+            return;
+        }
+    }
+    struct msg *msg = take(request, DOMAIN_LIST);
+    if (msg != NULL) {
+        msg->body.domain.limit = limit;
+        msg->body.domain.before_unix_ms = before;
+        api_post(request, api_shard(request), msg, on_listed);
+    }
+}
+
+static void on_got(struct request *request, struct msg *msg)
+{
+    answer_one(request, 200, &msg->body.domain.rows[0]);
+}
+
+static void post_for_id(struct request *request, enum domain_op op, request_msg_fn *on_return)
+{
+    if (!api_param_id(request, 0, ID_DOMAIN, &request->subject)) {
+        return;
+    }
+    struct msg *msg = take(request, op);
+    if (msg != NULL) {
+        api_post(request, api_shard(request), msg, on_return);
+    }
+}
+
+void api_domain_get(struct request *request)
+{
+    post_for_id(request, DOMAIN_GET, on_got);
+}
+
+static void on_deleted(struct request *request, struct msg *msg UNUSED)
+{
+    api_send(request, 200, SLICE("application/json"), SLICE("{\"ok\":true}"));
+}
+
+void api_domain_delete(struct request *request)
+{
+    post_for_id(request, DOMAIN_DELETE, on_deleted);
+}
+
+/* ---- verify
+ * --------------------------------------------------------------------------------------- */
+
+static void on_judged(struct request *request, struct msg *msg)
+{
+    const struct row_domain *row = &msg->body.domain.rows[0];
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    api_text(&body.w, "status", slice_str(domain_status_text((enum domain_status)row->status)));
+    json_key(&body.w, "checks");
+    json_open_object(&body.w);
+    api_bool(&body.w, "mx", row->mx_verified);
+    api_bool(&body.w, "spf", row->spf_verified);
+    api_bool(&body.w, "dkim", row->dkim_rsa_verified);
+    api_bool(&body.w, "dmarc", row->dmarc_verified);
+    json_close_object(&body.w);
+    api_u64(&body.w, "checkedAt", row->checked_unix_ms);
+    json_close_object(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+static void on_looked_up(struct request *request, struct msg *msg)
+{
+    struct msg *next = take(request, DOMAIN_CHECKED);
+    if (next != NULL) {
+        next->body.domain.checks = msg->body.verify.checks;
+        api_post(request, api_shard(request), next, on_judged);
+    }
+}
+
+static void on_row(struct request *request, struct msg *msg)
+{
+    const struct row_domain *row = &msg->body.domain.rows[0];
+    struct msg *next = api_take(request, MSG_DELIVER_VERIFY);
+    if (next == NULL) {
+        return;
+    }
+    struct arena *arena = &request->arena;
+    struct deliver_verify *verify = &next->body.verify;
+    verify->domain = arena_dup(arena, row->name);
+    verify->rsa_public = arena_dup(arena, row->rsa_public);
+    verify->ed_public = arena_dup(arena, row->ed_public);
+    verify->mx_host = mx_host(request);
+    verify->spf_include = spf_include(request, arena);
+    verify->return_path_host = return_path_host(request, row->name, arena);
+    verify->return_path_target = request->edge->place->conf->hostname;
+    api_post(request, request->edge->place->deliver, next, on_looked_up);
+}
+
+void api_domain_verify(struct request *request)
+{
+    post_for_id(request, DOMAIN_GET, on_row);
+}

@@ -1,0 +1,82 @@
+/* api_int.h - decode, post and answer helpers for the handlers, and the handlers themselves.
+ *
+ * A handler is three steps: decode the body (json shapes), post a message to the actor that owns
+ * the fact, and later answer from what came home. Every path ends in exactly one api_answer or
+ * api_fail.
+ */
+#ifndef EDGE_API_INT_H
+#define EDGE_API_INT_H
+
+#include "base/json.h"
+#include "edge/edge_int.h"
+
+/* ---- decode ------------------------------------------------------------------------------------
+ */
+
+/* Reads the body into *out; answers 400 and returns false when it does not fit the shape. */
+bool api_read(struct request *request, const struct json_shape *shape, void *out) MUST_USE;
+/* `limit` (1 to PAGE_MAX, default PAGE_DEFAULT); answers 400 and returns false on nonsense. */
+bool api_page(struct request *request, uint32_t *limit) MUST_USE;
+/* Path parameter as an id of that kind; a malformed one is 404, like one that does not exist. */
+bool api_param_id(struct request *request, uint32_t index, enum id_kind kind,
+                  struct id *id) MUST_USE;
+
+/* ---- post --------------------------------------------------------------------------------------
+ */
+
+/* A message of the edge's pool; NULL after answering 503. */
+struct msg *api_take(struct request *request, enum msg_kind kind);
+/* Moves the request's arena into msg and posts it; on_return gets the message, and the edge puts it
+ * back afterwards. When the message failed, the edge answers from its err and on_return is not
+ * called, unless wants_errors. */
+void api_post(struct request *request, struct actor *to, struct msg *msg,
+              request_msg_fn *on_return);
+void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
+                     request_msg_fn *on_return);
+struct actor *api_shard(struct request *request); /* of the caller's account */
+
+/* ---- answer ------------------------------------------------------------------------------------
+ */
+
+/* A JSON body under construction: api_json_start, writer calls on body->w, api_json_send. */
+struct api_body {
+    struct buf buf;
+    struct json_writer w;
+};
+void api_json_start(struct api_body *body);
+void api_json_send(struct request *request, uint16_t status, struct api_body *body);
+void api_send(struct request *request, uint16_t status, struct slice content_type,
+              struct slice body);
+void api_fail(struct request *request, enum err err);
+/* With the field at fault and a sentence; either may be empty. */
+void api_fail_field(struct request *request, enum err err, struct slice param,
+                    struct slice sentence);
+/* From a message that came home with an error. */
+void api_fail_msg(struct request *request, const struct msg *msg);
+
+void api_id(struct json_writer *w, const char *name, enum id_kind kind, struct id id);
+void api_text(struct json_writer *w, const char *name, struct slice text);
+void api_text_or_null(struct json_writer *w, const char *name, struct slice text);
+void api_u64(struct json_writer *w, const char *name, uint64_t value);
+void api_bool(struct json_writer *w, const char *name, bool value);
+
+/* ---- handlers ----------------------------------------------------------------------------------
+ */
+
+void api_health(struct request *request);
+void api_metrics(struct request *request);
+void api_signup(struct request *request);
+void api_login(struct request *request);
+void api_me(struct request *request);
+void api_domain_create(struct request *request);
+void api_domain_list(struct request *request);
+void api_domain_get(struct request *request);
+void api_domain_delete(struct request *request);
+void api_domain_verify(struct request *request);
+void api_send_mail(struct request *request);
+void api_message_list(struct request *request);
+void api_message_get(struct request *request);
+void api_message_raw(struct request *request);
+void api_delivery_retry(struct request *request);
+
+#endif

@@ -1,0 +1,375 @@
+/* api_mail.c - messages: list, read, raw; deliveries: retry. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "edge/api_int.h"
+#include "mail/header.h"
+
+/* ---- rendering
+ * -------------------------------------------------------------------------------------- */
+
+static void write_pack(struct json_writer *w, const char *name, struct slice pack)
+{
+    json_key(w, name);
+    json_open_array(w);
+    struct slice item;
+    while (get_slice(&pack, &item)) {
+        json_text(w, item);
+    }
+    json_close_array(w);
+}
+
+static void write_metadata(struct json_writer *w, struct slice pack)
+{
+    json_key(w, "metadata");
+    json_open_object(w);
+    struct slice name;
+    struct slice value;
+    struct slice type;
+    while (get_slice(&pack, &name) && get_slice(&pack, &value) && get_slice(&pack, &type)) {
+        json_key_slice(w, name);
+        if (slice_equal(type, SLICE("t"))) {
+            json_text(w, value);
+        } else {
+            json_raw(w, value);
+        }
+    }
+    json_close_object(w);
+}
+
+static void write_mode(struct json_writer *w, uint8_t mode)
+{
+    api_text(w, "mode", mode == MODE_TEST ? SLICE("test") : SLICE("live"));
+}
+
+/* What list rows and the full message share. */
+static void write_mail(struct json_writer *w, const struct row_mail *mail)
+{
+    api_id(w, "id", ID_MESSAGE, mail->id);
+    api_text(w, "direction",
+             mail->direction == DIRECTION_INBOUND ? SLICE("inbound") : SLICE("outbound"));
+    write_mode(w, mail->mode);
+    api_text(w, "from_addr", mail->from_addr);
+    struct slice first = {0};
+    struct slice rest = mail->to;
+    if (get_slice(&rest, &first)) {
+        api_text(w, "to_addr", first);
+    }
+    json_key(w, "from");
+    json_open_object(w);
+    api_text(w, "address", mail->from_addr);
+    if (mail->from_name.len > 0) {
+        api_text(w, "name", mail->from_name);
+    }
+    json_close_object(w);
+    write_pack(w, "to", mail->to);
+    write_pack(w, "cc", mail->cc);
+    api_text_or_null(w, "subject", mail->subject);
+    api_text_or_null(w, "thread_id", slice_of(NULL, 0));
+    api_u64(w, "received_at", mail->received_unix_ms);
+    api_u64(w, "size_bytes", mail->size_bytes);
+    api_text(w, "send_status", slice_str(mail_status_text((enum mail_status)mail->status)));
+    api_text_or_null(w, "webhook_status", slice_of(NULL, 0));
+    write_metadata(w, mail->metadata);
+    write_pack(w, "tags", mail->tags);
+}
+
+static void write_attempt(struct json_writer *w, const struct attempt_view *view)
+{
+    const struct row_attempt *row = &view->row;
+    json_open_object(w);
+    api_u64(w, "attempt", view->number);
+    api_u64(w, "at", row->started_unix_ms);
+    api_u64(w, "ended_at", row->ended_unix_ms);
+    api_text(w, "outcome", slice_str(attempt_outcome_text((enum attempt_outcome)row->outcome)));
+    api_text(w, "step", slice_str(smtp_step_name((enum smtp_step)row->step)));
+    api_u64(w, "status_code", row->code);
+    api_text_or_null(w, "enhanced_status", row->enhanced);
+    api_text_or_null(w, "response", row->response);
+    api_text_or_null(w, "remote_host", row->remote_host);
+    api_text_or_null(w, "remote_addr", row->remote_addr);
+    api_text_or_null(w, "tls", row->tls);
+    api_text_or_null(w, "transcript", view->transcript);
+    json_close_object(w);
+}
+
+static void write_delivery(struct json_writer *w, const struct delivery_view *view)
+{
+    const struct row_delivery *row = &view->row;
+    json_open_object(w);
+    api_id(w, "id", ID_DELIVERY, row->id);
+    api_text(w, "kind", SLICE("smtp"));
+    api_text(w, "recipient", row->recipient);
+    api_text(w, "status", slice_str(delivery_status_text((enum delivery_status)row->status)));
+    api_u64(w, "attempts", row->attempts);
+    api_u64(w, "last_status_code", row->last_code);
+    api_text_or_null(w, "last_response", row->last_response);
+    api_text_or_null(w, "enhanced_status", row->enhanced);
+    api_text_or_null(w, "remote_host", row->remote_host);
+    api_text_or_null(w, "tls", row->tls);
+    json_key(w, "next_attempt_at");
+    if (row->next_attempt_unix_ms != 0) {
+        json_u64(w, row->next_attempt_unix_ms);
+    } else {
+        json_nil(w);
+    }
+    json_key(w, "log");
+    json_open_array(w);
+    for (uint32_t i = 0; i < view->attempt_count; i++) {
+        write_attempt(w, &view->attempts[i]);
+    }
+    json_close_array(w);
+    json_close_object(w);
+}
+
+static void write_attachment(struct json_writer *w, const struct row_attachment *row)
+{
+    json_open_object(w);
+    api_id(w, "id", ID_ATTACHMENT, row->id);
+    api_text_or_null(w, "filename", row->filename);
+    api_text_or_null(w, "contentType", row->content_type);
+    api_u64(w, "size", row->size_bytes);
+    api_text_or_null(w, "contentId", row->content_id);
+    api_text(w, "disposition", row->is_inline ? SLICE("inline") : SLICE("attachment"));
+    api_text_or_null(w, "url", slice_of(NULL, 0));
+    api_u64(w, "expiresAt", row->expires_unix_ms);
+    json_close_object(w);
+}
+
+static void write_event(struct json_writer *w, const struct row_event *row)
+{
+    json_open_object(w);
+    api_id(w, "id", ID_EVENT, row->id);
+    api_text(w, "type", row->type);
+    api_u64(w, "createdAt", row->created_unix_ms);
+    if (row->recipient.len > 0) {
+        api_text(w, "to", row->recipient);
+    }
+    if (row->code != 0) {
+        api_u64(w, "code", row->code);
+    }
+    if (row->enhanced.len > 0) {
+        api_text(w, "enhanced", row->enhanced);
+    }
+    if (row->detail.len > 0) {
+        api_text(w, "detail", row->detail);
+    }
+    json_close_object(w);
+}
+
+/* ---- list
+ * ------------------------------------------------------------------------------------------- */
+
+static void on_listed(struct request *request, struct msg *msg)
+{
+    struct api_body body;
+    api_json_start(&body);
+    json_open_array(&body.w);
+    for (uint32_t i = 0; i < msg->body.list.row_count; i++) {
+        json_open_object(&body.w);
+        write_mail(&body.w, &msg->body.list.rows[i]);
+        json_close_object(&body.w);
+    }
+    json_close_array(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+static bool query(struct request *request, const char *name, struct slice *value)
+{
+    return http_query_get(&request->http, slice_str(name), &request->arena, value) &&
+           value->len > 0;
+}
+
+static bool fail(struct request *request, const char *param, const char *sentence)
+{
+    api_fail_field(request, ERR_BAD_FIELD, slice_str(param), slice_str(sentence));
+    return false;
+}
+
+static bool read_filters(struct request *request, struct shard_list *list)
+{
+    struct slice text;
+    list->before_unix_ms = UINT64_MAX;
+    if (query(request, "before", &text) && id_parse(ID_MESSAGE, text, &list->before) != ERR_OK &&
+        slice_u64(text, &list->before_unix_ms) != ERR_OK) {
+        return fail(request, "before", "before is a time in milliseconds or an id");
+    }
+    if (query(request, "direction", &text)) {
+        list->has_direction = true;
+        if (slice_equal(text, SLICE("inbound"))) {
+            list->direction = DIRECTION_INBOUND;
+        } else if (slice_equal(text, SLICE("outbound"))) {
+            list->direction = DIRECTION_OUTBOUND;
+        } else {
+            return fail(request, "direction", "direction is inbound or outbound");
+        }
+    }
+    if (query(request, "status", &text)) {
+        list->has_status = true;
+        enum mail_status status = MAIL_QUEUED;
+        while (status <= MAIL_CANCELLED &&
+               !slice_equal(text, slice_str(mail_status_text(status)))) {
+            status++;
+        }
+        if (status > MAIL_CANCELLED) {
+            return fail(request, "status", "status is not one that a message can have");
+        }
+        list->status = status;
+    }
+    (void)query(request, "search", &list->search); /* absent leaves them empty */
+    (void)query(request, "domain", &list->domain);
+    return true;
+}
+
+void api_message_list(struct request *request)
+{
+    struct shard_list list = {.caller = request->caller};
+    if (!api_page(request, &list.limit) || !read_filters(request, &list)) {
+        return;
+    }
+    struct msg *msg = api_take(request, MSG_SHARD_LIST);
+    if (msg != NULL) {
+        msg->body.list = list;
+        api_post(request, api_shard(request), msg, on_listed);
+    }
+}
+
+/* ---- read
+ * ------------------------------------------------------------------------------------------- */
+
+/* The composed mail's fields as an object of lists, since a name may occur more than once. */
+static void write_headers(struct json_writer *w, struct slice block)
+{
+    struct header_field field;
+    json_key(w, "headers_json");
+    json_open_array(w);
+    while (header_next(&block, &field)) {
+        json_open_object(w);
+        api_text(w, "name", field.name);
+        api_text(w, "value", slice_trim(field.value));
+        json_close_object(w);
+    }
+    json_close_array(w);
+}
+
+static void write_message(struct json_writer *w, const struct shard_read *read)
+{
+    json_key(w, "message");
+    json_open_object(w);
+    write_mail(w, &read->mail);
+    write_pack(w, "bcc", read->mail.bcc);
+    api_text(w, "message_id", read->mail.message_id);
+    api_text_or_null(w, "text_body", read->text);
+    api_text_or_null(w, "html_body", read->html);
+    write_headers(w, read->header_block);
+    json_close_object(w);
+}
+
+static void on_read(struct request *request, struct msg *msg)
+{
+    const struct shard_read *read = &msg->body.read;
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    write_message(&body.w, read);
+    json_key(&body.w, "deliveries");
+    json_open_array(&body.w);
+    for (uint32_t i = 0; i < read->delivery_count; i++) {
+        write_delivery(&body.w, &read->deliveries[i]);
+    }
+    json_close_array(&body.w);
+    json_key(&body.w, "attachments");
+    json_open_array(&body.w);
+    for (uint32_t i = 0; i < read->attachment_count; i++) {
+        write_attachment(&body.w, &read->attachments[i]);
+    }
+    json_close_array(&body.w);
+    json_key(&body.w, "events");
+    json_open_array(&body.w);
+    for (uint32_t i = 0; i < read->event_count; i++) {
+        write_event(&body.w, &read->events[i]);
+    }
+    json_close_array(&body.w);
+    json_close_object(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+void api_message_get(struct request *request)
+{
+    struct id id;
+    if (!api_param_id(request, 0, ID_MESSAGE, &id)) {
+        return;
+    }
+    struct msg *msg = api_take(request, MSG_SHARD_READ);
+    if (msg != NULL) {
+        msg->body.read.caller = request->caller;
+        msg->body.read.id = id;
+        api_post(request, api_shard(request), msg, on_read);
+    }
+}
+
+/* ---- raw
+ * -------------------------------------------------------------------------------------------- */
+
+static void post_raw(struct request *request, uint32_t chunk, request_msg_fn *on_return)
+{
+    struct msg *msg = api_take(request, MSG_SHARD_RAW);
+    if (msg != NULL) {
+        msg->body.raw.caller = request->caller;
+        msg->body.raw.id = request->subject;
+        msg->body.raw.chunk = chunk;
+        api_post(request, api_shard(request), msg, on_return);
+    }
+}
+
+/* Chunks come one message at a time and gather in request->gathered, which dies with the request.
+ */
+static void on_raw(struct request *request, struct msg *msg)
+{
+    const struct shard_raw *raw = &msg->body.raw;
+    buf_add(&request->gathered, raw->data);
+    if (buf_err(&request->gathered) != ERR_OK) {
+        api_fail(request, ERR_CORRUPT);
+        return;
+    }
+    if (raw->chunk + 1 < raw->chunk_count) {
+        post_raw(request, raw->chunk + 1, on_raw);
+        return;
+    }
+    api_send(request, 200, SLICE("message/rfc822"), buf_slice(&request->gathered));
+}
+
+void api_message_raw(struct request *request)
+{
+    if (api_param_id(request, 0, ID_MESSAGE, &request->subject)) {
+        post_raw(request, 0, on_raw);
+    }
+}
+
+/* ---- retry
+ * ------------------------------------------------------------------------------------------ */
+
+static void on_retried(struct request *request, struct msg *msg)
+{
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    api_bool(&body.w, "ok", true);
+    api_text(&body.w, "status", slice_str(delivery_status_text(msg->body.retry.status)));
+    json_close_object(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+void api_delivery_retry(struct request *request)
+{
+    struct id id;
+    if (!api_param_id(request, 0, ID_DELIVERY, &id)) {
+        return;
+    }
+    struct msg *msg = api_take(request, MSG_SHARD_RETRY);
+    if (msg != NULL) {
+        msg->body.retry.caller = request->caller;
+        msg->body.retry.delivery = id;
+        api_post(request, api_shard(request), msg, on_retried);
+    }
+}

@@ -1,0 +1,361 @@
+/* api_send.c - POST /v1/send: decode and check the fields, post SHARD_SEND, answer 202 when it is
+ * on disk.
+ *
+ * Everything here is syntax: whatever depends on the account is decided in its shard. Each mistake
+ * names its field.
+ */
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/limits.h"
+#include "edge/api_int.h"
+#include "mail/addr.h"
+#include "mail/header.h"
+
+struct attachment_body {
+    struct slice filename;
+    struct slice content;
+    struct slice url;
+    struct slice content_type;
+    struct slice content_id;
+};
+
+struct send_body {
+    struct slice from;
+    struct json_texts to;
+    struct json_texts cc;
+    struct json_texts bcc;
+    struct json_texts reply_to;
+    struct slice subject;
+    struct slice html;
+    struct slice text;
+    struct slice in_reply_to;
+    struct json_pairs headers;
+    struct json_items attachments;
+    struct json_pairs metadata;
+    struct json_texts tags;
+    struct slice template_id;
+    struct json_time scheduled_at;
+    bool has_scheduled_at;
+    bool track_opens;
+    bool track_clicks;
+    bool is_sandbox;
+};
+
+#define AT(member) .offset = offsetof(struct attachment_body, member)
+static const struct json_field attachment_fields[] = {
+    {.name = "filename", .type = JSON_TEXT, AT(filename), .max = ATTACHMENT_NAME_MAX},
+    {.name = "content", .type = JSON_TEXT, AT(content), .max = HTTP_BODY_MAX},
+    {.name = "url", .type = JSON_TEXT, AT(url), .max = HTTP_URL_MAX},
+    {.name = "contentType", .type = JSON_TEXT, AT(content_type), .max = ATTACHMENT_NAME_MAX},
+    {.name = "contentId", .type = JSON_TEXT, AT(content_id), .max = ATTACHMENT_NAME_MAX},
+};
+#undef AT
+static const struct json_shape attachment_shape = {attachment_fields, ARRAY_LEN(attachment_fields),
+                                                   sizeof(struct attachment_body)};
+
+#define AT(member) .offset = offsetof(struct send_body, member)
+static const struct json_field send_fields[] = {
+    {.name = "from",
+     .type = JSON_TEXT,
+     .is_required = true,
+     AT(from),
+     .max = ADDR_MAX + DISPLAY_NAME_MAX},
+    {.name = "to", .type = JSON_TEXT_OR_LIST, .is_required = true, AT(to), .max = API_RCPT_MAX},
+    {.name = "cc", .type = JSON_TEXT_OR_LIST, AT(cc), .max = API_RCPT_MAX},
+    {.name = "bcc", .type = JSON_TEXT_OR_LIST, AT(bcc), .max = API_RCPT_MAX},
+    {.name = "replyTo", .type = JSON_TEXT_OR_LIST, AT(reply_to), .max = API_RCPT_MAX},
+    {.name = "subject", .type = JSON_TEXT, AT(subject), .max = SUBJECT_MAX},
+    {.name = "html", .type = JSON_TEXT, AT(html), .max = TEXT_BYTES_MAX},
+    {.name = "text", .type = JSON_TEXT, AT(text), .max = TEXT_BYTES_MAX},
+    {.name = "inReplyTo", .type = JSON_TEXT, AT(in_reply_to), .max = LINE_MAX_BYTES},
+    {.name = "headers", .type = JSON_MAP, AT(headers), .max = CUSTOM_HEADER_COUNT},
+    {.name = "attachments",
+     .type = JSON_LIST,
+     AT(attachments),
+     .max = ATTACHMENT_COUNT_MAX,
+     .sub = &attachment_shape},
+    {.name = "metadata", .type = JSON_MAP, AT(metadata), .max = METADATA_COUNT},
+    {.name = "tags", .type = JSON_TEXT_LIST, AT(tags), .max = TAG_COUNT},
+    {.name = "templateId", .type = JSON_TEXT, AT(template_id), .max = ID_TEXT_MAX},
+    {.name = "scheduledAt",
+     .type = JSON_TIME,
+     AT(scheduled_at),
+     .has_offset = offsetof(struct send_body, has_scheduled_at)},
+    {.name = "trackOpens", .type = JSON_BOOL, AT(track_opens)},
+    {.name = "trackClicks", .type = JSON_BOOL, AT(track_clicks)},
+    {.name = "sandbox", .type = JSON_BOOL, AT(is_sandbox)},
+};
+#undef AT
+static const struct json_shape send_shape = {send_fields, ARRAY_LEN(send_fields),
+                                             sizeof(struct send_body)};
+
+/* ---- fields
+ * ---------------------------------------------------------------------------------------- */
+
+static bool fail(struct request *request, struct slice param, const char *sentence)
+{
+    api_fail_field(request, ERR_BAD_FIELD, param, slice_str(sentence));
+    return false;
+}
+
+static struct slice param_at(struct request *request, const char *name, uint32_t index)
+{
+    return arena_format(&request->keep, "%s[%u]", name, (unsigned)index);
+}
+
+static bool read_address(struct request *request, struct slice param, struct slice text,
+                         struct addr *addr)
+{
+    if (addr_parse(text, &request->arena, addr) != ERR_OK) {
+        return fail(request, param,
+                    "an address is written as a@example.com or Name <a@example.com>");
+    }
+    return true;
+}
+
+static bool read_addresses(struct request *request, const char *name,
+                           const struct json_texts *texts, struct addr **list, uint32_t *count)
+{
+    struct addr *addrs = arena_array(&request->arena, texts->count, sizeof *addrs);
+    for (uint32_t i = 0; i < texts->count; i++) {
+        struct slice param = texts->count == 1 ? slice_str(name) : param_at(request, name, i);
+        if (!read_address(request, param, texts->items[i], &addrs[i])) {
+            return false;
+        }
+    }
+    *list = addrs;
+    *count = texts->count;
+    return true;
+}
+
+static bool read_people(struct request *request, const struct send_body *body,
+                        struct shard_send *send)
+{
+    if (!read_address(request, SLICE("from"), body->from, &send->from) ||
+        !read_addresses(request, "to", &body->to, &send->to, &send->to_count) ||
+        !read_addresses(request, "cc", &body->cc, &send->cc, &send->cc_count) ||
+        !read_addresses(request, "bcc", &body->bcc, &send->bcc, &send->bcc_count) ||
+        !read_addresses(request, "replyTo", &body->reply_to, &send->reply_to,
+                        &send->reply_to_count)) {
+        return false;
+    }
+    if (send->to_count == 0) {
+        return fail(request, SLICE("to"), "at least one recipient is required");
+    }
+    if (send->to_count + send->cc_count + send->bcc_count > API_RCPT_MAX) {
+        return fail(request, SLICE("to"), "to, cc and bcc name more than 50 recipients");
+    }
+    return true;
+}
+
+static bool read_content(struct request *request, const struct send_body *body,
+                         struct shard_send *send)
+{
+    if (slice_has_control(body->subject, "\t")) {
+        return fail(request, SLICE("subject"),
+                    "the subject holds a line break or control character");
+    }
+    if (slice_has_control(body->in_reply_to, "")) {
+        return fail(request, SLICE("inReplyTo"), "inReplyTo holds a control character");
+    }
+    if (!slice_is_ascii(body->in_reply_to)) {
+        return fail(request, SLICE("inReplyTo"), "inReplyTo is a message id in ASCII");
+    }
+    if (body->html.len == 0 && body->text.len == 0) {
+        return fail(request, SLICE("text"), "html or text is required");
+    }
+    if (body->template_id.len > 0) {
+        return fail(request, SLICE("templateId"), "templates are not available on this server");
+    }
+    if (body->has_scheduled_at) {
+        return fail(request, SLICE("scheduledAt"),
+                    "scheduled sending is not available on this server");
+    }
+    if (body->track_opens || body->track_clicks) {
+        return fail(request, body->track_opens ? SLICE("trackOpens") : SLICE("trackClicks"),
+                    "tracking is not available on this server");
+    }
+    send->subject = body->subject;
+    send->html = body->html;
+    send->text = body->text;
+    send->in_reply_to = body->in_reply_to;
+    return true;
+}
+
+static bool read_headers(struct request *request, const struct send_body *body,
+                         struct shard_send *send)
+{
+    uint32_t count = body->headers.count;
+    struct mime_header *headers = arena_array(&request->arena, count, sizeof *headers);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct json_pair *pair = &body->headers.items[i];
+        struct slice param = arena_format(&request->keep, "headers.%.*s",
+                                          SLICE_FMT(slice_head(pair->name, CUSTOM_HEADER_NAME)));
+        if (!header_name_is_valid(pair->name)) {
+            return fail(request, SLICE("headers"), "a header name holds a forbidden character");
+        }
+        if (header_name_is_protected(pair->name)) {
+            return fail(request, param, "this header is written by the server");
+        }
+        if (pair->value.len > CUSTOM_HEADER_VALUE || slice_has_control(pair->value, "\t")) {
+            return fail(request, param, "a header value is too long or holds a control character");
+        }
+        headers[i] = (struct mime_header){pair->name, pair->value};
+    }
+    send->headers = headers;
+    send->header_count = count;
+    return true;
+}
+
+static bool read_metadata(struct request *request, const struct json_pairs *pairs, struct buf *pack)
+{
+    for (uint32_t i = 0; i < pairs->count; i++) {
+        const struct json_pair *pair = &pairs->items[i];
+        if (pair->name.len == 0 || pair->name.len > METADATA_NAME_MAX ||
+            pair->value.len > METADATA_VALUE_MAX) {
+            return fail(request, SLICE("metadata"), "a metadata name or value is too long");
+        }
+        buf_put_slice(pack, pair->name);
+        buf_put_slice(pack, pair->value);
+        buf_put_slice(pack, pair->is_text ? SLICE("t") : SLICE("n"));
+    }
+    return true;
+}
+
+static bool read_tags(struct request *request, const struct json_texts *tags, struct buf *pack)
+{
+    for (uint32_t i = 0; i < tags->count; i++) {
+        struct slice tag = tags->items[i];
+        if (tag.len == 0 || tag.len > TAG_MAX || slice_has_control(tag, "")) {
+            return fail(request, param_at(request, "tags", i), "a tag has 1 to 128 characters");
+        }
+        buf_put_slice(pack, tag);
+    }
+    return true;
+}
+
+static bool read_labels(struct request *request, const struct send_body *body,
+                        struct shard_send *send)
+{
+    struct buf metadata;
+    struct buf tags;
+    buf_init(&metadata, MIB);
+    buf_init(&tags, MIB);
+    bool is_good = read_metadata(request, &body->metadata, &metadata) &&
+                   read_tags(request, &body->tags, &tags);
+    if (is_good) { /* a failed request may be gone already */
+        send->metadata = arena_dup(&request->arena, buf_slice(&metadata));
+        send->tags = arena_dup(&request->arena, buf_slice(&tags));
+    }
+    buf_fini(&metadata);
+    buf_fini(&tags);
+    return is_good;
+}
+
+static bool read_attachment(struct request *request, uint32_t index,
+                            const struct attachment_body *body, struct mime_attachment *out)
+{
+    struct slice param = param_at(request, "attachments", index);
+    struct slice content = arena_format(&request->keep, "%.*s.content", SLICE_FMT(param));
+    if (body->url.len > 0) {
+        return fail(request, arena_format(&request->keep, "%.*s.url", SLICE_FMT(param)),
+                    "attachments by url are not available on this server; send their content");
+    }
+    if (slice_has_control(body->filename, "")) {
+        return fail(request, arena_format(&request->keep, "%.*s.filename", SLICE_FMT(param)),
+                    "the file name holds a control character");
+    }
+    if (body->content_type.len > 0 && !mime_type_is_valid(body->content_type)) {
+        return fail(request, arena_format(&request->keep, "%.*s.contentType", SLICE_FMT(param)),
+                    "the content type is not of the form type/subtype");
+    }
+    if (body->content_id.len > 0 && !mime_content_id_is_valid(body->content_id)) {
+        return fail(request, arena_format(&request->keep, "%.*s.contentId", SLICE_FMT(param)),
+                    "the content id holds a forbidden character");
+    }
+    /* Decoded in place of a second buffer's worth: the ceiling of the arena covers both. */
+    uint8_t *data = arena_try(&request->arena, body->content.len / 4 * 3 + 3);
+    size_t len = 0;
+    if (data == NULL) {
+        api_fail_field(request, ERR_TOO_LARGE, content, SLICE("the attachments are too large"));
+        return false;
+    }
+    if (base64_decode(body->content, data, &len) != ERR_OK) {
+        return fail(request, content, "the content is not valid base64");
+    }
+    *out = (struct mime_attachment){body->filename, body->content_type, body->content_id,
+                                    slice_of(data, len)};
+    return true;
+}
+
+static bool read_attachments(struct request *request, const struct send_body *body,
+                             struct shard_send *send)
+{
+    uint32_t count = body->attachments.count;
+    const struct attachment_body *items = body->attachments.items;
+    struct mime_attachment *list = arena_array(&request->arena, count, sizeof *list);
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        total += items[i].content.len / 4 * 3;
+        if (total > ATTACHMENT_BYTES_MAX + 3 * ATTACHMENT_COUNT_MAX) {
+            api_fail_field(request, ERR_TOO_LARGE, SLICE("attachments"),
+                           SLICE("the attachments are larger than 25 MiB together"));
+            return false;
+        }
+        if (!read_attachment(request, i, &items[i], &list[i])) {
+            return false;
+        }
+    }
+    send->attachments = list;
+    send->attachment_count = count;
+    return true;
+}
+
+static bool read_idempotency(struct request *request, struct shard_send *send)
+{
+    struct slice key = http_header_get(&request->http, SLICE("idempotency-key"));
+    if (key.len == 0) {
+        return true;
+    }
+    if (key.len > IDEMPOTENCY_KEY_MAX || slice_has_control(key, "")) {
+        return fail(request, SLICE("Idempotency-Key"),
+                    "the idempotency key has 1 to 256 printable characters");
+    }
+    send->idempotency_key = key;
+    send->body_hash = crypto_sha256(request->http.body);
+    return true;
+}
+
+/* ---- the handler
+ * ------------------------------------------------------------------------------------ */
+
+static void on_accepted(struct request *request, struct msg *msg)
+{
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    api_id(&body.w, "id", ID_MESSAGE, msg->body.send.id);
+    api_text(&body.w, "status", SLICE("queued"));
+    json_close_object(&body.w);
+    api_json_send(request, 202, &body);
+}
+
+void api_send_mail(struct request *request)
+{
+    struct send_body body;
+    struct msg *msg = api_take(request, MSG_SHARD_SEND);
+    if (msg == NULL) {
+        return;
+    }
+    struct shard_send *send = &msg->body.send;
+    send->caller = request->caller;
+    if (!api_read(request, &send_shape, &body) || !read_people(request, &body, send) ||
+        !read_content(request, &body, send) || !read_headers(request, &body, send) ||
+        !read_labels(request, &body, send) || !read_attachments(request, &body, send) ||
+        !read_idempotency(request, send)) {
+        msg_put(msg->home, msg); /* request was answered, and may be gone */
+        return;
+    }
+    api_post(request, api_shard(request), msg, on_accepted);
+}

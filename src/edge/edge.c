@@ -1,0 +1,335 @@
+/* edge.c - the edge actor: listeners, slots, control.
+ *
+ *   NEW --START--> OPEN --DRAIN--> DRAINING --STOP--> STOPPED
+ *
+ * Not here: what happens on a connection (session.c), what a request means (api_*.c).
+ */
+#include "edge/edge_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+
+#define DRAIN_POLL_MS 20
+
+static void on_msg(struct actor *actor, struct msg *msg);
+static void start(struct edge *edge, struct msg *msg);
+static void reload(struct edge *edge, struct msg *msg);
+static void drain(struct edge *edge, struct msg *msg);
+static void stop(struct edge *edge, struct msg *msg);
+static void try_stop(struct edge *edge);
+
+struct edge *edge_new(const struct place *place, uint16_t index, struct loop *loop)
+{
+    struct edge *edge = mem_zalloc(sizeof *edge);
+    edge->place = place;
+    edge->loop = loop;
+    edge->index = index;
+    list_init(&edge->sessions);
+    for (uint32_t i = 0; i < ARRAY_LEN(edge->slots); i++) {
+        edge->slots[i].next_free = i + 1 < ARRAY_LEN(edge->slots) ? i + 1 : UINT32_MAX;
+    }
+    edge->session_key = crypto_derive(place->master, SLICE("session tokens"));
+    char name[16];
+    snprintf(name, sizeof name, "edge%u", (unsigned)index);
+    struct actor_options options = {
+        .name = name,
+        .index = index,
+        .loop = loop,
+        .handle = on_msg,
+        .pool_counts = {[MSG_POOL_REQUEST] = EDGE_POOL_MSGS},
+        .port_depth_max = EDGE_POOL_MSGS + 4 * ACTOR_COUNT_MAX,
+    };
+    actor_init(&edge->actor, &options);
+    return edge;
+}
+
+void edge_free(struct edge *edge)
+{
+    CHECK(list_is_empty(&edge->sessions));
+    actor_fini(&edge->actor);
+    if (edge->tls != NULL) {
+        tls_context_drop(edge->tls);
+    }
+    crypto_wipe(&edge->session_key, sizeof edge->session_key);
+    free(edge);
+}
+
+struct actor *edge_actor(struct edge *edge)
+{
+    return &edge->actor;
+}
+
+/* ---- slots -------------------------------------------------------------------------------------
+ */
+
+uint32_t edge_slot_take(struct edge *edge, struct request *request)
+{
+    uint32_t index = edge->first_free_slot;
+    if (index == UINT32_MAX) {
+        return UINT32_MAX;
+    }
+    struct slot *slot = &edge->slots[index];
+    edge->first_free_slot = slot->next_free;
+    slot->request = request;
+    request->slot = index;
+    return index;
+}
+
+void edge_slot_put(struct edge *edge, struct request *request)
+{
+    if (request->slot == UINT32_MAX) {
+        return;
+    }
+    struct slot *slot = &edge->slots[request->slot];
+    CHECK(slot->request == request);
+    slot->request = NULL;
+    slot->generation += 1;
+    slot->next_free = edge->first_free_slot;
+    edge->first_free_slot = request->slot;
+    request->slot = UINT32_MAX;
+}
+
+uint64_t edge_slot_token(const struct edge *edge, uint32_t slot)
+{
+    return (uint64_t)slot << 32 | edge->slots[slot].generation;
+}
+
+struct request *edge_slot_find(struct edge *edge, uint64_t token)
+{
+    uint32_t index = (uint32_t)(token >> 32);
+    CHECK(index < ARRAY_LEN(edge->slots));
+    struct slot *slot = &edge->slots[index];
+    if (slot->request == NULL || slot->generation != (uint32_t)token) {
+        return NULL;
+    }
+    struct request *request = slot->request;
+    edge_slot_put(edge, request);
+    return request;
+}
+
+/* ---- messages ----------------------------------------------------------------------------------
+ */
+
+static void on_home(struct edge *edge, struct msg *msg)
+{
+    struct request *request = edge_slot_find(edge, msg->token);
+    if (request != NULL) {
+        request->on_return(request, msg);
+    }
+    msg_put(&edge->actor, msg);
+    try_stop(edge);
+}
+
+static void on_control(struct edge *edge, struct msg *msg)
+{
+    switch (msg->body.control.op) {
+    case CONTROL_START:
+        start(edge, msg);
+        break;
+    case CONTROL_RELOAD:
+        reload(edge, msg);
+        break;
+    case CONTROL_DRAIN:
+        drain(edge, msg);
+        break;
+    case CONTROL_STOP:
+        stop(edge, msg);
+        break;
+    }
+}
+
+static void on_msg(struct actor *actor, struct msg *msg)
+{
+    struct edge *edge = CONTAINER_OF(actor, struct edge, actor);
+    if (msg->returning) {
+        on_home(edge, msg);
+        return;
+    }
+    CHECK(msg->kind == MSG_EDGE_CONTROL);
+    on_control(edge, msg);
+}
+
+/* ---- start -------------------------------------------------------------------------------------
+ */
+
+static void on_plain_accept(struct listener *listener, uv_os_sock_t socket)
+{
+    session_accept(CONTAINER_OF(listener, struct edge, http), socket, false);
+}
+
+static void on_tls_accept(struct listener *listener, uv_os_sock_t socket)
+{
+    session_accept(CONTAINER_OF(listener, struct edge, https), socket, true);
+}
+
+static enum err open_one(struct edge *edge, struct listener *listener, struct slice where,
+                         uint16_t *tcp_port, listener_fn *on_accept)
+{
+    struct conn_addr addr;
+    uint16_t fallback = 0;
+    if (conn_addr_parse(where, fallback, &addr) != ERR_OK) {
+        LOG_ERROR("edge.listen", LOG_TEXT("address", where),
+                  LOG_STR("remedy", "write listeners as ip:port or [ip6]:port"));
+        return ERR_INVALID;
+    }
+    if (*tcp_port != 0) { /* the first edge picked it */
+        struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)&addr.storage;
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)&addr.storage;
+        if (addr.storage.ss_family == AF_INET) {
+            v4->sin_port = htons(*tcp_port);
+        } else {
+            v6->sin6_port = htons(*tcp_port);
+        }
+    }
+    enum err err = listener_open(listener, edge->loop, &addr, on_accept);
+    if (err == ERR_OK) {
+        *tcp_port = listener->tcp_port;
+        edge->listeners_open += 1;
+    }
+    return err;
+}
+
+static enum err load_certificate(struct edge *edge)
+{
+    const struct conf *conf = edge->place->conf;
+    struct tls_context *fresh;
+    enum err err = tls_server_new(conf->tls_cert, conf->tls_key, &fresh);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (edge->tls != NULL) {
+        tls_context_drop(edge->tls);
+    }
+    edge->tls = fresh;
+    return ERR_OK;
+}
+
+static void start(struct edge *edge, struct msg *msg)
+{
+    const struct conf *conf = edge->place->conf;
+    struct control *control = &msg->body.control;
+    enum err err = ERR_OK;
+    if (conf->https_listen.len > 0) {
+        err = load_certificate(edge);
+        if (err == ERR_OK) {
+            err = open_one(edge, &edge->https, conf->https_listen, &control->tls_tcp_port,
+                           on_tls_accept);
+        }
+    }
+    if (err == ERR_OK && conf->http_listen.len > 0) {
+        err = open_one(edge, &edge->http, conf->http_listen, &control->tcp_port, on_plain_accept);
+    }
+    if (err == ERR_OK) {
+        edge->phase = EDGE_OPEN;
+        snprintf(edge->public_url, sizeof edge->public_url, "%.*s", SLICE_FMT(conf->public_url));
+    }
+    msg_return(msg, err);
+}
+
+static void reload(struct edge *edge, struct msg *msg)
+{
+    enum err err = ERR_OK;
+    if (edge->tls != NULL) {
+        err = load_certificate(edge);
+        if (err != ERR_OK) {
+            LOG_ERROR("edge.reload", LOG_ERR(err),
+                      LOG_STR("remedy", "the old certificate stays in use; fix tls_cert and "
+                                        "tls_key, then send SIGHUP again"));
+        }
+    }
+    msg_return(msg, err);
+}
+
+/* ---- drain and stop ----------------------------------------------------------------------------
+ */
+
+static void on_listener_closed(struct listener *listener UNUSED)
+{
+}
+
+static void close_listeners(struct edge *edge)
+{
+    listener_close(&edge->http, on_listener_closed);
+    listener_close(&edge->https, on_listener_closed);
+    edge->listeners_open = 0;
+}
+
+static void finish_drain(struct edge *edge)
+{
+    timer_stop(&edge->drain_timer);
+    struct msg *msg = edge->drain;
+    edge->drain = NULL;
+    msg_return(msg, ERR_OK);
+}
+
+void edge_session_gone(struct edge *edge)
+{
+    metric_set(METRIC_HTTP_CONNS, edge->session_count);
+    if (edge->session_count > 0) {
+        return;
+    }
+    if (edge->drain != NULL) {
+        finish_drain(edge);
+    }
+}
+
+static void on_drain_due(struct timer *timer)
+{
+    struct edge *edge = CONTAINER_OF(timer, struct edge, drain_timer);
+    LIST_EACH_SAFE (&edge->sessions, it, after) {
+        conn_abort(&CONTAINER_OF(it, struct session, link)->conn);
+    }
+    timer_start(&edge->drain_timer, DRAIN_POLL_MS);
+}
+
+static void drain(struct edge *edge, struct msg *msg)
+{
+    edge->phase = EDGE_DRAINING;
+    edge->drain = msg;
+    close_listeners(edge);
+    uint64_t now_ms = loop_now_ms(edge->loop);
+    uint64_t deadline_ms = msg->body.control.deadline_ms;
+    timer_init(&edge->drain_timer, edge->loop, on_drain_due);
+    timer_start(&edge->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
+    LIST_EACH_SAFE (&edge->sessions, it, after) {
+        session_end(CONTAINER_OF(it, struct session, link));
+    }
+    if (edge->session_count == 0 && edge->drain != NULL) {
+        finish_drain(edge);
+    }
+}
+
+/* Messages of clients that left, and password jobs, come home before the actor is dead. */
+static void try_stop(struct edge *edge)
+{
+    const struct msg_pool *pool = &edge->actor.pools[MSG_POOL_REQUEST];
+    if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0) {
+        return;
+    }
+    struct msg *msg = edge->stop;
+    edge->stop = NULL;
+    actor_close(&edge->actor);
+    msg_return(msg, ERR_OK);
+}
+
+void edge_job_done(struct edge *edge)
+{
+    CHECK(edge->password_jobs > 0);
+    edge->password_jobs -= 1;
+    try_stop(edge);
+}
+
+static void stop(struct edge *edge, struct msg *msg)
+{
+    CHECK(edge->session_count == 0);
+    edge->phase = EDGE_STOPPED;
+    edge->stop = msg;
+    try_stop(edge);
+}

@@ -1,0 +1,129 @@
+/* edge_int.h - what the files of the edge share: the actor's state, sessions, requests.
+ *
+ * A session is one HTTP connection. Its requests stand in a list, oldest first, and are answered in
+ * that order (RFC 9112 9.3.2) whatever order their answers come in. A request that waits for a
+ * message occupies a slot; the message's token is the slot's number and generation, so an answer
+ * for a client that left finds nobody and is dropped.
+ *
+ * Owners: the edge owns sessions and slots; a session owns its requests; a request owns its arena
+ * until api_post moves it into the message. After api_post nothing of request->http may be read.
+ */
+#ifndef EDGE_EDGE_INT_H
+#define EDGE_EDGE_INT_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/conf.h"
+#include "base/id.h"
+#include "base/list.h"
+#include "edge/edge.h"
+#include "edge/routes.h"
+#include "net/conn.h"
+#include "net/http.h"
+#include "net/listen.h"
+#include "net/loop.h"
+#include "shards/actor.h"
+#include "shards/msg.h"
+#include "shards/place.h"
+
+struct session;
+struct request;
+typedef void request_msg_fn(struct request *request, struct msg *msg);
+
+enum edge_phase { EDGE_NEW, EDGE_OPEN, EDGE_DRAINING, EDGE_STOPPED };
+
+struct slot {
+    struct request *request; /* NULL when free */
+    uint32_t generation;
+    uint32_t next_free; /* index, or UINT32_MAX */
+};
+
+struct edge {
+    struct actor actor;
+    const struct place *place;
+    struct loop *loop;
+    uint16_t index;
+    enum edge_phase phase;
+
+    struct listener http;
+    struct listener https;
+    uint32_t listeners_open;
+    struct tls_context *tls;
+    struct link sessions;
+    uint32_t session_count;
+    uint64_t body_bytes; /* reserved by requests being read or waited for */
+    uint32_t password_jobs;
+
+    struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX];
+    uint32_t first_free_slot;
+
+    struct seal_key session_key; /* signs session tokens */
+    char public_url[300];
+
+    struct msg *drain; /* CONTROL_DRAIN waiting for the last session */
+    struct msg *stop;
+    struct timer drain_timer;
+};
+
+struct session {
+    struct conn conn;
+    struct edge *edge;
+    struct link link; /* edge->sessions */
+    struct http_codec *codec;
+    struct link requests; /* oldest first */
+    uint32_t request_count;
+    struct request *reading; /* the one being parsed; last of the list, or NULL */
+    struct buf unread;       /* bytes behind a full pipeline */
+    uint64_t body_started_ms;
+    bool is_tls_listener;
+    bool is_plain_allowed; /* loopback listener */
+    bool is_proxy;         /* peer is a trusted proxy */
+    bool is_ending;        /* answer what is there, then close */
+    bool is_in_feed;
+};
+
+struct request {
+    struct link link; /* session->requests */
+    struct session *session;
+    struct edge *edge;
+    struct arena arena;
+    struct http_request http;
+    const struct route *route;
+    struct slice params[ROUTE_PARAM_MAX];
+    struct caller caller;
+    char id[ID_TEXT_MAX]; /* x-request-id */
+    uint64_t reserved_bytes;
+    uint64_t read_us;    /* when its last byte arrived */
+    struct buf gathered; /* pieces of a long answer */
+    struct buf answer;   /* complete, with headers, once is_answered */
+    request_msg_fn *on_return;
+    request_msg_fn *then; /* after on_return found no error */
+    struct id subject;    /* what a chain of messages is about */
+    void *chain;          /* what a chain of messages carries, in keep */
+    struct slice context; /* likewise */
+    struct arena keep;    /* small; lives as long as the request */
+    uint32_t slot;        /* UINT32_MAX: none */
+    enum err refusal;     /* known before the request was complete */
+    bool is_head;
+    bool is_close;
+    bool is_answered;
+};
+
+/* edge.c */
+uint32_t edge_slot_take(struct edge *edge, struct request *request); /* UINT32_MAX when full */
+void edge_slot_put(struct edge *edge, struct request *request);
+uint64_t edge_slot_token(const struct edge *edge, uint32_t slot);
+/* The request that waits under token, its slot freed; NULL when it has gone. */
+struct request *edge_slot_find(struct edge *edge, uint64_t token);
+void edge_session_gone(struct edge *edge);
+/* A password job came back from its worker. */
+void edge_job_done(struct edge *edge);
+
+/* session.c */
+void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls);
+/* The request has its answer: send what the order allows. May free the session's request. */
+void session_answered(struct request *request);
+/* No new request is read; closes when the last answer is out. */
+void session_end(struct session *session);
+
+#endif

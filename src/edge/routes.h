@@ -1,0 +1,40 @@
+/* routes.h - every HTTP route in one readable table: method, path, credential, right, body ceiling,
+ * handler.
+ *
+ * A path is literal segments and `:name` parameters, at most ROUTE_PARAM_MAX. The handler runs when
+ * the whole request is there and the credential's syntax was checked; the right is checked by the
+ * account's shard.
+ */
+#ifndef EDGE_ROUTES_H
+#define EDGE_ROUTES_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/slice.h"
+#include "net/http.h"
+#include "shards/msg.h"
+
+#define ROUTE_PARAM_MAX 2
+
+struct request;
+typedef void route_fn(struct request *request);
+
+enum route_access { ROUTE_PUBLIC, ROUTE_CREDENTIAL };
+
+struct route {
+    enum http_method method;
+    const char *path;
+    enum route_access access;
+    enum right right;
+    uint64_t body_max;
+    route_fn *handle;
+};
+
+/* Finds the route; params are percent-decoded into arena. ERR_NO_ROUTE, ERR_METHOD (the path
+ * exists). HEAD finds GET. */
+MUST_USE enum err routes_find(enum http_method method, struct slice path, struct arena *arena,
+                              const struct route **route, struct slice params[ROUTE_PARAM_MAX]);
+/* The table, for tests and documents. */
+const struct route *routes_all(uint32_t *count);
+
+#endif

@@ -1,0 +1,410 @@
+/* session.c - one HTTP connection: reads requests, keeps their answers in order, closes.
+ *
+ * What a connection waits for decides its deadline: a first byte (keep-alive idle), the rest of a
+ * header block, the rest of a body (idle and overall rate), or nothing while its requests are with
+ * the shards.
+ *
+ *   bytes -> codec -> HEADERS: route, credential, ceiling -> DONE: handler -> (message) -> answer
+ * -> in order -> out
+ *
+ * A full pipeline, or a client that does not read its answers, stops the reading; bytes behind it
+ * stay in `unread`, at most one read's worth.
+ */
+#include "edge/edge_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "edge/api_int.h"
+#include "edge/auth.h"
+
+#define KEEP_MAX      (64 * KIB)
+#define BODY_GRACE_MS 10000
+#define SECOND_MS     1000
+#define UNREAD_MAX    (CONN_READ_BYTES + 16 * KIB)
+#define ANSWER_MAX    (MAIL_BYTES_MAX + 2 * MIB)
+
+static void on_open(struct conn *conn);
+static void on_data(struct conn *conn, struct slice data);
+static void on_drain(struct conn *conn);
+static void on_fail(struct conn *conn, enum err err);
+static void on_closed(struct conn *conn);
+
+static const struct conn_handler handler = {on_open, on_data, on_drain, on_fail, on_closed};
+
+static struct session *session_of(struct conn *conn)
+{
+    return CONTAINER_OF(conn, struct session, conn);
+}
+
+/* ---- birth and death ---------------------------------------------------------------------------
+ */
+
+static void judge_peer(struct session *session)
+{
+    struct conn_addr local;
+    struct conn_addr peer;
+    conn_local(&session->conn, &local);
+    conn_peer(&session->conn, &peer);
+    session->is_plain_allowed = conn_addr_is_loopback(&local);
+    struct slice rest = session->edge->place->conf->trusted_proxies;
+    while (rest.len > 0) {
+        struct slice cidr = slice_trim(slice_cut(&rest, ','));
+        bool is_inside = false;
+        if (cidr.len > 0 && conn_addr_in_cidr(&peer, cidr, &is_inside) == ERR_OK && is_inside) {
+            session->is_proxy = true;
+        }
+    }
+}
+
+void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls)
+{
+    CHECK_LOOP(edge->loop);
+    if (edge->phase != EDGE_OPEN || edge->session_count >= CONNS_PER_LOOP_MAX) {
+        (void)close(socket); /* nothing was read or promised */
+        return;
+    }
+    struct session *session = mem_zalloc(sizeof *session);
+    session->edge = edge;
+    session->is_tls_listener = is_tls;
+    session->codec = http_new();
+    list_init(&session->requests);
+    buf_init(&session->unread, UNREAD_MAX);
+    list_push_back(&edge->sessions, &session->link);
+    edge->session_count += 1;
+    metric_set(METRIC_HTTP_CONNS, edge->session_count);
+    enum err err =
+        conn_accept(&session->conn, edge->loop, socket, is_tls ? edge->tls : NULL, &handler);
+    if (err == ERR_OK) {
+        judge_peer(session);
+        conn_set_deadline(&session->conn, HTTP_HEADER_MS);
+    }
+}
+
+static void on_open(struct conn *conn UNUSED)
+{
+}
+
+static void request_free(struct request *request)
+{
+    struct session *session = request->session;
+    struct edge *edge = request->edge;
+    edge_slot_put(edge, request);
+    CHECK(edge->body_bytes >= request->reserved_bytes);
+    edge->body_bytes -= request->reserved_bytes;
+    if (session->reading == request) {
+        session->reading = NULL;
+    }
+    list_remove(&request->link);
+    session->request_count -= 1;
+    arena_fini(&request->arena);
+    arena_fini(&request->keep);
+    buf_fini(&request->answer);
+    buf_fini(&request->gathered);
+    free(request);
+}
+
+static void on_closed(struct conn *conn)
+{
+    struct session *session = session_of(conn);
+    struct edge *edge = session->edge;
+    while (!list_is_empty(&session->requests)) {
+        request_free(CONTAINER_OF(session->requests.next, struct request, link));
+    }
+    list_remove(&session->link);
+    edge->session_count -= 1;
+    http_free(session->codec);
+    buf_fini(&session->unread);
+    free(session);
+    edge_session_gone(edge);
+}
+
+static void on_fail(struct conn *conn, enum err err)
+{
+    struct session *session = session_of(conn);
+    struct request *reading = session->reading;
+    if (err == ERR_TIMEOUT && reading != NULL && !reading->is_answered &&
+        session->request_count == 1) {
+        session->is_ending = true;
+        reading->is_close = true;
+        api_fail(reading, ERR_TIMEOUT); /* a slow request is told so; a silent connection is not */
+        return;
+    }
+    conn_abort(conn);
+}
+
+/* ---- reading -----------------------------------------------------------------------------------
+ */
+
+static struct request *request_new(struct session *session)
+{
+    struct request *request = mem_zalloc(sizeof *request);
+    request->session = session;
+    request->edge = session->edge;
+    request->slot = UINT32_MAX;
+    arena_init(&request->arena, MSG_ARENA_CHUNK, MSG_ARENA_MAX);
+    arena_init(&request->keep, 1024, KEEP_MAX);
+    buf_init(&request->answer, ANSWER_MAX);
+    buf_init(&request->gathered, MAIL_BYTES_MAX + MIB);
+    (void)id_text(ID_REQUEST, id_random(), request->id); /* the length is not needed */
+    list_push_back(&session->requests, &request->link);
+    session->request_count += 1;
+    session->reading = request;
+    http_next(session->codec, &request->arena, &request->http);
+    return request;
+}
+
+/* CONTRACT 1: plain HTTP is for loopback listeners, or behind a proxy that vouches for TLS. */
+static bool is_transport_good(const struct session *session, const struct http_request *http)
+{
+    if (session->is_tls_listener || session->is_plain_allowed) {
+        return true;
+    }
+    return session->is_proxy &&
+           slice_equal_nocase(http_header_get(http, SLICE("x-forwarded-proto")), SLICE("https"));
+}
+
+/* Everything that can be refused before a byte of the body is kept. */
+static enum err admit(struct request *request)
+{
+    struct edge *edge = request->edge;
+    const struct http_request *http = &request->http;
+    request->is_head = http->method == HTTP_METHOD_HEAD;
+    request->is_close = !http->is_keep_alive;
+    if (!is_transport_good(request->session, http)) {
+        return ERR_PLAIN_HTTP;
+    }
+    enum err err =
+        routes_find(http->method, http->path, &request->arena, &request->route, request->params);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (request->route->access == ROUTE_CREDENTIAL) {
+        struct slice value = http_header_get(http, SLICE("authorization"));
+        err = auth_header_read(&edge->session_key, value, clock_unix_ms(), &request->arena,
+                               &request->caller);
+        if (err != ERR_OK) {
+            return err;
+        }
+        request->caller.right = request->route->right;
+    }
+    struct slice encoding = http_header_get(http, SLICE("content-encoding"));
+    if (encoding.len > 0 && !slice_equal_nocase(encoding, SLICE("identity"))) {
+        return ERR_ENCODING;
+    }
+    uint64_t ceiling = min_u64(request->route->body_max, edge->place->conf->body_max);
+    uint64_t wanted = http->is_chunked ? ceiling : http->content_length;
+    if (wanted > ceiling && http->content_length != UINT64_MAX) {
+        return ERR_TOO_LARGE;
+    }
+    if (edge->body_bytes + wanted > EDGE_BODY_BYTES ||
+        (request->route->access == ROUTE_CREDENTIAL &&
+         edge->actor.pools[MSG_POOL_REQUEST].free_count == 0)) {
+        return ERR_BUSY;
+    }
+    request->reserved_bytes = wanted;
+    edge->body_bytes += wanted;
+    http_allow_body(request->session->codec, ceiling);
+    return ERR_OK;
+}
+
+static bool has_body(const struct http_request *http)
+{
+    return http->is_chunked || (http->content_length != UINT64_MAX && http->content_length > 0);
+}
+
+static void on_headers(struct session *session)
+{
+    struct request *request = session->reading;
+    request->refusal = admit(request);
+    if (request->refusal != ERR_OK && has_body(&request->http)) {
+        /* The body is not read, so the connection cannot be kept in step: answer and close. Without
+         * a body the codec finishes the request first and keep-alive goes on. */
+        request->is_close = true;
+        session->is_ending = true;
+        request->read_us = clock_mono_us();
+        api_fail(request, request->refusal);
+        return;
+    }
+    session->body_started_ms = loop_now_ms(session->edge->loop);
+    if (request->http.expects_continue && request->refusal == ERR_OK) {
+        conn_write(&session->conn, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+    }
+}
+
+static void on_request(struct session *session)
+{
+    struct request *request = session->reading;
+    session->reading = NULL;
+    request->read_us = clock_mono_us();
+    if (request->is_close) {
+        session->is_ending = true;
+    }
+    if (request->refusal != ERR_OK) {
+        api_fail(request, request->refusal);
+        return;
+    }
+    request->route->handle(request);
+}
+
+static void set_deadline(struct session *session)
+{
+    if (session->reading == NULL) {
+        /* Idle, or waiting for shards only. */
+        conn_set_deadline(&session->conn, session->request_count == 0 ? HTTP_IDLE_MS : 0);
+        return;
+    }
+    if (session->body_started_ms == 0) {
+        return; /* the header deadline was set with the first byte and is absolute */
+    }
+    uint64_t spent = loop_now_ms(session->edge->loop) - session->body_started_ms;
+    uint64_t length = session->reading->reserved_bytes;
+    uint64_t allowed = BODY_GRACE_MS + length * SECOND_MS / HTTP_BODY_RATE_MIN;
+    uint64_t left = allowed > spent ? allowed - spent : 1;
+    conn_set_deadline(&session->conn, min_u64(left, HTTP_BODY_IDLE_MS));
+}
+
+static bool may_read(const struct session *session)
+{
+    return !session->is_ending && session->request_count < HTTP_PIPELINE_MAX &&
+           !conn_is_choked(&session->conn);
+}
+
+/* Feeds until the data is used up or the pipeline is full; returns how much was used. */
+static size_t feed(struct session *session, struct slice data)
+{
+    size_t total = 0;
+    while (total < data.len && (session->reading != NULL || may_read(session))) {
+        if (session->reading == NULL) {
+            (void)request_new(session); /* it stands in session->reading */
+            session->body_started_ms = 0;
+            conn_set_deadline(&session->conn, HTTP_HEADER_MS);
+        }
+        size_t used = 0;
+        enum http_event event = http_feed(session->codec, slice_from(data, total), &used);
+        total += used;
+        struct request *request = session->reading;
+        switch (event) {
+        case HTTP_EVENT_MORE:
+            break;
+        case HTTP_EVENT_HEADERS:
+            on_headers(session);
+            break;
+        case HTTP_EVENT_DONE:
+            on_request(session);
+            break;
+        case HTTP_EVENT_ERROR:
+            session->is_ending = true;
+            session->reading = NULL;
+            request->is_close = true;
+            request->read_us = clock_mono_us();
+            api_fail(request, http_error(session->codec));
+            break;
+        }
+        if (session->is_ending) {
+            session->reading = NULL;
+            return data.len; /* whatever follows is not read */
+        }
+        if (used == 0 && event == HTTP_EVENT_MORE) {
+            break;
+        }
+    }
+    return total;
+}
+
+static void pump(struct session *session, struct slice data)
+{
+    session->is_in_feed = true;
+    size_t used = feed(session, data);
+    session->is_in_feed = false;
+    if (used < data.len) {
+        buf_add(&session->unread, slice_from(data, used));
+        conn_pause(&session->conn);
+    }
+    if (!session->is_ending) {
+        set_deadline(session);
+    }
+}
+
+static void on_data(struct conn *conn, struct slice data)
+{
+    struct session *session = session_of(conn);
+    if (session->is_ending) {
+        return;
+    }
+    CHECK(session->unread.len == 0);
+    pump(session, data);
+}
+
+/* Takes up reading where a full pipeline or a choked connection stopped it. */
+static void resume(struct session *session)
+{
+    if (session->is_in_feed || session->unread.len == 0 || !may_read(session)) {
+        return;
+    }
+    struct buf unread = session->unread;
+    buf_init(&session->unread, UNREAD_MAX);
+    pump(session, buf_slice(&unread));
+    buf_fini(&unread);
+    if (session->unread.len == 0) {
+        conn_resume(&session->conn);
+    }
+}
+
+/* ---- answering ---------------------------------------------------------------------------------
+ */
+
+static void on_drain(struct conn *conn)
+{
+    struct session *session = session_of(conn);
+    set_deadline(session);
+    resume(session);
+}
+
+static void maybe_close(struct session *session)
+{
+    if (session->is_ending && session->request_count == 0) {
+        conn_set_deadline(&session->conn, HTTP_WRITE_MS);
+        conn_close(&session->conn);
+    }
+}
+
+void session_answered(struct request *request)
+{
+    struct session *session = request->session;
+    request->is_answered = true;
+    while (!list_is_empty(&session->requests)) {
+        struct request *first = CONTAINER_OF(session->requests.next, struct request, link);
+        if (!first->is_answered) {
+            break;
+        }
+        conn_write(&session->conn, buf_slice(&first->answer));
+        if (first->is_close) {
+            session->is_ending = true;
+        }
+        request_free(first);
+    }
+    if (conn_is_choked(&session->conn)) {
+        conn_set_deadline(&session->conn, HTTP_WRITE_MS);
+    } else if (!session->is_in_feed && !session->is_ending) {
+        set_deadline(session);
+    }
+    maybe_close(session);
+    resume(session);
+}
+
+void session_end(struct session *session)
+{
+    session->is_ending = true;
+    struct request *reading = session->reading;
+    if (reading != NULL) {
+        request_free(reading); /* its last byte has not come; nothing was accepted */
+    }
+    maybe_close(session);
+}

@@ -1,0 +1,546 @@
+/* main.c - meerkatd: configuration, store, topology, start, drain, stop.
+ *
+ * The main thread runs a small loop of its own with one actor on it, which walks the phases below
+ * by sending CONTROL messages and counting them home:
+ *
+ *   START_SHARDS -> START_DELIVER -> START_EDGES -> RUNNING -> DRAIN_EDGES -> DRAIN_DELIVER
+ *        -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
+ *
+ * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates. A second SIGTERM ends at once:
+ * everything acknowledged is on disk, so nothing is lost by it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/conf.h"
+#include "base/crypto.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/sm.h"
+#include "deliver/deliver.h"
+#include "edge/edge.h"
+#include "kv/kv.h"
+#include "kv/migrate.h"
+#include "net/loop.h"
+#include "shards/actor.h"
+#include "shards/commit.h"
+#include "shards/place.h"
+#include "shards/shard.h"
+
+#define CACHE_BYTES    (16 * MIB)
+#define MEMTABLE_BYTES (128 * MIB)
+#define FILES_WANTED   65536
+#define SECOND_MS      1000
+
+enum phase {
+    PHASE_START_SHARDS,
+    PHASE_START_DELIVER,
+    PHASE_START_EDGES,
+    PHASE_RUNNING,
+    PHASE_DRAIN_EDGES,
+    PHASE_DRAIN_DELIVER,
+    PHASE_DRAIN_SHARDS,
+    PHASE_STOP_ALL,
+    PHASE_STOP_COMMIT,
+    PHASE_ENDED,
+    PHASE_COUNT
+};
+
+static const struct sm_state phase_states[] = {
+    [PHASE_START_SHARDS] = {"start_shards", SM_TO(PHASE_START_DELIVER)},
+    [PHASE_START_DELIVER] = {"start_deliver", SM_TO(PHASE_START_EDGES)},
+    [PHASE_START_EDGES] = {"start_edges", SM_TO(PHASE_RUNNING) | SM_TO(PHASE_DRAIN_EDGES)},
+    [PHASE_RUNNING] = {"running", SM_TO(PHASE_DRAIN_EDGES)},
+    [PHASE_DRAIN_EDGES] = {"drain_edges", SM_TO(PHASE_DRAIN_DELIVER)},
+    [PHASE_DRAIN_DELIVER] = {"drain_deliver", SM_TO(PHASE_DRAIN_SHARDS)},
+    [PHASE_DRAIN_SHARDS] = {"drain_shards", SM_TO(PHASE_STOP_ALL)},
+    [PHASE_STOP_ALL] = {"stop_all", SM_TO(PHASE_STOP_COMMIT)},
+    [PHASE_STOP_COMMIT] = {"stop_commit", SM_TO(PHASE_ENDED)},
+    [PHASE_ENDED] = {"ended", 0},
+};
+_Static_assert(ARRAY_LEN(phase_states) == PHASE_COUNT, "a row for each phase");
+
+static const struct sm_table phase_table = {"main", phase_states, PHASE_COUNT};
+
+struct server {
+    struct conf conf;
+    struct seal_key master;
+    struct kv *kv;
+    struct place place;
+    struct commit commit;
+    struct loop main_loop;
+    struct loop loops[LOOP_COUNT_MAX];
+    struct loop deliver_loop;
+    struct shard *shards[SHARD_COUNT_MAX];
+    struct shard *deliver_shard;
+    struct edge *edges[LOOP_COUNT_MAX];
+    struct deliver *deliver;
+
+    struct actor actor; /* main's own */
+    struct sm phase;
+    uint32_t waiting; /* CONTROL messages out */
+    uint32_t next_edge;
+    uint16_t tcp_port;
+    uint16_t tls_tcp_port;
+    uint64_t drain_deadline_ms;
+    bool has_failed_start;
+    bool is_stop_asked;
+    uv_signal_t signals[3];
+};
+
+static void enter(struct server *server, enum phase phase);
+
+/* ---- the data folder --------------------------------------------------------------------------
+ */
+
+static void check_folder(const char *path)
+{
+    struct stat info;
+    if (mkdir(path, 0700) == -1 && errno != EEXIST) {
+        fatal("cannot make the data folder %s: %s; create it, or set `data` to a folder that user "
+              "%u may write",
+              path, strerror(errno), (unsigned)geteuid());
+    }
+    if (stat(path, &info) == -1 || !S_ISDIR(info.st_mode)) {
+        fatal("%s is not a folder; set `data` to another path", path);
+    }
+    if (info.st_uid != geteuid()) {
+        fatal("the data folder %s belongs to user %u and meerkatd runs as %u; run it as that user, "
+              "or chown the folder",
+              path, (unsigned)info.st_uid, (unsigned)geteuid());
+    }
+}
+
+static void make_master_key(const char *path, struct seal_key *master)
+{
+    char temporary[4096 + 8];
+    snprintf(temporary, sizeof temporary, "%s.new", path);
+    crypto_random(master->bytes, sizeof master->bytes);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd == -1 || write(fd, master->bytes, sizeof master->bytes) != sizeof master->bytes ||
+        fsync(fd) == -1 || close(fd) == -1 || rename(temporary, path) == -1) {
+        fatal("cannot write the master key %s: %s; free space or fix permissions there", path,
+              strerror(errno));
+    }
+}
+
+/* The key under which DKIM private keys and session secrets are sealed. It lives beside the store,
+ * not in it: a copy of the store alone opens nothing. Lost, it cannot be made again;
+ * docs/OPERATIONS.md says to back it up. */
+static void load_master_key(const char *folder, bool has_store, struct seal_key *master)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/master.key", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd == -1 && errno == ENOENT) {
+        if (has_store) {
+            fatal("%s is missing but the store exists; restore it from your backup, without it "
+                  "its secrets cannot be read",
+                  path);
+        }
+        make_master_key(path, master);
+        return;
+    }
+    struct stat info;
+    if (fd == -1 || fstat(fd, &info) == -1) {
+        fatal("cannot read the master key %s: %s; fix its owner and mode (0600)", path,
+              strerror(errno));
+    }
+    if (info.st_uid != geteuid() || (info.st_mode & 077) != 0) {
+        fatal("the master key %s must belong to user %u with mode 0600; run chown and chmod", path,
+              (unsigned)geteuid());
+    }
+    if (info.st_size != sizeof master->bytes ||
+        read(fd, master->bytes, sizeof master->bytes) != sizeof master->bytes) {
+        fatal("the master key %s is damaged; restore it from your backup", path);
+    }
+    (void)close(fd); /* it was only read */
+}
+
+static void open_store(struct server *server)
+{
+    struct arena arena;
+    arena_init(&arena, 4096, MIB);
+    const char *folder = arena_cstr(&arena, server->conf.data);
+    struct slice path = arena_format(&arena, "%s/store", folder);
+    check_folder(folder);
+    struct stat info;
+    bool has_store = stat(arena_cstr(&arena, path), &info) == 0;
+    load_master_key(folder, has_store, &server->master);
+
+    struct kv_options options = {
+        .path = path,
+        .shard_count = (uint32_t)server->conf.shards,
+        .cache_bytes = CACHE_BYTES,
+        .memtable_bytes = MEMTABLE_BYTES,
+    };
+    struct store_stamp stamp;
+    if (kv_open(&options, &server->kv) != ERR_OK ||
+        migrate_open(server->kv, clock_unix_ms(), &stamp) != ERR_OK) {
+        log_stop();
+        fatal("the store %.*s cannot be opened; the line above says why", SLICE_FMT(path));
+    }
+    server->place.shard_count = stamp.shard_count;
+    server->place.boot = stamp.boot;
+    arena_fini(&arena);
+}
+
+/* For tools and scripts: what this run listens on. Removed at a clean stop. */
+static void write_run_file(const struct server *server, bool is_present)
+{
+    char path[4096];
+    char temporary[4096 + 8];
+    snprintf(path, sizeof path, "%.*s/run.json", SLICE_FMT(server->conf.data));
+    if (!is_present) {
+        (void)unlink(path); /* absent is as good */
+        return;
+    }
+    snprintf(temporary, sizeof temporary, "%s.new", path);
+    FILE *file = fopen(temporary, "we");
+    if (file == NULL ||
+        fprintf(file, "{\"pid\":%d,\"http\":%u,\"https\":%u}\n", (int)getpid(),
+                (unsigned)server->tcp_port, (unsigned)server->tls_tcp_port) < 0 ||
+        fclose(file) != 0 || rename(temporary, path) == -1) {
+        LOG_WARN("main.run_file", LOG_STR("path", path), LOG_STR("reason", strerror(errno)));
+    }
+}
+
+/* ---- topology ----------------------------------------------------------------------------------
+ */
+
+static uint32_t core_count(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : (uint32_t)cores;
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1) {
+        return;
+    }
+    rlim_t wanted = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) == -1) {
+            LOG_WARN("main.file_limit", LOG_STR("reason", strerror(errno)));
+        }
+    }
+}
+
+static void build(struct server *server)
+{
+    struct place *place = &server->place;
+    uint64_t loops = server->conf.loops != 0 ? server->conf.loops : core_count();
+    place->conf = &server->conf;
+    place->master = &server->master;
+    place->loop_count = (uint32_t)min_u64(loops, LOOP_COUNT_MAX);
+    loop_set_workers((uint32_t)(server->conf.workers != 0 ? server->conf.workers : core_count()));
+
+    commit_init(&server->commit, server->kv, &server->conf, place->loop_count + 2);
+    place->commit = &server->commit.actor;
+    char name[16];
+    for (uint32_t i = 0; i < place->loop_count; i++) {
+        snprintf(name, sizeof name, "loop%u", (unsigned)i);
+        loop_init(&server->loops[i], name, i + 1);
+    }
+    loop_init(&server->deliver_loop, "deliver", place->loop_count + 1);
+    for (uint32_t i = 0; i < place->shard_count; i++) {
+        struct loop *loop = &server->loops[place_loop_of_shard(i, place->loop_count)];
+        server->shards[i] = shard_new(place, server->kv, i, loop);
+        place->shards[i] = shard_actor(server->shards[i]);
+    }
+    server->deliver_shard = shard_new(place, server->kv, KV_FAMILY_DELIVER, &server->deliver_loop);
+    place->deliver_shard = shard_actor(server->deliver_shard);
+    server->deliver = deliver_new(place, &server->deliver_loop);
+    place->deliver = deliver_actor(server->deliver);
+    for (uint32_t i = 0; i < place->loop_count; i++) {
+        server->edges[i] = edge_new(place, (uint16_t)i, &server->loops[i]);
+        place->edges[i] = edge_actor(server->edges[i]);
+    }
+}
+
+static void start_threads(struct server *server)
+{
+    commit_start(&server->commit);
+    loop_start(&server->deliver_loop);
+    for (uint32_t i = 0; i < server->place.loop_count; i++) {
+        loop_start(&server->loops[i]);
+    }
+}
+
+static void tear_down(struct server *server)
+{
+    for (uint32_t i = 0; i < server->place.loop_count; i++) {
+        loop_stop(&server->loops[i]);
+        loop_join(&server->loops[i]);
+    }
+    loop_stop(&server->deliver_loop);
+    loop_join(&server->deliver_loop);
+    commit_join(&server->commit);
+    for (uint32_t i = 0; i < server->place.loop_count; i++) {
+        edge_free(server->edges[i]);
+    }
+    deliver_free(server->deliver);
+    shard_free(server->deliver_shard);
+    for (uint32_t i = 0; i < server->place.shard_count; i++) {
+        shard_free(server->shards[i]);
+    }
+    commit_fini(&server->commit);
+    for (uint32_t i = 0; i < server->place.loop_count; i++) {
+        loop_fini(&server->loops[i]);
+    }
+    loop_fini(&server->deliver_loop);
+    kv_close(server->kv);
+}
+
+/* ---- phases ------------------------------------------------------------------------------------
+ */
+
+static void control(struct server *server, struct actor *to, enum msg_kind kind, enum control_op op)
+{
+    struct msg *msg = msg_take(&server->actor, kind);
+    CHECK(msg != NULL);
+    msg->body.control.op = op;
+    msg->body.control.deadline_ms = server->drain_deadline_ms;
+    msg->body.control.tcp_port = server->tcp_port;
+    msg->body.control.tls_tcp_port = server->tls_tcp_port;
+    server->waiting += 1;
+    actor_post(to, msg);
+}
+
+static void control_shards(struct server *server, enum control_op op)
+{
+    for (uint32_t i = 0; i < server->place.shard_count; i++) {
+        control(server, server->place.shards[i], MSG_SHARD_CONTROL, op);
+    }
+    control(server, server->place.deliver_shard, MSG_SHARD_CONTROL, op);
+}
+
+static void control_edges(struct server *server, enum control_op op)
+{
+    for (uint32_t i = 0; i < server->place.loop_count; i++) {
+        control(server, server->place.edges[i], MSG_EDGE_CONTROL, op);
+    }
+}
+
+static void announce_ready(struct server *server)
+{
+    write_run_file(server, true);
+    LOG_INFO("main.ready", LOG_U64("http_port", server->tcp_port),
+             LOG_U64("https_port", server->tls_tcp_port),
+             LOG_U64("loops", server->place.loop_count),
+             LOG_U64("shards", server->place.shard_count), LOG_U64("boot", server->place.boot));
+}
+
+static void enter(struct server *server, enum phase phase)
+{
+    sm_move(&server->phase, (uint8_t)phase);
+    switch (phase) {
+    case PHASE_START_SHARDS:
+    case PHASE_COUNT:
+        CHECK(false);
+        break;
+    case PHASE_START_DELIVER:
+        control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_START);
+        break;
+    case PHASE_START_EDGES:
+        /* One after the other: the first picks the port that the others share. */
+        control(server, server->place.edges[0], MSG_EDGE_CONTROL, CONTROL_START);
+        break;
+    case PHASE_RUNNING:
+        announce_ready(server);
+        break;
+    case PHASE_DRAIN_EDGES:
+        LOG_INFO("main.drain", LOG_U64("milliseconds", server->conf.drain_ms));
+        server->drain_deadline_ms = clock_mono_ms() + server->conf.drain_ms;
+        control_edges(server, CONTROL_DRAIN);
+        break;
+    case PHASE_DRAIN_DELIVER:
+        control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_DRAIN);
+        break;
+    case PHASE_DRAIN_SHARDS:
+        control_shards(server, CONTROL_DRAIN);
+        break;
+    case PHASE_STOP_ALL:
+        control_edges(server, CONTROL_STOP);
+        control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_STOP);
+        control_shards(server, CONTROL_STOP);
+        break;
+    case PHASE_STOP_COMMIT:
+        control(server, server->place.commit, MSG_COMMIT_CONTROL, CONTROL_STOP);
+        break;
+    case PHASE_ENDED:
+        for (size_t i = 0; i < ARRAY_LEN(server->signals); i++) {
+            uv_close((uv_handle_t *)&server->signals[i], NULL);
+        }
+        actor_close(&server->actor);
+        loop_stop(&server->main_loop);
+        break;
+    }
+}
+
+static void on_edge_started(struct server *server, const struct msg *msg)
+{
+    if (msg->err != ERR_OK) {
+        server->has_failed_start = true;
+        enter(server, PHASE_DRAIN_EDGES);
+        return;
+    }
+    server->tcp_port = msg->body.control.tcp_port;
+    server->tls_tcp_port = msg->body.control.tls_tcp_port;
+    server->next_edge += 1;
+    if (server->next_edge < server->place.loop_count) {
+        control(server, server->place.edges[server->next_edge], MSG_EDGE_CONTROL, CONTROL_START);
+    } else {
+        enter(server, server->is_stop_asked ? PHASE_DRAIN_EDGES : PHASE_RUNNING);
+    }
+}
+
+static void on_control_home(struct actor *actor, struct msg *msg)
+{
+    struct server *server = CONTAINER_OF(actor, struct server, actor);
+    CHECK(msg->returning);
+    CHECK(server->waiting > 0);
+    server->waiting -= 1;
+    enum phase phase = (enum phase)server->phase.state;
+    bool is_start_of_edge = phase == PHASE_START_EDGES;
+    if (is_start_of_edge) {
+        on_edge_started(server, msg);
+    } else if (phase == PHASE_START_SHARDS && msg->err != ERR_OK) {
+        fatal("a shard cannot be read; run meerkatd with --log-level debug, or restore a backup");
+    }
+    msg_put(actor, msg);
+    if (is_start_of_edge || phase == PHASE_RUNNING || server->waiting > 0) {
+        return;
+    }
+    enter(server, (enum phase)(phase + 1));
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+    if (number == SIGHUP) {
+        if (server->phase.state == PHASE_RUNNING) {
+            LOG_INFO("main.reload", LOG_U64("loops", server->place.loop_count));
+            control_edges(server, CONTROL_RELOAD);
+        }
+        return;
+    }
+    if (server->is_stop_asked) {
+        LOG_WARN("main.stop_now", LOG_U64("signal", (uint64_t)number));
+        log_stop();
+        _exit(1);
+    }
+    server->is_stop_asked = true;
+    if (server->phase.state == PHASE_RUNNING) {
+        /* Reloads that are still out come home during the drain and are counted there. */
+        enter(server, PHASE_DRAIN_EDGES);
+    }
+}
+
+static void run(struct server *server)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    loop_init(&server->main_loop, "main", 0);
+    struct actor_options options = {
+        .name = "main",
+        .loop = &server->main_loop,
+        .handle = on_control_home,
+        .pool_counts = {[MSG_POOL_REQUEST] = 4 * ACTOR_COUNT_MAX},
+        .port_depth_max = 4 * ACTOR_COUNT_MAX,
+    };
+    actor_init(&server->actor, &options);
+    sm_init(&server->phase, &phase_table, PHASE_START_SHARDS);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        if (uv_signal_init(&server->main_loop.uv, &server->signals[i]) != 0 ||
+            uv_signal_start(&server->signals[i], on_signal, numbers[i]) != 0) {
+            fatal("cannot watch signals; the process is out of file descriptors");
+        }
+        server->signals[i].data = server;
+    }
+    start_threads(server);
+    control_shards(server, CONTROL_START);
+    loop_run(&server->main_loop);
+    actor_fini(&server->actor);
+    loop_fini(&server->main_loop);
+}
+
+static enum log_level level_of(struct slice text)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (slice_equal(text, slice_str(names[i]))) {
+            return (enum log_level)i;
+        }
+    }
+    fatal("log_level is debug, info, warn or error, not \"%.*s\"", SLICE_FMT(text));
+}
+
+static bool print_and_leave(int argc, char **argv)
+{
+    if (argc != 2) {
+        return false;
+    }
+    struct buf out;
+    buf_init(&out, MIB);
+    if (strcmp(argv[1], "--version") == 0) {
+        buf_add_str(&out, "meerkatd 0.1.0\n");
+    } else if (strcmp(argv[1], "--help") == 0) {
+        buf_add_str(&out, "usage: meerkatd [--config FILE] [--option value ...]\n"
+                          "       meerkatd --sample-config | --options | --version\n\n");
+        conf_print_sample(&out);
+    } else if (strcmp(argv[1], "--sample-config") == 0) {
+        conf_print_sample(&out);
+    } else if (strcmp(argv[1], "--options") == 0) {
+        conf_print_markdown(&out);
+    }
+    bool is_done = out.len > 0;
+    if (is_done) {
+        fwrite(out.data, 1, out.len, stdout);
+    }
+    buf_fini(&out);
+    return is_done;
+}
+
+int main(int argc, char **argv)
+{
+    if (print_and_leave(argc, argv)) {
+        return 0;
+    }
+    (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for SIGPIPE */
+    check_name_thread("main");
+    struct server *server = mem_zalloc(sizeof *server);
+    if (!conf_load(&server->conf, argc, argv)) {
+        free(server);
+        return 1;
+    }
+    crypto_init();
+    log_start(STDERR_FILENO, level_of(server->conf.log_level));
+    raise_file_limit();
+    open_store(server);
+    build(server);
+    run(server);
+    tear_down(server);
+    write_run_file(server, false);
+    LOG_INFO("main.stopped", LOG_BOOL("clean", !server->has_failed_start));
+    log_stop();
+    int status = server->has_failed_start ? 1 : 0;
+    crypto_wipe(&server->master, sizeof server->master);
+    conf_fini(&server->conf);
+    free(server);
+    return status;
+}
