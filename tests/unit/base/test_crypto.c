@@ -10,6 +10,7 @@
 #include "base/base.h"
 
 #include <criterion/criterion.h>
+#include <openssl/err.h> /* to see what crypto.c leaves in the queue */
 
 #include <pthread.h>
 #include <signal.h>
@@ -275,6 +276,7 @@ Test(crypto, base64_ignores_white_space_and_missing_padding_only)
         {SLICE_INIT("="), false},        /* nothing to pad */
         {SLICE_INIT("===="), false},     /* likewise */
         {SLICE_INIT("Zg==Zg=="), false}, /* goes on after the end */
+        {SLICE_INIT("Z=g="), false},     /* likewise */
         {SLICE_INIT("Zh=="), false},     /* bits beyond the last byte */
         {SLICE_INIT("Zm9="), false},     /* likewise */
         {SLICE_INIT("Zm-v"), false},     /* the other alphabet */
@@ -579,10 +581,13 @@ static void check_made_key(enum sign_algo algo, size_t public_len, size_t signat
     cr_expect_eq(crypto_verify(algo, text, &other, signature), ERR_BAD_SIGNATURE);
     sign_key_free(key);
 
-    /* The other algorithm's reader, and every cut of the key, must refuse it. */
+    /* The other algorithm, every cut of the key and a byte too many are refused. */
     enum sign_algo foreign = algo == SIGN_ED25519 ? SIGN_RSA_SHA256 : SIGN_ED25519;
     cr_expect_eq(sign_key_new(foreign, der, &key), ERR_CORRUPT);
     cr_expect_eq(crypto_verify(foreign, text, &digest, signature), ERR_INVALID);
+    char *longer = arena_alloc(&arena, der.len + 1);
+    memcpy(longer, der.data, der.len);
+    cr_expect_eq(sign_key_new(algo, slice_of(longer, der.len + 1), &key), ERR_CORRUPT);
     for (size_t len = 0; len < der.len; len += 7) {
         cr_expect_eq(sign_key_new(algo, slice_head(der, len), &key), ERR_CORRUPT, "%zu", len);
     }
@@ -639,6 +644,7 @@ Test(crypto, verify_reads_a_bare_rsa_public_key_too)
     cr_assert_eq(base64_decode(slice_str(rfc8463[1].signature), signature, &len), ERR_OK);
     struct slice bare = base64_arena(&arena, slice_of(der + 22, der_len - 22));
     cr_expect_eq(crypto_verify(SIGN_RSA_SHA256, bare, &digest, slice_of(signature, len)), ERR_OK);
+    cr_expect_eq(ERR_peek_error(), 0, "the other form's failure must not reach net/tls");
 }
 
 struct signer {

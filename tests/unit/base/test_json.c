@@ -249,6 +249,16 @@ Test(json, a_map_keeps_order_and_writes_numbers_as_json_does)
     expect_text(mail.metadata.items[0].name, "y");
 }
 
+Test(json, a_field_may_be_as_large_as_its_ceiling)
+{
+    cr_assert_eq(read_body(SLICE("{\"from\":\"a\",\"to\":[\"1\",\"2\",\"3\"],"
+                                 "\"subject\":\"1234567890\",\"limit\":200}")),
+                 ERR_OK);
+    cr_expect_eq(mail.to.count, 3);
+    cr_expect_eq(mail.subject.len, 10);
+    cr_expect_eq(mail.limit, 200);
+}
+
 Test(json, whole_numbers_may_be_written_with_a_point_or_an_exponent)
 {
     static const struct {
@@ -511,13 +521,13 @@ Test(json, texts_live_in_the_arena_and_outlive_the_body)
 
 Test(json, a_long_key_is_quoted_in_part_and_not_cut_within_a_character)
 {
-    buf_add_str(&buf, "{\"from\":\"a\",\"metadata\":{\"x");
+    buf_add_str(&buf, "{\"from\":\"a\",\"metadata\":{\"xy");
     add_repeated("\xe2\x82\xac", 5000);
     buf_add_str(&buf, "\":[]}}");
     cr_assert_eq(read_body(buf_slice(&buf)), ERR_BAD_FIELD);
     cr_expect_lt(fault.param.len, 80);
     cr_expect(slice_is_utf8(fault.param));
-    cr_expect_eq((fault.param.len - strlen("metadata.x")) % 3, 0);
+    cr_expect_eq((fault.param.len - strlen("metadata.xy")) % 3, 0);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
