@@ -6,7 +6,12 @@
  * DISPATCH_MAX messages the sockets get their turn. on_drained, when given, runs after each run of
  * messages: there a shard posts its batch.
  *
- * Trace: actor_set_trace(true) logs every post and return: from, to, kind, arena bytes, age.
+ * Idle memory: a pool touches a message only when it is first needed, and at most POOL_WARM_MAX of
+ * those at rest keep an arena chunk.
+ *
+ * Diagnostics: actor_set_trace(true) logs every post and return: from, to, kind, arena bytes, age.
+ * A handler over ten times HANDLER_BUDGET_US counts in meerkat_handler_slow_total and is named in
+ * the log, at most once a second per actor.
  */
 #ifndef SHARDS_ACTOR_H
 #define SHARDS_ACTOR_H
@@ -21,25 +26,38 @@ struct actor;
 typedef void actor_msg_fn(struct actor *actor, struct msg *msg);
 typedef void actor_fn(struct actor *actor);
 
+#define POOL_WARM_MAX 32 /* messages at rest that keep their arena chunk; 256 KiB a pool */
+
 struct msg_pool {
-    struct msg *free;
+    struct msg *warm;  /* at rest with an empty chunk, last used first */
+    struct msg *cold;  /* at rest without memory of their own */
     struct msg *block; /* all of them, one heap block */
     uint32_t count;
+    uint32_t warm_count;
+    uint32_t made_count; /* taken at least once; the block beyond was never touched */
     uint32_t free_count;
+};
+
+struct msg_queue {
+    struct msg *first;
+    struct msg *last;
 };
 
 struct actor {
     struct port port;
     struct loop *loop; /* NULL: the committer's bare thread */
     actor_msg_fn *handle;
-    actor_fn *on_drained; /* may be NULL */
-    actor_fn *on_free;    /* a message came back to an empty request pool; may be NULL */
-    struct msg *backlog;  /* detached and not yet handled */
-    struct msg *backlog_last;
+    actor_fn *on_drained;  /* may be NULL */
+    actor_fn *on_free;     /* a message came back to an empty request pool; may be NULL; set by the
+                              owner     after actor_init */
+    struct msg_queue held; /* detached, new, put aside by actor_hold; older than the backlog */
+    struct msg_queue backlog; /* detached and not yet handled; while held, returning ones only */
     struct msg_pool pools[MSG_POOL_COUNT];
+    uint64_t slow_said_us; /* last log line about a slow handler */
     char name[16];
-    uint16_t index; /* shard or edge number */
-    bool is_held;   /* actor_hold */
+    uint16_t index;   /* shard or edge number */
+    bool is_held;     /* actor_hold */
+    bool is_stopping; /* actor_thread_stop */
 };
 
 struct actor_options {
@@ -49,17 +67,20 @@ struct actor_options {
     actor_msg_fn *handle;
     actor_fn *on_drained;
     uint32_t pool_counts[MSG_POOL_COUNT];
-    uint32_t port_depth_max;
+    uint32_t port_depth_max; /* at least its own pools, which come home through its port */
 };
 
 /* Storage is the caller's. Call before the loop runs. */
 void actor_init(struct actor *actor, const struct actor_options *options);
-/* Closes the wake handle; the loop can end then. Loop: the actor's. No more messages may come. */
+/* Closes the wake handle; the loop can end then. No more messages may come; its own handler is not
+ * called again.
+ * Loop:   the actor's. */
 void actor_close(struct actor *actor);
 /* After the loop ended. CHECKs that every pool is full: the leak test of the whole system. */
 void actor_fini(struct actor *actor);
 
-/* From actor's pool for this kind, body zeroed, arena empty; NULL when all are out: ERR_BUSY.
+/* From actor's pool for this kind, body zeroed, arena empty; NULL when all are out: ERR_BUSY. The
+ * arena may hold a spare chunk: arena_fini it before moving another in.
  * Owns:   the caller, until actor_post or msg_put.
  * Loop:   the actor's. */
 struct msg *msg_take(struct actor *actor, enum msg_kind kind);
@@ -81,10 +102,13 @@ void msg_put(struct actor *actor, struct msg *msg);
 void actor_hold(struct actor *actor);
 void actor_release(struct actor *actor);
 
-/* Runs a bare-thread actor until its handler called actor_thread_stop. */
+/* Runs a bare-thread actor, in the calling thread, until its handler called actor_thread_stop and
+ * what was detached by then is handled. */
 void actor_thread_run(struct actor *actor);
+/* Loop:   the actor's thread, inside its handler. */
 void actor_thread_stop(struct actor *actor);
 
+/* Before any loop runs. */
 void actor_set_trace(bool is_on);
 
 #endif

@@ -1,9 +1,10 @@
 /* place.h - where things live: account -> shard -> actor. Pure arithmetic over a table filled at
  * boot.
  *
- * The number of shards is fixed when the store is formatted; shards are spread over loops
- * round-robin at boot, so changing the core count moves actors, never data. Directory rows live in
- * the shard of the name's hash. Immutable once the loops run.
+ * The two hashes are part of the store's format: a change would strand every row. The number of
+ * shards is fixed when the store is formatted; shards are spread over loops round-robin at boot, so
+ * changing the core count moves actors, never data. Directory rows live in the shard of the name's
+ * hash. Immutable once the loops run.
  */
 #ifndef SHARDS_PLACE_H
 #define SHARDS_PLACE_H

@@ -5,6 +5,9 @@
  * everything at once. The libuv wake says "look", never "one message"; the ordering of the
  * messages' contents comes from the mutex. Measured against an exchange-based queue there was no
  * consistent winner; the mutex is simpler.
+ *
+ * The wake is sent under the mutex: once the consumer holds a message, its producer is done with
+ * the port, so a message that asks an actor to die may be the last thing that touches it.
  */
 #ifndef SHARDS_PORT_H
 #define SHARDS_PORT_H
@@ -24,22 +27,30 @@ struct port {
     struct msg *last;       /* under lock */
     uint32_t depth;         /* under lock */
     uint32_t depth_max;     /* the sum of the pools that may post here */
+    bool is_closed;         /* under lock; written by the consumer alone */
     uv_async_t wake;
     port_fn *on_wake;
     void *context;
     struct loop *loop; /* NULL: bare thread */
 };
 
+/* Storage is the caller's. on_wake runs on the loop, with context, after pushes and nudges; NULL
+ * for a bare thread (loop NULL). Loop:   any, before the loop runs; or the loop's own. */
 void port_init(struct port *port, struct loop *loop, uint32_t depth_max, port_fn *on_wake,
                void *context);
-/* The async handle must be closed first (port_close) when on a loop. */
+/* Nothing may be left inside. When on a loop, port_close came first and the loop has ended. */
 void port_fini(struct port *port);
+/* Closes the wake handle; no push or nudge may follow. What is inside can still be detached.
+ * Loop:   the port's. */
 void port_close(struct port *port);
-/* Loop: any thread. CHECKs the depth: it cannot overflow unless a pool is misused. */
+/* Owns:   takes msg.
+ * Loop:   any thread. CHECKs the depth: it cannot overflow unless a pool is misused. */
 void port_push(struct port *port, struct msg *msg);
-/* All that is there, oldest first, linked by next. *count how many. */
+/* All that is there, oldest first, linked by next; NULL when nothing is. *count how many.
+ * Owns:   the caller, of every message in the list.
+ * Loop:   the port's. */
 struct msg *port_detach(struct port *port, uint32_t *count);
-/* Bare thread: waits until something is there. */
+/* As port_detach, for a bare thread: waits until something is there. */
 struct msg *port_wait(struct port *port, uint32_t *count);
 /* Calls on_wake on the port's loop soon. Loop: any thread. */
 void port_nudge(struct port *port);

@@ -1,0 +1,113 @@
+/* msg.c - names of messages and of the words their bodies share. */
+#include "shards/msg.h"
+
+#include "base/check.h"
+#include "kv/key.h"
+
+static const char *const KIND_NAMES[] = {
+#define MSG(kind, member, from, to, pool, waits_on) #kind,
+    MSG_TABLE(MSG)
+#undef MSG
+};
+
+static const uint8_t KIND_POOLS[] = {
+#define MSG(kind, member, from, to, pool, waits_on) MSG_POOL_##pool,
+    MSG_TABLE(MSG)
+#undef MSG
+};
+
+_Static_assert(ARRAY_LEN(KIND_NAMES) == MSG_KIND_COUNT, "a name for each kind");
+_Static_assert(ARRAY_LEN(KIND_POOLS) == MSG_KIND_COUNT, "a pool for each kind");
+_Static_assert((int)DIRECTORY_EMAIL == DIRECTORY_KIND_EMAIL, "edges name kinds as rows do");
+_Static_assert((int)DIRECTORY_DOMAIN == DIRECTORY_KIND_DOMAIN, "edges name kinds as rows do");
+_Static_assert(MSG_KIND_COUNT <= UINT16_MAX, "kinds fit msg.kind");
+/* A pool of 4,096 messages must stay a few megabytes: a body that grows past this belongs, in part,
+ * into the message's arena. */
+_Static_assert(sizeof(union msg_body) <= 1024, "bodies stay small");
+
+static const char *const RIGHT_TEXTS[] = {
+    [RIGHT_NONE] = "",
+    [RIGHT_MAIL_SEND] = "mail:send",
+    [RIGHT_MAIL_READ] = "mail:read",
+    [RIGHT_MAIL_WRITE] = "mail:write",
+    [RIGHT_DOMAINS_READ] = "domains:read",
+    [RIGHT_DOMAINS_WRITE] = "domains:write",
+    [RIGHT_MAILBOXES_READ] = "mailboxes:read",
+    [RIGHT_MAILBOXES_WRITE] = "mailboxes:write",
+    [RIGHT_WEBHOOKS_READ] = "webhooks:read",
+    [RIGHT_WEBHOOKS_WRITE] = "webhooks:write",
+    [RIGHT_ROUTES_READ] = "routes:read",
+    [RIGHT_ROUTES_WRITE] = "routes:write",
+    [RIGHT_KEYS_READ] = "keys:read",
+    [RIGHT_KEYS_WRITE] = "keys:write",
+    [RIGHT_SUPPRESSIONS_READ] = "suppressions:read",
+    [RIGHT_SUPPRESSIONS_WRITE] = "suppressions:write",
+};
+_Static_assert(ARRAY_LEN(RIGHT_TEXTS) == RIGHT_COUNT, "a text for each right");
+
+static const char *const DELIVERY_STATUS_TEXTS[] = {
+    [DELIVERY_PENDING] = "pending",       [DELIVERY_SCHEDULED] = "scheduled",
+    [DELIVERY_DELIVERED] = "delivered",   [DELIVERY_DEFERRED] = "deferred",
+    [DELIVERY_BOUNCED] = "bounced",       [DELIVERY_FAILED] = "failed",
+    [DELIVERY_SUPPRESSED] = "suppressed",
+};
+
+static const char *const MAIL_STATUS_TEXTS[] = {
+    [MAIL_QUEUED] = "queued",   [MAIL_DEFERRED] = "deferred",   [MAIL_DELIVERED] = "delivered",
+    [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled",
+};
+
+static const char *const DOMAIN_STATUS_TEXTS[] = {
+    [DOMAIN_PENDING] = "pending",
+    [DOMAIN_VERIFIED] = "verified",
+    [DOMAIN_FAILED] = "failed",
+};
+
+static const char *const ATTEMPT_OUTCOME_TEXTS[] = {
+    [ATTEMPT_DELIVERED] = "delivered",
+    [ATTEMPT_DEFERRED] = "deferred",
+    [ATTEMPT_BOUNCED] = "bounced",
+    [ATTEMPT_UNCERTAIN] = "uncertain",
+};
+
+const char *right_text(enum right right)
+{
+    CHECK((size_t)right < ARRAY_LEN(RIGHT_TEXTS));
+    return RIGHT_TEXTS[right];
+}
+
+const char *delivery_status_text(enum delivery_status status)
+{
+    CHECK((size_t)status < ARRAY_LEN(DELIVERY_STATUS_TEXTS));
+    return DELIVERY_STATUS_TEXTS[status];
+}
+
+const char *mail_status_text(enum mail_status status)
+{
+    CHECK((size_t)status < ARRAY_LEN(MAIL_STATUS_TEXTS));
+    return MAIL_STATUS_TEXTS[status];
+}
+
+const char *domain_status_text(enum domain_status status)
+{
+    CHECK((size_t)status < ARRAY_LEN(DOMAIN_STATUS_TEXTS));
+    return DOMAIN_STATUS_TEXTS[status];
+}
+
+const char *attempt_outcome_text(enum attempt_outcome outcome)
+{
+    CHECK((size_t)outcome < ARRAY_LEN(ATTEMPT_OUTCOME_TEXTS));
+    return ATTEMPT_OUTCOME_TEXTS[outcome];
+}
+
+const char *msg_kind_name(enum msg_kind kind)
+{
+    CHECK(kind < MSG_KIND_COUNT);
+    return KIND_NAMES[kind];
+}
+
+enum msg_pool_kind msg_kind_pool(enum msg_kind kind)
+{
+    CHECK(kind < MSG_KIND_COUNT);
+    return (enum msg_pool_kind)KIND_POOLS[kind];
+}
