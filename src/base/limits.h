@@ -28,8 +28,8 @@
 #define WAKE_ENTRIES_MAX  512  /* outbox rows announced by one hint */
 #define DISPATCH_MAX      256  /* messages handled per wake of a port; keeps a turn under 5 ms */
 #define MSG_ARENA_CHUNK   (8 * KIB)
-#define MSG_ARENA_MAX     (96 * MIB) /* one send: body, decoded attachments, composed mail */
-#define HANDLER_BUDGET_US 100        /* logged beyond ten times this */
+#define MSG_ARENA_MAX     (144 * MIB) /* one send: body, its JSON text, decoded attachments */
+#define HANDLER_BUDGET_US 100         /* logged beyond ten times this */
 
 /* What can stand in a shard's port: every edge's pool, delivery's pool, other shards' look-ups, its
  * own hints, look-ups and batches coming home. */
@@ -126,7 +126,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 
 _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message");
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
-_Static_assert(HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
-               "a send's body, decoded attachments and composed mail share one arena");
+_Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
+               "a send's body, the text read from it and its decoded attachments share one arena");
 
 #endif
