@@ -57,7 +57,8 @@ struct http_request {
 enum http_event {
     HTTP_EVENT_MORE,    /* all bytes were used; feed more */
     HTTP_EVENT_HEADERS, /* request line and headers are known; set the body ceiling or reject, then
-                           feed on */
+                           feed on, even when no bytes are left: that feed says DONE when there is
+                           no body */
     HTTP_EVENT_DONE,    /* request complete; http_next before feeding the rest */
     HTTP_EVENT_ERROR, /* codec->err: ERR_BAD_HTTP, ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE; answer and
                          close */
@@ -79,20 +80,22 @@ void http_allow_body(struct http_codec *codec, uint64_t max_bytes);
 /* *used says how many bytes of data were taken. */
 enum http_event http_feed(struct http_codec *codec, struct slice data, size_t *used);
 enum err http_error(const struct http_codec *codec);
-/* Between requests, nothing of the next one seen. */
+/* Between requests, nothing of the next one seen (one empty line before it may have been). */
 bool http_is_idle(const struct http_codec *codec);
 
 /* Value of the first header of that name (no case), or empty. */
 struct slice http_header_get(const struct http_request *request, struct slice name);
-/* Value of a query parameter, percent-decoded into arena; false when absent or malformed (%zz,
- * NUL). */
+/* Value of the first query parameter of that name, decoded into arena as forms are encoded (%41,
+ * and
+ * '+' for a space); false when absent or malformed (%zz, NUL). */
 bool http_query_get(const struct http_request *request, struct slice name, struct arena *arena,
                     struct slice *value);
-/* Percent-decoding of one path segment. ERR_INVALID on %zz, NUL. */
+/* Percent-decoding of one path segment; '+' stays. ERR_INVALID on %zz, NUL. */
 MUST_USE enum err http_unescape(struct slice s, struct arena *arena, struct slice *out);
 
 /* Status line, Date, Content-Length, the given header lines (each complete with CRLF) and the body
- * are appended to out. HEAD and 204/304 write no body. */
+ * are appended to out, all or nothing (buf_err). HEAD and 204/304 write no body; 204 and 304 no
+ * length; 1xx nothing but the given header lines. */
 struct http_answer {
     uint16_t status;
     struct slice content_type;  /* empty for none */
