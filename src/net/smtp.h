@@ -35,8 +35,9 @@ void smtp_reply_init(struct smtp_reply_reader *reader);
 void smtp_reply_fini(struct smtp_reply_reader *reader);
 /* Feeds bytes; stops behind the first complete reply: *is_done, reader->reply valid until the next
  * feed. Errors: ERR_INVALID for anything that is not a reply (no code, codes differing between
- * lines, line over SMTP_REPLY_LINE, more than SMTP_REPLY_LINES lines, NUL). A bare LF is taken as a
- * line end here: be liberal with replies, which cannot smuggle. */
+ * lines, line over SMTP_REPLY_LINE, more than SMTP_REPLY_LINES lines, NUL); close then, the reader
+ * is of no more use. A bare LF is taken as a line end here: be liberal with replies, which cannot
+ * smuggle. */
 MUST_USE enum err smtp_reply_feed(struct smtp_reply_reader *reader, struct slice data, size_t *used,
                                   bool *is_done);
 
@@ -71,9 +72,10 @@ void smtp_stuff_end(struct smtp_stuffer *stuffer, struct buf *out);
 /* ---- lines and data, as a server reads them ---------------------------------------------------
  */
 
-/* Splits the next command line off *rest (without CRLF). Returns false when no whole line is there
- * yet. *err: ERR_OK, ERR_INVALID (bare CR or LF, NUL), ERR_TOO_LARGE (over max_bytes without an
- * end). */
+/* Splits the next command line off *rest (without CRLF). Returns false, with nothing taken, when no
+ * good line is there: *err is ERR_OK when more bytes are needed; ERR_INVALID (bare CR or LF, NUL)
+ * or ERR_TOO_LARGE (no CRLF within max_bytes) when the session must answer 500 and close, because
+ * where the next command would begin is anyone's guess. */
 bool smtp_line_take(struct slice *rest, size_t max_bytes, struct slice *line, enum err *err);
 
 struct smtp_unstuffer {
