@@ -16,6 +16,7 @@
 
 /* One batch from each shard and delivery's, and main's controls. */
 #define CONTROLS_MAX 4
+#define SPACE_SAY_US UINT64_C(10000000)
 #define PORT_MSGS    ((SHARD_COUNT_MAX + 1) * SHARD_COMMIT_MSGS + CONTROLS_MAX)
 
 static void *commit_main(void *context);
@@ -120,21 +121,24 @@ static enum err write_batch(struct commit *commit, struct kv_batch *batch)
         return ERR_STORAGE; /* kv logged the store's own words */
     }
     commit->has_written = true;
-    commit->is_low = false;
     commit->free_bytes -= bytes;
     metric_add(METRIC_COMMIT_BATCHES, 1);
     metric_add(METRIC_COMMIT_ROWS, row_count);
     return ERR_OK;
 }
 
+/* A nearly full disk refuses large batches and takes small ones in turn: hence a line now and then,
+ * not one at each change. */
 static void refuse_for_space(struct commit *commit)
 {
+    const uint64_t now_us = clock_mono_us();
     metric_add(METRIC_COMMIT_FAILED, 1);
-    if (!commit->is_low) {
-        LOG_ERROR("commit.no_space", LOG_U64("free_bytes", commit->free_bytes),
-                  LOG_U64("reserve_bytes", commit->reserve_bytes));
-        commit->is_low = true;
+    if (commit->space_said_us != 0 && now_us < commit->space_said_us + SPACE_SAY_US) {
+        return;
     }
+    commit->space_said_us = now_us;
+    LOG_ERROR("commit.no_space", LOG_U64("free_bytes", commit->free_bytes),
+              LOG_U64("reserve_bytes", commit->reserve_bytes));
 }
 
 static void on_drained(struct actor *actor)

@@ -34,7 +34,7 @@ struct commit {
     uint64_t round_begun_us; /* monotonic */
     uint64_t free_bytes;     /* at the round's start, less what it wrote since */
     bool has_written;        /* in this round */
-    bool is_low;             /* a batch was refused for space and none written since */
+    uint64_t space_said_us;  /* last log line about a refusal for space */
 };
 
 /* Makes the actor; commit_start starts the thread, commit_join waits for it after COMMIT_CONTROL
