@@ -6,9 +6,11 @@
  * system call. When more than CONN_WRITE_HIGH_BYTES wait, conn_is_choked tells the writer to pause
  * until on_drain.
  *
- * Closing: conn_close sends what is queued (and TLS close_notify) and then closes, conn_abort
- * closes now. Either may be called at any time, also from a callback and more than once. on_closed
- * is always the last call; the storage may be freed in it.
+ * Closing: conn_close sends what is queued (and TLS close_notify), ends the sending direction,
+ * waits a second for the peer to do the same (so that a late byte from it does not make the kernel
+ * throw our last answer away) and then closes; conn_abort closes now. Either may be called at any
+ * time, also from a callback and more than once. on_closed is always the last call; the storage may
+ * be freed in it. No callback runs inside a function of this module.
  *
  * States: OPENING (connecting) -> OPEN -> CLOSING (flushing) -> CLOSED, with TLS handshakes inside
  * OPEN (conn_is_handshaking).
@@ -35,9 +37,11 @@ struct conn_handler {
     void (*on_data)(struct conn *conn, struct slice data);
     /* The queue fell below half of the high mark after conn_is_choked was true. May be NULL. */
     void (*on_drain)(struct conn *conn);
-    /* The peer sent end of file (ERR_CLOSED), or something failed: ERR_CONNECT, ERR_TLS, ERR_IO,
-     * ERR_TIMEOUT (the deadline passed). The session decides; a conn with an error other than
-     * ERR_TIMEOUT can no longer be written. Usually: conn_abort or conn_close. */
+    /* The peer sent end of file (ERR_CLOSED), or something failed: ERR_CONNECT, ERR_TLS (also when
+     * the peer leaves during a handshake), ERR_IO, ERR_TIMEOUT (the deadline passed). Said once; no
+     * on_data follows. The session decides, usually for conn_abort or conn_close; a conn with an
+     * error other than ERR_TIMEOUT can no longer be written, but conn_close still sends what was
+     * queued before. */
     void (*on_fail)(struct conn *conn, enum err err);
     /* The last call. The struct may be freed. */
     void (*on_closed)(struct conn *conn);
@@ -52,36 +56,43 @@ struct conn {
     struct loop *loop;
     const struct conn_handler *handler;
     struct tls *tls; /* NULL when plain */
-    struct tls_context *pending_tls;
     struct timer deadline;
+    struct chore turn_end; /* writes what the turn gathered, tells what it brought */
     struct sm sm;
-    struct buf out;        /* queued, not yet given to libuv */
-    uint64_t flying_bytes; /* given to libuv, not yet written */
-    char failure[128];     /* why, for logs and transcripts; terminated */
-    uint32_t flights;      /* uv_write_t in progress */
-    bool is_reading;
+    struct buf out;       /* queued, not yet given to libuv; no block while empty */
+    size_t flying_before; /* queue of the last look at a closing conn: has it moved? */
+    enum err failed_with; /* what on_fail is about to say */
+    char failure[128];    /* why, for logs and transcripts; terminated */
+    bool wants_reading;   /* conn_pause and conn_resume */
+    bool is_flying;       /* one uv_write at a time; the next gathers in out */
     bool is_choked;
-    bool has_failed;
-    bool is_flush_due;
-    struct conn *next_flush; /* link of the loop's flush list */
+    bool is_open_due; /* accepted; on_open waits for the end of the turn */
+    bool is_tls_open;
+    bool has_failed; /* on_fail is due or was said */
+    bool has_eof;
+    bool is_shut; /* takes no more writes */
+    bool is_dead; /* the socket takes no more bytes */
+    bool is_lingering;
 };
 
-/* Takes an accepted socket. tls NULL for plain; else the handshake starts at once. ERR_IO when the
- * socket is already dead; on_closed still runs. */
+/* Takes an accepted socket. tls NULL for plain; else the handshake starts at once. on_open comes
+ * later, never inside. ERR_IO when the socket is already dead; on_closed still runs.
+ * Owns: takes the socket, also on failure; holds a use of tls while it needs one. */
 MUST_USE enum err conn_accept(struct conn *conn, struct loop *loop, uv_os_sock_t socket,
                               struct tls_context *tls, const struct conn_handler *handler);
-/* Starts connecting to addr (port included). on_open, or on_fail with ERR_CONNECT. tls as in
- * conn_accept; server_name for SNI and verification. */
+/* Starts connecting to addr (port included). on_open, or on_fail with ERR_CONNECT. For implicit TLS
+ * call conn_start_tls in on_open. */
 void conn_connect(struct conn *conn, struct loop *loop, const struct sockaddr *addr,
                   const struct conn_handler *handler);
 /* Turns a plain, open conn into TLS (STARTTLS) or starts implicit TLS from on_open. Any plaintext
  * read after this call is ciphertext; bytes already delivered are the caller's problem (RFC
- * 3207 4.2: discard them). on_open when the handshake is done. server_name empty: we are the
- * server. */
+ * 3207 4.2: discard them). on_open when the handshake is done. server_name, for SNI and
+ * verification, is empty when we are the server. Ignored after a failure or once closing. */
 void conn_start_tls(struct conn *conn, struct tls_context *context, struct slice server_name);
 
-/* Copies into the queue. Ignored after a failure or once closing. More than CONN_WRITE_MAX_BYTES
- * queued is a failure of the conn (ERR_IO): the writer ignored conn_is_choked. */
+/* Copies into the queue. Ignored after a failure or once closing. Failures of the conn (ERR_IO) are
+ * more than CONN_WRITE_MAX_BYTES queued, for the writer ignored conn_is_choked, and writing before
+ * on_open. */
 void conn_write(struct conn *conn, struct slice data);
 bool conn_is_choked(const struct conn *conn);
 bool conn_is_tls(const struct conn *conn);

@@ -4,7 +4,9 @@
  * TTL, between 5 s and 1 h; temporary failures for 5 s. Names are compared without case. At most
  * DNS_PENDING_MAX questions are open; beyond that ERR_DNS_TEMP at once.
  *
- * "localhost" and names under "localhost." are never asked (RFC 6761).
+ * "localhost" and names under "localhost." are never asked: A and AAAA are the loopback addresses,
+ * the rest has no record (RFC 6761 6.3). A name that cannot be in the DNS (empty, a label over 63
+ * bytes, bytes that are not printable ASCII) is missing.
  */
 #ifndef NET_DNS_H
 #define NET_DNS_H
@@ -20,8 +22,8 @@
 enum dns_type { DNS_A, DNS_AAAA, DNS_MX, DNS_TXT, DNS_CNAME, DNS_PTR };
 
 struct dns_record {
-    struct slice text;     /* MX exchange, TXT (strings joined), CNAME or PTR target; lower case, no
-                              trailing dot for names */
+    struct slice text;     /* MX exchange, TXT (strings joined), CNAME or PTR target. Names are in
+                                  lower case without the trailing dot; "." is empty (RFC 7505) */
     struct conn_addr addr; /* A, AAAA; port 0 */
     uint16_t priority;     /* MX */
 };
@@ -41,9 +43,7 @@ typedef void dns_fn(struct dns_query *query, const struct dns_answer *answer);
 struct dns_query {
     struct dns *dns; /* NULL when not asking */
     dns_fn *on_answer;
-    struct link link;   /* among the waiters of one question */
-    struct timer defer; /* cached answers come on the next turn, never inside dns_ask */
-    void *asked;
+    struct link link; /* among the waiters of one question */
 };
 
 /* servers: "ip[:port], ..." or empty for /etc/resolv.conf. Errors: ERR_INVALID when servers does
@@ -53,7 +53,8 @@ typedef void dns_closed_fn(void *context);
 /* Open queries get ERR_DNS_TEMP; on_closed when the memory is gone. */
 void dns_close(struct dns *dns, dns_closed_fn *on_closed, void *context);
 
-/* Asks. on_answer runs once, later, on the loop, unless dns_cancel comes first. name is copied.
+/* Asks. on_answer runs once, later, on the loop and never inside dns_ask, unless dns_cancel comes
+ * first; the query may be used again from inside it. name is copied.
  * Owns: query stays the caller's and in place until answered or cancelled; zero it before first
  * use. */
 void dns_ask(struct dns *dns, struct dns_query *query, enum dns_type type, struct slice name,

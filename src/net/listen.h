@@ -4,9 +4,9 @@
  * is handed between threads. libuv 1.44 has no flag for that: the socket is made by hand and
  * adopted.
  *
- * Admission: beyond the ceiling of connections the listener closes new ones at once (the kernel's
- * backlog would hide them from the client); out of file descriptors is logged once a second and
- * survived.
+ * Admission: beyond CONNS_PER_LOOP_MAX connections of the loop the listener closes new ones at once
+ * (the kernel's backlog would hide them from the client); out of file descriptors it pauses for a
+ * moment. Both are logged once a second at most.
  */
 #ifndef NET_LISTEN_H
 #define NET_LISTEN_H
@@ -27,6 +27,8 @@ struct listener {
     struct loop *loop;
     listener_fn *on_accept;
     listener_closed_fn *on_closed;
+    struct timer pause; /* on: out of file descriptors, accepting again when it is due */
+    uint64_t logged_ms; /* the last complaint */
     int fd;
     uint16_t tcp_port; /* the real one after listener_open */
     bool is_open;

@@ -17,21 +17,30 @@
 #include <uv.h>
 
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
+#include "base/list.h"
 
 struct loop {
     uv_loop_t uv;
-    uv_timer_t ticker;  /* next due timer */
-    uv_async_t stopper; /* loop_stop from other threads */
+    uv_timer_t ticker;   /* ends the wait for events when the next timer is due */
+    uv_prepare_t turner; /* end of a turn: timers, chores, the question whether to stop */
+    uv_async_t stopper;  /* loop_stop from other threads */
     struct heap timers;
-    uint64_t now_ms;    /* monotonic, refreshed at each turn; use loop_now_ms */
-    uint32_t slot;      /* metric slot of the thread */
-    uint32_t jobs_open; /* offloaded and not yet back */
+    struct link chores;
+    uint64_t armed_ms;   /* when the ticker fires; UINT64_MAX when it is off */
+    uint32_t slot;       /* metric slot of the thread */
+    uint32_t jobs_open;  /* offloaded and not yet back */
+    uint32_t conns_open; /* kept by conn.c, bounded by listen.c */
     char name[16];
     pthread_t thread;
     bool has_thread;
     char *read_block; /* CONN_READ_BYTES shared by the loop's connections */
+    struct buf plain; /* what conn.c just decrypted, shared likewise */
+    /* Written by other threads. */
+    _Atomic bool is_running;
+    _Atomic bool is_stop_asked;
 };
 
 /* Aborts unless the calling thread runs this loop (or none runs yet, as in set-up and tests). */
@@ -41,7 +50,7 @@ void loop_init(struct loop *loop, const char *name, uint32_t slot);
 /* After the last handle was closed; CHECKs that none is left. */
 void loop_fini(struct loop *loop);
 
-/* Runs in the calling thread until loop_stop. */
+/* Runs in the calling thread until loop_stop. May be called again afterwards. */
 void loop_run(struct loop *loop);
 /* Runs in a thread of its own; loop_join waits for its end. */
 void loop_start(struct loop *loop);
@@ -51,7 +60,7 @@ void loop_join(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 bool loop_is_current(const struct loop *loop);
-/* Monotonic milliseconds of this turn. */
+/* Monotonic milliseconds: clock_mono_ms, so that a fake clock moves the loop's timers too. */
 uint64_t loop_now_ms(const struct loop *loop);
 
 /* ---- timers --------------------------------------------------------------------------------- */
@@ -70,6 +79,22 @@ void timer_init(struct timer *timer, struct loop *loop, timer_fn *on_due);
 void timer_start(struct timer *timer, uint64_t delay_ms);
 void timer_stop(struct timer *timer); /* harmless when not started */
 bool timer_is_on(const struct timer *timer);
+
+/* ---- chores ---------------------------------------------------------------------------------- */
+
+struct chore;
+typedef void chore_fn(struct chore *chore);
+
+/* Something to do once, at the end of this turn: after the events at hand, before the loop waits
+ * again. A chore asked for while chores run comes in the next turn, which then follows at once. */
+struct chore {
+    struct link link; /* itself when not asked for */
+    chore_fn *run;
+};
+
+void chore_init(struct chore *chore, chore_fn *run);
+void chore_start(struct loop *loop, struct chore *chore); /* harmless when already asked for */
+void chore_stop(struct chore *chore);                     /* harmless when not asked for */
 
 /* ---- work on other threads ------------------------------------------------------------------ */
 

@@ -1,6 +1,6 @@
 /* tls.h - TLS as a byte filter, and the policy that goes with it.
  *
- * A tls turns ciphertext from a socket into plaintext and back through memory BIOs; it owns no
+ * A tls turns ciphertext from a socket into plaintext and back, in the caller's memory; it owns no
  * socket and never waits. conn.c drives it; nobody else includes openssl/ssl.h. TLS 1.2 is the
  * floor, 1.3 preferred, compression and renegotiation are off, session tickets on for servers.
  *
@@ -55,5 +55,7 @@ const char *tls_version(const struct tls *tls);
 const char *tls_cipher(const struct tls *tls);
 const char *tls_failure(const struct tls *tls);
 bool tls_is_verified(const struct tls *tls);
+/* Whether the handshake was ever finished: TLS_ENDED may come with the last of it. */
+bool tls_has_opened(const struct tls *tls);
 
 #endif

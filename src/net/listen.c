@@ -1,0 +1,179 @@
+/* listen.c - see listen.h.
+ *
+ * The listening socket is watched with uv_poll and accepted from by hand: libuv's own listener
+ * would accept without asking and keeps what nobody takes.
+ */
+#include "net/listen.h"
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG      1024
+#define ACCEPTS_MAX  64  /* a wake; then other sockets get their turn */
+#define PAUSE_MS     100 /* without file descriptors: one is freed when a connection ends */
+#define LOG_EVERY_MS 1000
+
+static enum err open_socket(const struct conn_addr *addr, int *fd);
+static uint16_t bound_port(int fd);
+static void watch(struct listener *listener);
+static void on_readable(uv_poll_t *poll, int status, int events);
+static bool accept_one(struct listener *listener);
+static void complain(struct listener *listener, const char *problem, const char *reason);
+static void on_pause_over(struct timer *timer);
+static void on_poll_closed(uv_handle_t *handle);
+
+enum err listener_open(struct listener *listener, struct loop *loop, const struct conn_addr *addr,
+                       listener_fn *on_accept)
+{
+    CHECK_LOOP(loop);
+    CHECK(on_accept != NULL);
+    *listener = (struct listener){.loop = loop, .on_accept = on_accept, .fd = -1};
+    int fd = -1;
+    enum err err = open_socket(addr, &fd);
+    int reason = errno;
+    int status = 0;
+    if (err == ERR_OK) {
+        status = uv_poll_init(&loop->uv, &listener->poll, fd);
+        reason = -status;
+    }
+    if (err != ERR_OK || status != 0) {
+        char text[ADDR_TEXT_MAX];
+        (void)conn_addr_text(addr, text); /* only its text is wanted */
+        LOG_ERROR("listen.failed", LOG_STR("address", text),
+                  LOG_U64("tcp_port", conn_addr_port(addr)), LOG_STR("reason", strerror(reason)));
+        if (fd != -1) {
+            (void)close(fd); /* it was never used */
+        }
+        return ERR_IO;
+    }
+    timer_init(&listener->pause, loop, on_pause_over);
+    listener->fd = fd;
+    listener->tcp_port = bound_port(fd);
+    listener->is_open = true;
+    watch(listener);
+    return ERR_OK;
+}
+
+void listener_close(struct listener *listener, listener_closed_fn *on_closed)
+{
+    if (!listener->is_open) {
+        on_closed(listener);
+        return;
+    }
+    CHECK_LOOP(listener->loop);
+    CHECK(listener->on_closed == NULL);
+    listener->is_open = false;
+    listener->on_closed = on_closed;
+    timer_stop(&listener->pause);
+    (void)uv_poll_stop(&listener->poll); /* always succeeds */
+    uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
+    (void)close(listener->fd); /* Linux frees the number whatever it returns */
+    listener->fd = -1;
+}
+
+/* errno tells why not. */
+static enum err open_socket(const struct conn_addr *addr, int *fd)
+{
+    bool is_v6 = addr->storage.ss_family == AF_INET6;
+    socklen_t len = is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    const int on = 1;
+    const int off = 0;
+    int made = socket(addr->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (made == -1) {
+        return ERR_IO;
+    }
+    /* [::] serves v4 too, whatever the system's default. */
+    if ((is_v6 && setsockopt(made, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == -1) ||
+        setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1 ||
+        setsockopt(made, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == -1 ||
+        bind(made, (const struct sockaddr *)&addr->storage, len) == -1 ||
+        listen(made, BACKLOG) == -1) {
+        int reason = errno;
+        (void)close(made); /* it was never used */
+        errno = reason;
+        return ERR_IO;
+    }
+    *fd = made;
+    return ERR_OK;
+}
+
+static uint16_t bound_port(int fd)
+{
+    struct conn_addr addr = {0};
+    socklen_t len = sizeof(addr.storage);
+    int status = getsockname(fd, (struct sockaddr *)&addr.storage, &len);
+    CHECK(status == 0); /* it is ours and bound */
+    return conn_addr_port(&addr);
+}
+
+static void watch(struct listener *listener)
+{
+    int status = uv_poll_start(&listener->poll, UV_READABLE, on_readable);
+    CHECK(status == 0);
+}
+
+static void on_readable(uv_poll_t *poll, int status UNUSED, int events UNUSED)
+{
+    struct listener *listener = CONTAINER_OF(poll, struct listener, poll);
+    for (uint32_t i = 0; i < ACCEPTS_MAX && listener->is_open; i++) {
+        if (!accept_one(listener)) {
+            return;
+        }
+    }
+}
+
+/* Whether there may be another. */
+static bool accept_one(struct listener *listener)
+{
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd == -1) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return false;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            complain(listener, "cannot accept; raise the limit of open files", strerror(errno));
+            (void)uv_poll_stop(&listener->poll); /* always succeeds */
+            timer_start(&listener->pause, PAUSE_MS);
+            return false;
+        }
+        /* The others are errors of the one connection that was to be accepted: accept(2). */
+        return true;
+    }
+    if (listener->loop->conns_open >= CONNS_PER_LOOP_MAX) {
+        complain(listener, "connection refused", "too many connections on this loop");
+        (void)close(fd); /* nothing was sent */
+        return true;
+    }
+    listener->on_accept(listener, fd);
+    return true;
+}
+
+static void complain(struct listener *listener, const char *problem, const char *reason)
+{
+    uint64_t now_ms = loop_now_ms(listener->loop);
+    if (listener->logged_ms == 0 || now_ms - listener->logged_ms >= LOG_EVERY_MS) {
+        listener->logged_ms = now_ms;
+        LOG_WARN("listen.overload", LOG_STR("problem", problem), LOG_STR("reason", reason),
+                 LOG_U64("tcp_port", listener->tcp_port));
+    }
+}
+
+static void on_pause_over(struct timer *timer)
+{
+    watch(CONTAINER_OF(timer, struct listener, pause));
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct listener *listener = CONTAINER_OF(handle, struct listener, poll);
+    listener_closed_fn *on_closed = listener->on_closed;
+    listener->on_closed = NULL;
+    on_closed(listener);
+}
