@@ -174,7 +174,6 @@ static void sync_store(struct commit *commit)
               "then start again; all mail that was accepted is safe",
               err_info(err)->name);
     }
-    commit->has_written = false;
     metric_add(METRIC_COMMIT_SYNCS, 1);
     metric_observe_us(METRIC_COMMIT_LATENCY, clock_mono_us() - commit->round_begun_us);
 }

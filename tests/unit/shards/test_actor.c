@@ -187,6 +187,37 @@ Test(actor, gives_msgs_with_nothing_left_of_their_last_use, .init = setup, .fini
     msg_put(&home, again);
 }
 
+/* The bytes of a message at rest are poisoned, and memcmp is watched. */
+__attribute__((no_sanitize_address)) static bool is_all_zero(const volatile char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Test(actor, wipes_the_body_of_a_msg_that_is_put, .init = setup, .fini = teardown)
+{
+    struct msg *msg = take(1);
+    memset(&msg->body, 0x5a, sizeof(msg->body));
+    msg_put(&home, msg);
+    cr_expect(is_all_zero((const char *)&msg->body, sizeof(msg->body)));
+}
+
+Test(actor, wipes_the_arena_of_kinds_that_carry_password_hashes, .init = setup, .fini = teardown)
+{
+    static const enum msg_kind kinds[] = {MSG_SHARD_SIGNUP, MSG_SHARD_LOGIN};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct msg *msg = msg_take(&home, kinds[i]);
+        const struct slice hash = arena_dup(&msg->arena, SLICE("$argon2id$v=19$m=65536"));
+        msg_put(&home, msg);
+        cr_assert_not_null(msg->arena.chunks, "the chunk is still there to be looked at");
+        cr_expect(is_all_zero(hash.data, hash.len), "%s", msg_kind_name(kinds[i]));
+    }
+}
+
 Test(actor, keeps_few_arena_chunks_after_a_burst, .init = setup, .fini = teardown)
 {
     static struct msg *taken[POOL_COUNT];
@@ -548,6 +579,26 @@ Test(actor, posts_to_itself_through_its_port, .init = loop_setup, .fini = loop_t
     cr_expect(!seen[0].returning);
     cr_expect(seen[1].returning);
     cr_expect_eq(drain_count, 1, "closed in its second turn: no drain after the close");
+}
+
+static void close_at_once(struct actor *actor, struct msg *msg)
+{
+    note(msg);
+    msg_return(msg, ERR_OK);
+    actor_close(actor);
+    actor_close(&home);
+    loop_stop(&loop);
+}
+
+Test(actor, calls_no_handler_after_its_close, .init = loop_setup)
+{
+    far.handle = close_at_once;
+    post(1);
+    post(2);
+    loop_run(&loop);
+    loop_fini(&loop);
+    cr_expect_eq(seen_count, 1);
+    cr_expect_eq(drain_count, 0);
 }
 
 Test(actor, aborts_when_a_msg_is_taken_off_its_loop, .signal = SIGABRT)
