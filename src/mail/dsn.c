@@ -80,7 +80,7 @@ static const struct {
 
 static const struct rule *find_rule(enum smtp_step step, uint16_t code, struct slice detail);
 static enum verdict_scope scope_of_step(enum smtp_step step);
-static const char *derive_enhanced(enum smtp_step step, uint16_t code);
+static const char *derive_enhanced(enum smtp_step step, uint16_t code, enum verdict_class class);
 static bool is_enhanced(struct slice enhanced, uint16_t code);
 static void copy_text(struct verdict *verdict, struct slice text);
 static size_t char_len(struct slice text);
@@ -94,12 +94,14 @@ void verdict_from_reply(struct verdict *verdict, enum smtp_step step, uint16_t c
     if (!is_enhanced(enhanced, code)) {
         enhanced = SLICE("");
     }
-    struct slice shown = enhanced.len > 0 ? enhanced : slice_str(derive_enhanced(step, code));
-    memcpy(verdict->enhanced, shown.data, shown.len);
-    copy_text(verdict, text);
     const struct rule *rule = find_rule(step, code, slice_from(enhanced, 1));
     verdict->class = rule->class;
     verdict->scope = rule->scope == BY_STEP ? scope_of_step(step) : (enum verdict_scope)rule->scope;
+    if (enhanced.len == 0) {
+        enhanced = slice_str(derive_enhanced(step, code, rule->class));
+    }
+    memcpy(verdict->enhanced, enhanced.data, enhanced.len);
+    copy_text(verdict, text);
 }
 
 static const struct rule *find_rule(enum smtp_step step, uint16_t code, struct slice detail)
@@ -152,22 +154,23 @@ const char *smtp_step_name(enum smtp_step step)
 
 /* ---- what a verdict shows -------------------------------------------------------------------- */
 
-static const char *derive_enhanced(enum smtp_step step, uint16_t code)
+static const char *derive_enhanced(enum smtp_step step, uint16_t code, enum verdict_class class)
 {
     for (size_t i = 0; i < ARRAY_LEN(derived); i++) {
         if (derived[i].code == code && (derived[i].steps & (UINT32_C(1) << step)) != 0) {
             return derived[i].enhanced;
         }
     }
-    switch (code / 100) {
-    case 2:
+    if (class == VERDICT_DELIVERED) {
         return "2.0.0";
+    }
+    switch (code / 100) {
     case 4:
         return "4.0.0";
     case 5:
         return "5.0.0";
     default:
-        return "4.5.0"; /* other protocol status */
+        return "4.5.0"; /* the protocol was not followed */
     }
 }
 
