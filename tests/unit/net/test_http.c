@@ -376,6 +376,7 @@ Test(http, refuses_malformed_chunks)
         {"data longer than its size", SLICE_INIT(CHUNKED "1\r\nab\r\n0\r\n\r\n"), BAD},
         {"bare LF behind data", SLICE_INIT(CHUNKED "1\r\na\n0\r\n\r\n"), BAD},
         {"CR and another byte behind data", SLICE_INIT(CHUNKED "1\r\na\rX0\r\n\r\n"), BAD},
+        {"another byte and LF behind data", SLICE_INIT(CHUNKED "1\r\naX\n0\r\n\r\n"), BAD},
         {"two strangers behind data", SLICE_INIT(CHUNKED "1\r\naXX0\r\n\r\n"), BAD},
         {"trailer without a name", SLICE_INIT(CHUNKED "0\r\n: a\r\n\r\n"), BAD},
         {"trailer without a colon", SLICE_INIT(CHUNKED "0\r\nab\r\n\r\n"), BAD},
