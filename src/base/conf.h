@@ -55,7 +55,7 @@
       "age at which a mail that is still put off bounces")                                         \
     X(smtp_timeout_ms, UINT, "0", 0, 3600000,                                                      \
       "one limit for every SMTP step; 0: those of RFC 5321 4.5.3.2")                               \
-    X(delivery_max, UINT, "1000", 1, 4000, "delivery attempts at once")                            \
+    X(delivery_max, UINT, "1000", 1, 1365, "delivery attempts at once")                            \
     X(site_max, UINT, "20", 1, 1000, "connections at once to one destination")                     \
     X(reserve_mb, UINT, "256", 1, 1048576,                                                         \
       "free disk space below which no new mail is accepted, MiB")                                  \

@@ -109,7 +109,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 
 /* ---- delivery ------------------------------------------------------------------------------- */
 #define SCHED_ENTRIES_MAX   1000000 /* 100 bytes each; the rest waits in the outbox */
-#define ATTEMPTS_MAX        4000
+#define ATTEMPTS_MAX        (DELIVER_POOL_MSGS / 3) /* each needs a claim, a chunk and an outcome */
 #define SITE_MAX            100000 /* destinations remembered; idle ones are dropped first */
 #define MAILS_PER_CONN      100
 #define SMTP_IDLE_MS        5000 /* an unused connection is kept this long */

@@ -27,7 +27,7 @@ void sched_free(struct sched *sched, struct sched_entry *entry)
     CHECK(entry->site->entries > 0);
     sched->count -= 1;
     entry->site->entries -= 1;
-    site_put(sched->sites, entry->site);
+    site_put(entry->site);
     free(entry);
 }
 
@@ -50,7 +50,7 @@ static void empty_lanes(struct sched *sched, struct site *site)
         lane_free(lane);
     }
     site->entries -= 1;
-    site_put(sched->sites, site);
+    site_put(site);
 }
 
 void sched_fini(struct sched *sched)

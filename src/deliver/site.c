@@ -26,9 +26,9 @@ struct site_table *site_table_new(uint32_t limit_max)
     return table;
 }
 
-static void forget(struct site_table *table, struct site *site)
+static void forget(struct site *site)
 {
-    HASH_DEL(table->by_name, site);
+    HASH_DEL(site->table->by_name, site);
     list_remove(&site->link);
     free(site);
 }
@@ -41,7 +41,7 @@ void site_table_free(struct site_table *table)
     {
         CHECK(site->entries == 0);
         CHECK(site->idle_count == 0);
-        forget(table, site);
+        forget(site);
     }
     free(table);
 }
@@ -56,6 +56,7 @@ struct site *site_get(struct site_table *table, struct slice name)
     }
     site = mem_zalloc(sizeof *site);
     memcpy(site->name, name.data, len);
+    site->table = table;
     list_init(&site->link);
     list_init(&site->lanes);
     list_init(&site->idle_conns);
@@ -64,16 +65,16 @@ struct site *site_get(struct site_table *table, struct slice name)
     return site;
 }
 
-void site_put(struct site_table *table, struct site *site)
+void site_put(struct site *site)
 {
     if (site->entries == 0 && site->open == 0 && site->idle_count == 0 && site->failures == 0) {
-        forget(table, site);
+        forget(site);
         return;
     }
     /* A bad record is worth its bytes only while the table has room. */
     if (site->entries == 0 && site->open == 0 && site->idle_count == 0 &&
-        HASH_COUNT(table->by_name) > SITE_MAX) {
-        forget(table, site);
+        HASH_COUNT(site->table->by_name) > SITE_MAX) {
+        forget(site);
     }
 }
 
@@ -85,13 +86,12 @@ bool site_admits(const struct site *site, uint64_t now_ms)
     return now_ms >= site->closed_until_ms && site->open == 0; /* one probe */
 }
 
-void site_feedback(struct site_table *table, struct site *site, enum site_feedback feedback,
-                   uint64_t now_ms)
+void site_feedback(struct site *site, enum site_feedback feedback, uint64_t now_ms)
 {
     if (feedback == SITE_GOOD) {
         site->failures = 0;
         site->closed_until_ms = 0;
-        site->limit += site->limit < table->limit_max ? 1 : 0;
+        site->limit += site->limit < site->table->limit_max ? 1 : 0;
         return;
     }
     site->failures += 1;
@@ -119,6 +119,16 @@ uint64_t site_next_opening_ms(const struct site_table *table)
         }
     }
     return soonest;
+}
+
+struct site *site_table_idle(const struct site_table *table)
+{
+    for (struct site *site = table->by_name; site != NULL; site = site->hh.next) {
+        if (site->idle_count > 0) {
+            return site;
+        }
+    }
+    return NULL;
 }
 
 struct link *site_table_ready(struct site_table *table)

@@ -27,7 +27,10 @@ struct lane {
     struct account_id account;
 };
 
+struct site_table;
+
 struct site {
+    struct site_table *table;
     char name[SITE_NAME_MAX]; /* terminated */
     struct link link;         /* in the table's ready list, while it has due entries */
     struct link lanes;
@@ -41,22 +44,22 @@ struct site {
     UT_hash_handle hh;        /* by name */
 };
 
-struct site_table;
-
 struct site_table *site_table_new(uint32_t limit_max);
 void site_table_free(struct site_table *table);
 /* Finds or makes. */
 struct site *site_get(struct site_table *table, struct slice name);
 /* Forgets the site when nothing of it is left (no entries, attempts, connections, bad record). */
-void site_put(struct site_table *table, struct site *site);
+void site_put(struct site *site);
 /* Whether one more attempt may start now. */
 bool site_admits(const struct site *site, uint64_t now_ms);
 enum site_feedback { SITE_GOOD, SITE_HOST_FAILED };
-void site_feedback(struct site_table *table, struct site *site, enum site_feedback feedback,
-                   uint64_t now_ms);
+void site_feedback(struct site *site, enum site_feedback feedback, uint64_t now_ms);
 uint32_t site_table_count(const struct site_table *table);
 /* The earliest time at which a closed circuit with due entries opens; UINT64_MAX when none. */
 uint64_t site_next_opening_ms(const struct site_table *table);
+
+/* Any site that keeps an idle connection; NULL when none does. */
+struct site *site_table_idle(const struct site_table *table);
 
 /* The sites with due entries, for sched. */
 struct link *site_table_ready(struct site_table *table);

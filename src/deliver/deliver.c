@@ -1,0 +1,426 @@
+/* deliver.c - the delivery actor: one switch, admission, expiry, drain. */
+#include "deliver/deliver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "deliver/attempt_dns.h"
+#include "deliver/deliver_int.h"
+#include "deliver/trip.h"
+
+#define PUMP_MAX_MS     60000 /* the wall clock may jump: look at least this often */
+#define EXPIRE_EVERY_MS 3600000
+#define PASSWORD_BYTES  4096
+#define TRIPS_PER_PUMP  64 /* then sockets get their turn */
+
+static void on_msg(struct actor *actor, struct msg *msg);
+static void on_due(struct timer *timer);
+static void on_daily(struct timer *timer);
+static void on_drain_due(struct timer *timer);
+static void on_drained(struct actor *actor);
+
+/* ---- smarthost
+ * ------------------------------------------------------------------------------------------- */
+
+static enum smtp_tls tls_of(struct slice text)
+{
+    static const char *const names[] = {"none", "may", "require", "implicit"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (slice_equal(text, slice_str(names[i]))) {
+            return (enum smtp_tls)i;
+        }
+    }
+    fatal("smarthost_tls is none, may, require or implicit, not \"%.*s\"", SLICE_FMT(text));
+}
+
+static void read_password(struct deliver *deliver, struct slice path)
+{
+    char text[PASSWORD_BYTES];
+    const char *name = arena_cstr(&deliver->arena, path);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd == -1 ? -1 : read(fd, text, sizeof text);
+    if (len == -1) {
+        fatal("cannot read smarthost_password_file %s: %s", name, strerror(errno));
+    }
+    (void)close(fd); /* it was only read */
+    deliver->smarthost_password =
+        arena_dup(&deliver->arena, slice_trim(slice_of(text, (size_t)len)));
+    crypto_wipe(text, sizeof text);
+}
+
+static void set_smarthost(struct deliver *deliver, const struct conf *conf)
+{
+    struct slice text = conf->smarthost;
+    size_t colon = slice_rfind_byte(text, ':');
+    uint64_t tcp_port = 25;
+    struct slice host = slice_head(text, colon);
+    bool has_port = colon != SIZE_MAX;
+    if (!has_port) {
+        host = text;
+    }
+    if ((has_port && slice_uint(slice_from(text, colon + 1), 65535, &tcp_port) != ERR_OK) ||
+        host.len == 0 || host.len >= sizeof deliver->smarthost) {
+        fatal("smarthost is written host:port, not \"%.*s\"", SLICE_FMT(text));
+    }
+    deliver->has_smarthost = true;
+    deliver->smarthost_tcp_port = (uint16_t)tcp_port;
+    memcpy(deliver->smarthost, host.data, host.len);
+    deliver->smarthost_tls = tls_of(conf->smarthost_tls);
+    if (conf->smarthost_user.len > 0) {
+        read_password(deliver, conf->smarthost_password_file);
+    }
+    if (deliver->smarthost_tls >= SMTP_TLS_REQUIRE &&
+        tls_client_new(TLS_VERIFY_NAME, conf->tls_ca, &deliver->tls_strict) != ERR_OK) {
+        fatal("the CA file for the smarthost cannot be read; set tls_ca");
+    }
+}
+
+/* ---- life
+ * -------------------------------------------------------------------------------------------------
+ */
+
+struct deliver *deliver_new(const struct place *place, struct loop *loop)
+{
+    struct deliver *deliver = mem_zalloc(sizeof *deliver);
+    deliver->place = place;
+    deliver->loop = loop;
+    list_init(&deliver->trips);
+    arena_init(&deliver->arena, 1024, 64 * KIB);
+    arena_mark_secret(&deliver->arena);
+    deliver->sites = site_table_new((uint32_t)place->conf->site_max);
+    sched_init(&deliver->sched, deliver->sites);
+    timer_init(&deliver->due, loop, on_due);
+    timer_init(&deliver->daily, loop, on_daily);
+    timer_init(&deliver->drain_timer, loop, on_drain_due);
+    struct actor_options options = {
+        .name = "deliver",
+        .loop = loop,
+        .handle = on_msg,
+        .on_drained = on_drained,
+        .pool_counts = {[MSG_POOL_REQUEST] = DELIVER_POOL_MSGS},
+        .port_depth_max = DELIVER_POOL_MSGS + LOOP_COUNT_MAX * EDGE_POOL_MSGS +
+                          (SHARD_COUNT_MAX + 1) * SHARD_WAKE_MSGS + 4 * ACTOR_COUNT_MAX,
+    };
+    actor_init(&deliver->actor, &options);
+    if (place->conf->smarthost.len > 0) {
+        set_smarthost(deliver, place->conf);
+    }
+    if (tls_client_new(TLS_VERIFY_NONE, slice_of(NULL, 0), &deliver->tls_any) != ERR_OK) {
+        fatal("TLS for delivery cannot be set up; check the OpenSSL configuration");
+    }
+    if (dns_open(loop, place->conf->dns_servers, &deliver->dns) != ERR_OK) {
+        fatal("dns_servers is written ip[:port], comma separated; or mend /etc/resolv.conf");
+    }
+    return deliver;
+}
+
+void deliver_free(struct deliver *deliver)
+{
+    CHECK(deliver->trip_count == 0);
+    sched_fini(&deliver->sched);
+    site_table_free(deliver->sites);
+    tls_context_drop(deliver->tls_any);
+    if (deliver->tls_strict != NULL) {
+        tls_context_drop(deliver->tls_strict);
+    }
+    actor_fini(&deliver->actor);
+    arena_fini(&deliver->arena);
+    free(deliver);
+}
+
+struct actor *deliver_actor(struct deliver *deliver)
+{
+    return &deliver->actor;
+}
+
+/* ---- admission
+ * -------------------------------------------------------------------------------------------- */
+
+struct slice deliver_site_name(const struct deliver *deliver, struct slice domain)
+{
+    return deliver->has_smarthost ? SLICE("smarthost") : domain;
+}
+
+static void set_due_timer(struct deliver *deliver, uint64_t next_unix_ms, uint64_t now_unix_ms)
+{
+    uint64_t delay_ms = PUMP_MAX_MS;
+    if (next_unix_ms != UINT64_MAX) {
+        delay_ms = min_u64(delay_ms, next_unix_ms > now_unix_ms ? next_unix_ms - now_unix_ms : 1);
+    }
+    uint64_t opening_ms = site_next_opening_ms(deliver->sites);
+    uint64_t now_ms = loop_now_ms(deliver->loop);
+    if (opening_ms != UINT64_MAX) {
+        delay_ms = min_u64(delay_ms, opening_ms > now_ms ? opening_ms - now_ms : 1);
+    }
+    timer_start(&deliver->due, delay_ms);
+}
+
+static uint32_t trip_ceiling(const struct deliver *deliver)
+{
+    return (uint32_t)min_u64(deliver->place->conf->delivery_max, ATTEMPTS_MAX);
+}
+
+void deliver_pump(struct deliver *deliver)
+{
+    if (!deliver->is_open || deliver->is_pumping) {
+        return;
+    }
+    deliver->is_pumping = true;
+    uint64_t now_unix_ms = clock_unix_ms();
+    uint64_t next_unix_ms = sched_advance(&deliver->sched, now_unix_ms);
+    uint32_t started = 0;
+    while (deliver->trip_count < trip_ceiling(deliver) && started < TRIPS_PER_PUMP) {
+        struct sched_entry *entry = sched_next(&deliver->sched, loop_now_ms(deliver->loop));
+        if (entry == NULL) {
+            break;
+        }
+        bool is_started = trip_start(deliver, entry);
+        CHECK(is_started); /* ATTEMPTS_MAX trips never use up the pool */
+        started += 1;
+    }
+    if (started == TRIPS_PER_PUMP) {
+        next_unix_ms = now_unix_ms; /* more may start after a turn of the loop */
+    }
+    metric_set(METRIC_SCHED_ENTRIES, deliver->sched.count);
+    metric_set(METRIC_ATTEMPTS_OPEN, deliver->trip_count);
+    set_due_timer(deliver, next_unix_ms, now_unix_ms);
+    deliver->is_pumping = false;
+}
+
+static void on_due(struct timer *timer)
+{
+    deliver_pump(CONTAINER_OF(timer, struct deliver, due));
+}
+
+static void on_drained(struct actor *actor)
+{
+    deliver_pump(CONTAINER_OF(actor, struct deliver, actor));
+}
+
+static void on_wake(struct deliver *deliver, struct msg *msg)
+{
+    struct deliver_wake *wake = &msg->body.wake;
+    uint32_t taken = 0;
+    while (taken < wake->entry_count) {
+        struct outbox_entry entry = wake->entries[taken];
+        entry.domain = deliver_site_name(deliver, entry.domain);
+        if (!sched_add(&deliver->sched, &entry, entry.due_unix_ms)) {
+            break;
+        }
+        taken += 1;
+    }
+    wake->taken_count = taken;
+    msg_return(msg, ERR_OK);
+}
+
+/* ---- expiry
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static void post_ledger(struct deliver *deliver, bool is_write, uint64_t value)
+{
+    struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_LEDGER);
+    if (msg == NULL) {
+        return; /* the next round asks again */
+    }
+    msg->body.ledger.kind = LEDGER_EXPIRED_DAY;
+    msg->body.ledger.is_write = is_write;
+    msg->body.ledger.value = value;
+    actor_post(deliver->place->deliver_shard, msg);
+}
+
+static void on_daily(struct timer *timer)
+{
+    struct deliver *deliver = CONTAINER_OF(timer, struct deliver, daily);
+    timer_start(&deliver->daily, EXPIRE_EVERY_MS);
+    if (deliver->is_open && deliver->expire_waiting == 0) {
+        post_ledger(deliver, false, 0);
+    }
+}
+
+/* What expires on day D is dropped once D is over, by range, in every shard; then the ledger says
+ * so. */
+static void on_ledger(struct deliver *deliver, struct msg *msg)
+{
+    bool is_read = msg->err == ERR_OK && !msg->body.ledger.is_write;
+    uint64_t done_day = msg->body.ledger.value;
+    msg_put(&deliver->actor, msg);
+    uint32_t day = clock_day_of(clock_unix_ms()) - 1;
+    if (!is_read || done_day >= day || !deliver->is_open || deliver->expire_waiting > 0) {
+        return;
+    }
+    deliver->expire_day = day;
+    deliver->expire_failed = 0;
+    for (uint32_t i = 0; i < deliver->place->shard_count; i++) {
+        struct msg *expire = msg_take(&deliver->actor, MSG_SHARD_EXPIRE);
+        if (expire == NULL) {
+            deliver->expire_failed += 1;
+            continue;
+        }
+        expire->body.expire.day = day;
+        deliver->expire_waiting += 1;
+        actor_post(deliver->place->shards[i], expire);
+    }
+}
+
+static void on_expired(struct deliver *deliver, struct msg *msg)
+{
+    deliver->expire_failed += msg->err != ERR_OK;
+    deliver->expire_waiting -= 1;
+    msg_put(&deliver->actor, msg);
+    if (deliver->expire_waiting == 0 && deliver->expire_failed == 0) {
+        LOG_INFO("deliver.expired", LOG_U64("day", deliver->expire_day));
+        post_ledger(deliver, true, deliver->expire_day);
+    }
+}
+
+/* ---- drain and stop
+ * --------------------------------------------------------------------------------------- */
+
+static void close_idle(struct deliver *deliver)
+{
+    struct site *site = NULL;
+    while ((site = site_table_idle(deliver->sites)) != NULL) {
+        struct link *link = list_pop_front(&site->idle_conns);
+        site->idle_count -= 1;
+        attempt_smtp_quit(attempt_smtp_of_link(link));
+        site_put(site);
+    }
+}
+
+static void try_drain(struct deliver *deliver)
+{
+    const struct msg_pool *pool = &deliver->actor.pools[MSG_POOL_REQUEST];
+    if (deliver->drain == NULL || deliver->trip_count > 0 || deliver->verify_count > 0 ||
+        pool->free_count < pool->count) {
+        return;
+    }
+    timer_stop(&deliver->drain_timer);
+    struct msg *msg = deliver->drain;
+    deliver->drain = NULL;
+    msg_return(msg, ERR_OK);
+}
+
+static void on_drain_due(struct timer *timer)
+{
+    struct deliver *deliver = CONTAINER_OF(timer, struct deliver, drain_timer);
+    deliver->is_abandoning = true;
+    LOG_WARN("deliver.abandon", LOG_U64("attempts", deliver->trip_count));
+    trip_abandon_all(deliver);
+    try_drain(deliver);
+}
+
+static void drain(struct deliver *deliver, struct msg *msg)
+{
+    deliver->is_open = false;
+    deliver->drain = msg;
+    timer_stop(&deliver->due);
+    timer_stop(&deliver->daily);
+    uint64_t now_ms = loop_now_ms(deliver->loop);
+    uint64_t deadline_ms = msg->body.control.deadline_ms;
+    timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
+    close_idle(deliver);
+    try_drain(deliver);
+}
+
+static void on_dns_closed(void *context)
+{
+    struct deliver *deliver = context;
+    struct msg *msg = deliver->stop;
+    deliver->stop = NULL;
+    actor_close(&deliver->actor);
+    msg_return(msg, ERR_OK);
+}
+
+static void stop(struct deliver *deliver, struct msg *msg)
+{
+    deliver->stop = msg;
+    dns_close(deliver->dns, on_dns_closed, deliver);
+    deliver->dns = NULL;
+}
+
+static void on_control(struct deliver *deliver, struct msg *msg)
+{
+    switch (msg->body.control.op) {
+    case CONTROL_START:
+        deliver->is_open = true;
+        timer_start(&deliver->daily, 1);
+        msg_return(msg, ERR_OK);
+        break;
+    case CONTROL_RELOAD:
+        msg_return(msg, ERR_OK);
+        break;
+    case CONTROL_DRAIN:
+        drain(deliver, msg);
+        break;
+    case CONTROL_STOP:
+        stop(deliver, msg);
+        break;
+    }
+}
+
+void deliver_trip_gone(struct deliver *deliver)
+{
+    if (deliver->is_open) {
+        deliver_pump(deliver);
+    } else {
+        try_drain(deliver);
+    }
+}
+
+/* ---- messages
+ * --------------------------------------------------------------------------------------------- */
+
+static void on_verified(void *context)
+{
+    struct deliver *deliver = context;
+    deliver->verify_count -= 1;
+    try_drain(deliver);
+}
+
+static void on_home(struct deliver *deliver, struct msg *msg)
+{
+    switch (msg->kind) {
+    case MSG_SHARD_EXPIRE:
+        on_expired(deliver, msg);
+        break;
+    case MSG_SHARD_LEDGER:
+        on_ledger(deliver, msg);
+        break;
+    default:
+        trip_on_msg(deliver, msg);
+        break;
+    }
+    try_drain(deliver);
+}
+
+static void on_msg(struct actor *actor, struct msg *msg)
+{
+    struct deliver *deliver = CONTAINER_OF(actor, struct deliver, actor);
+    if (msg->returning) {
+        on_home(deliver, msg);
+        return;
+    }
+    switch (msg->kind) {
+    case MSG_DELIVER_WAKE:
+        on_wake(deliver, msg);
+        break;
+    case MSG_DELIVER_VERIFY:
+        deliver->verify_count += 1;
+        attempt_dns_start(deliver->dns, msg, on_verified, deliver);
+        break;
+    default:
+        CHECK(msg->kind == MSG_DELIVER_CONTROL);
+        on_control(deliver, msg);
+        break;
+    }
+}

@@ -1,0 +1,60 @@
+/* deliver_int.h - what the files of the delivery actor share; included nowhere else. */
+#ifndef DELIVER_DELIVER_INT_H
+#define DELIVER_DELIVER_INT_H
+
+#include "base/conf.h"
+#include "base/list.h"
+#include "deliver/attempt_smtp.h"
+#include "deliver/deliver.h"
+#include "deliver/route.h"
+#include "deliver/sched.h"
+#include "deliver/site.h"
+#include "net/dns.h"
+#include "net/loop.h"
+#include "net/tls.h"
+#include "shards/actor.h"
+#include "shards/msg.h"
+#include "shards/place.h"
+
+struct deliver {
+    struct actor actor;
+    const struct place *place;
+    struct loop *loop;
+    struct dns *dns;
+    struct site_table *sites;
+    struct sched sched;
+    struct timer due;   /* the next entry, or the next circuit to open */
+    struct timer daily; /* expiry */
+    struct link trips;
+    uint32_t trip_count;
+    uint32_t verify_count;
+    uint32_t expire_waiting; /* SHARD_EXPIRE out */
+    uint32_t expire_failed;
+    uint32_t expire_day;
+
+    struct tls_context *tls_any;    /* opportunistic: takes any certificate */
+    struct tls_context *tls_strict; /* smarthost with require or implicit */
+    bool has_smarthost;
+    char smarthost[256];
+    uint16_t smarthost_tcp_port;
+    enum smtp_tls smarthost_tls;
+    struct slice smarthost_password;
+    struct arena arena; /* secret: the password */
+
+    bool is_open; /* between START and DRAIN */
+    bool is_abandoning;
+    bool is_pumping;
+    bool is_dns_closed;
+    struct msg *drain;
+    struct msg *stop;
+    struct timer drain_timer;
+};
+
+/* Starts as many trips as policy allows, and sets the timer for what comes next. */
+void deliver_pump(struct deliver *deliver);
+/* A trip ended. */
+void deliver_trip_gone(struct deliver *deliver);
+/* The name under which an entry's destination is governed. */
+struct slice deliver_site_name(const struct deliver *deliver, struct slice domain);
+
+#endif

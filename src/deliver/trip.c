@@ -1,0 +1,644 @@
+/* trip.c - see trip.h for the drawing. */
+#include "deliver/trip.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/sm.h"
+
+#define TARGETS_PER_TRIP 5 /* addresses tried in one attempt */
+#define AGAIN_MS         1000
+#define JITTER_PERCENT   20
+
+enum state {
+    STATE_CLAIM,
+    STATE_WAIT,
+    STATE_ROUTE,
+    STATE_CONNECT,
+    STATE_SEND,
+    STATE_OUTCOME,
+    STATE_GONE,
+    STATE_COUNT
+};
+
+#define TO(name) SM_TO(STATE_##name)
+static const struct sm_state states[] = {
+    [STATE_CLAIM] = {"claim", TO(WAIT) | TO(GONE)},
+    [STATE_WAIT] = {"wait", TO(ROUTE) | TO(SEND) | TO(OUTCOME)},
+    [STATE_ROUTE] = {"route", TO(CONNECT) | TO(OUTCOME)},
+    [STATE_CONNECT] = {"connect", TO(CONNECT) | TO(SEND) | TO(OUTCOME)},
+    [STATE_SEND] = {"send", TO(CONNECT) | TO(ROUTE) | TO(OUTCOME)},
+    [STATE_OUTCOME] = {"outcome", TO(GONE)},
+    [STATE_GONE] = {"gone", 0},
+};
+#undef TO
+_Static_assert(ARRAY_LEN(states) == STATE_COUNT, "a row for each state");
+static const struct sm_table table = {"trip", states, STATE_COUNT};
+
+struct trip {
+    struct link link; /* deliver->trips */
+    struct deliver *deliver;
+    struct sm sm;
+    struct sched_entry *entry;
+    struct msg *claim; /* kept until the outcome is in: its arena holds the envelope */
+    struct msg *chunk; /* while it is out */
+    struct msg *outcome;
+    struct timer timer;
+    struct route route;
+    uint32_t target; /* next of route.targets */
+    uint32_t tried;
+    struct attempt_smtp *attempt;
+    struct attempt_mail mail;
+    struct buf transcript;
+    uint64_t started_unix_ms;
+    struct verdict failure; /* of the last host */
+    bool is_plain_retry;    /* TLS failed here; once more without (RFC 7435) */
+    bool is_reused;
+    bool has_host_failed;
+    char remote_host[256];
+    char remote_addr[ADDR_TEXT_MAX];
+    char tls[96];
+};
+
+static void begin(struct trip *trip);
+static void find_route(struct trip *trip);
+static void connect_next(struct trip *trip);
+static void conclude(struct trip *trip);
+
+static enum state state_of(const struct trip *trip)
+{
+    return (enum state)trip->sm.state;
+}
+
+static const struct shard_claim *claim_of(const struct trip *trip)
+{
+    return &trip->claim->body.claim;
+}
+
+/* ---- birth and death
+ * ----------------------------------------------------------------------------------- */
+
+static void fill_entry(const struct sched_entry *from, struct arena *arena, struct outbox_entry *to)
+{
+    *to = (struct outbox_entry){
+        .due_unix_ms = from->due_unix_ms,
+        .account = id_account(from->mail),
+        .mail = from->mail,
+        .group = from->group,
+        .domain = arena_dup(arena, slice_str(from->site->name)),
+    };
+}
+
+static void post(struct trip *trip, struct msg *msg)
+{
+    msg->token = (uint64_t)(uintptr_t)trip; /* ours alone; a trip outlives its messages */
+    actor_post(place_shard(trip->deliver->place, id_account(trip->entry->mail)), msg);
+}
+
+bool trip_start(struct deliver *deliver, struct sched_entry *entry)
+{
+    struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_CLAIM);
+    if (msg == NULL) {
+        return false;
+    }
+    struct trip *trip = mem_zalloc(sizeof *trip);
+    trip->deliver = deliver;
+    trip->entry = entry;
+    sm_init(&trip->sm, &table, STATE_CLAIM);
+    timer_init(&trip->timer, deliver->loop, NULL);
+    buf_init(&trip->transcript, SMTP_TRANSCRIPT_MAX);
+    list_push_back(&deliver->trips, &trip->link);
+    deliver->trip_count += 1;
+    entry->site->open += 1;
+    fill_entry(entry, &msg->arena, &msg->body.claim.entry);
+    msg->body.claim.lease_ms = LEASE_MS;
+    post(trip, msg);
+    return true;
+}
+
+static void gone(struct trip *trip)
+{
+    struct deliver *deliver = trip->deliver;
+    sm_move(&trip->sm, STATE_GONE);
+    timer_stop(&trip->timer);
+    CHECK(trip->attempt == NULL);
+    CHECK(trip->chunk == NULL);
+    if (trip->claim != NULL) {
+        msg_put(&deliver->actor, trip->claim);
+    }
+    struct site *site = trip->entry->site;
+    CHECK(site->open > 0);
+    site->open -= 1;
+    sched_free(&deliver->sched, trip->entry);
+    list_remove(&trip->link);
+    buf_fini(&trip->transcript);
+    free(trip);
+    deliver->trip_count -= 1;
+    deliver_trip_gone(deliver);
+}
+
+/* Puts the entry back, to be claimed a little later. */
+static void later(struct trip *trip, uint64_t delay_ms)
+{
+    struct outbox_entry entry = {
+        .due_unix_ms = trip->entry->due_unix_ms,
+        .account = id_account(trip->entry->mail),
+        .mail = trip->entry->mail,
+        .group = trip->entry->group,
+        .domain = slice_str(trip->entry->site->name),
+    };
+    if (!sched_add(&trip->deliver->sched, &entry, clock_unix_ms() + delay_ms)) {
+        LOG_DEBUG("trip.later", LOG_ID("message", ID_MESSAGE, entry.mail)); /* the sweep finds it */
+    }
+}
+
+/* ---- claim
+ * --------------------------------------------------------------------------------------------- */
+
+static void on_wait_over(struct timer *timer)
+{
+    begin(CONTAINER_OF(timer, struct trip, timer));
+}
+
+static void on_claimed(struct trip *trip, struct msg *msg)
+{
+    if (msg->err != ERR_OK) {
+        bool is_settled = msg->err == ERR_NOT_FOUND || msg->err == ERR_CONFLICT;
+        if (!is_settled) {
+            LOG_WARN("trip.claim", LOG_ERR(msg->err),
+                     LOG_ID("message", ID_MESSAGE, trip->entry->mail));
+            later(trip, AGAIN_MS);
+        }
+        msg_put(&trip->deliver->actor, msg);
+        gone(trip);
+        return;
+    }
+    trip->claim = msg;
+    sm_move(&trip->sm, STATE_WAIT);
+    trip->started_unix_ms = clock_unix_ms();
+    uint64_t delay_ms = trip->deliver->place->conf->test_delivery_delay_ms;
+    if (delay_ms > 0) {
+        timer_init(&trip->timer, trip->deliver->loop, on_wait_over);
+        timer_start(&trip->timer, delay_ms);
+        return;
+    }
+    begin(trip);
+}
+
+static void fill_mail(struct trip *trip)
+{
+    struct msg *msg = trip->claim;
+    const struct shard_claim *claim = claim_of(trip);
+    struct attempt_rcpt *rcpts = arena_array(&msg->arena, claim->rcpt_count, sizeof *rcpts);
+    for (uint32_t i = 0; i < claim->rcpt_count; i++) {
+        rcpts[i].addr = claim->rcpts[i];
+    }
+    trip->mail = (struct attempt_mail){
+        .sender = claim->sender,
+        .rcpts = rcpts,
+        .rcpt_count = claim->rcpt_count,
+        .prefix = claim->dkim_headers,
+        .size_bytes = claim->size_bytes + claim->dkim_headers.len,
+        .chunk_count = claim->chunk_count,
+        .first_chunk = claim->first_chunk,
+        .needs_utf8 = claim->needs_utf8,
+    };
+}
+
+static void take_idle(struct trip *trip, struct attempt_smtp *attempt)
+{
+    trip->attempt = attempt;
+    trip->is_reused = true;
+    trip->entry->site->idle_count -= 1;
+    attempt_smtp_set_owner(attempt, trip);
+    sm_move(&trip->sm, STATE_SEND);
+    attempt_smtp_send(attempt, &trip->mail);
+}
+
+static void judge_all(struct trip *trip, const struct verdict *verdict)
+{
+    for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
+        if (!trip->mail.rcpts[i].is_judged) {
+            trip->mail.rcpts[i].verdict = *verdict;
+            trip->mail.rcpts[i].is_judged = true;
+        }
+    }
+}
+
+static void begin(struct trip *trip)
+{
+    fill_mail(trip);
+    /* No socket for a test message, whatever happened before it: the last line of defence. */
+    CHECK(claim_of(trip)->mode == MODE_LIVE);
+    if (trip->deliver->is_abandoning) {
+        verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_DEFERRED, "4.3.2",
+                    "the server is stopping; the attempt was not made");
+        judge_all(trip, &trip->failure);
+        conclude(trip);
+        return;
+    }
+    struct link *idle = list_pop_front(&trip->entry->site->idle_conns);
+    if (idle != NULL) {
+        take_idle(trip, attempt_smtp_of_link(idle));
+        return;
+    }
+    find_route(trip);
+}
+
+/* ---- route
+ * ---------------------------------------------------------------------------------------------- */
+
+static void on_route(struct route *route)
+{
+    struct trip *trip = CONTAINER_OF(route, struct trip, route);
+    if (route->target_count == 0) {
+        trip->failure = route->verdict;
+        judge_all(trip, &route->verdict);
+        conclude(trip);
+        return;
+    }
+    trip->target = 0;
+    connect_next(trip);
+}
+
+static void find_route(struct trip *trip)
+{
+    struct deliver *deliver = trip->deliver;
+    const struct conf *conf = deliver->place->conf;
+    sm_move(&trip->sm, STATE_ROUTE);
+    struct conn_addr literal;
+    if (deliver->has_smarthost &&
+        conn_addr_parse(slice_str(deliver->smarthost), deliver->smarthost_tcp_port, &literal) ==
+            ERR_OK) {
+        trip->route.target_count = 1;
+        snprintf(trip->route.targets[0].host, sizeof trip->route.targets[0].host, "%s",
+                 deliver->smarthost);
+        trip->route.targets[0].addr = literal;
+        on_route(&trip->route);
+        return;
+    }
+    struct slice domain = slice_str(trip->entry->site->name);
+    struct route_options options = {
+        .dns = deliver->dns,
+        .name = deliver->has_smarthost ? slice_str(deliver->smarthost) : domain,
+        .is_host = deliver->has_smarthost,
+        .tcp_port =
+            deliver->has_smarthost ? deliver->smarthost_tcp_port : (uint16_t)conf->smtp_port,
+        .allows_private = deliver->has_smarthost || conf->allow_private_targets,
+    };
+    route_find(&trip->route, &options, on_route);
+}
+
+/* ---- attempt
+ * -------------------------------------------------------------------------------------------- */
+
+static void connect_next(struct trip *trip)
+{
+    struct deliver *deliver = trip->deliver;
+    const struct conf *conf = deliver->place->conf;
+    if (trip->target >= trip->route.target_count || trip->tried >= TARGETS_PER_TRIP ||
+        deliver->is_abandoning) {
+        judge_all(trip, &trip->failure);
+        conclude(trip);
+        return;
+    }
+    const struct route_target *target = &trip->route.targets[trip->target];
+    enum smtp_tls tls = deliver->has_smarthost ? deliver->smarthost_tls : SMTP_TLS_MAY;
+    if (trip->is_plain_retry) {
+        CHECK(tls == SMTP_TLS_MAY);
+        tls = SMTP_TLS_NONE;
+    }
+    struct attempt_options options = {
+        .loop = deliver->loop,
+        .handler = &trip_attempt_handler,
+        .addr = target->addr,
+        .host = target->host,
+        .ehlo = conf->hostname,
+        .tls = tls,
+        .tls_context = tls >= SMTP_TLS_REQUIRE ? deliver->tls_strict : deliver->tls_any,
+        .user = deliver->has_smarthost ? conf->smarthost_user : slice_of(NULL, 0),
+        .password = deliver->smarthost_password,
+        .timeout_ms = conf->smtp_timeout_ms,
+    };
+    trip->tried += 1;
+    sm_move(&trip->sm, STATE_CONNECT);
+    trip->attempt = attempt_smtp_open(&options, trip);
+}
+
+static void on_ready(struct attempt_smtp *attempt)
+{
+    struct trip *trip = attempt_smtp_owner(attempt);
+    sm_move(&trip->sm, STATE_SEND);
+    attempt_smtp_send(attempt, &trip->mail);
+}
+
+static void on_chunk(struct attempt_smtp *attempt, uint32_t index)
+{
+    struct trip *trip = attempt_smtp_owner(attempt);
+    struct msg *msg = msg_take(&trip->deliver->actor, MSG_SHARD_CHUNK);
+    CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
+    msg->body.chunk.account = id_account(trip->entry->mail);
+    msg->body.chunk.mail = trip->entry->mail;
+    msg->body.chunk.index = index;
+    trip->chunk = msg;
+    post(trip, msg);
+}
+
+static void remember(struct trip *trip, const struct attempt_smtp *attempt)
+{
+    snprintf(trip->remote_host, sizeof trip->remote_host, "%s", attempt_smtp_host(attempt));
+    snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", attempt_smtp_addr(attempt));
+    snprintf(trip->tls, sizeof trip->tls, "%s", attempt_smtp_tls(attempt));
+    struct slice said = attempt_smtp_transcript(attempt);
+    buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
+}
+
+static void keep_idle(struct trip *trip, struct attempt_smtp *attempt)
+{
+    struct site *site = trip->entry->site;
+    if (attempt_smtp_mails(attempt) >= MAILS_PER_CONN || trip->deliver->is_abandoning ||
+        !trip->deliver->is_open) {
+        attempt_smtp_quit(attempt);
+        return;
+    }
+    attempt_smtp_set_owner(attempt, site);
+    list_push_front(&site->idle_conns, attempt_smtp_link(attempt));
+    site->idle_count += 1;
+}
+
+static void on_judged(struct attempt_smtp *attempt)
+{
+    struct trip *trip = attempt_smtp_owner(attempt);
+    remember(trip, attempt);
+    trip->attempt = NULL;
+    for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
+        trip->has_host_failed |= trip->mail.rcpts[i].verdict.scope == VERDICT_HOST;
+    }
+    if (attempt_smtp_is_alive(attempt)) {
+        keep_idle(trip, attempt);
+    }
+    conclude(trip);
+}
+
+/* An idle connection is owned by its site: it is linked there and has no trip. */
+static bool is_idle(struct attempt_smtp *attempt)
+{
+    return !list_is_empty(attempt_smtp_link(attempt));
+}
+
+static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdict)
+{
+    if (is_idle(attempt)) {
+        struct site *site = attempt_smtp_owner(attempt);
+        list_remove(attempt_smtp_link(attempt));
+        site->idle_count -= 1;
+        site_put(site);
+        return;
+    }
+    struct trip *trip = attempt_smtp_owner(attempt);
+    remember(trip, attempt);
+    trip->attempt = NULL;
+    trip->failure = *verdict;
+    if (trip->is_reused) {
+        /* The server may close a kept connection whenever it likes: no failure of the host. */
+        trip->is_reused = false;
+        find_route(trip);
+        return;
+    }
+    trip->has_host_failed = true;
+    bool is_opportunistic =
+        !trip->deliver->has_smarthost || trip->deliver->smarthost_tls == SMTP_TLS_MAY;
+    bool is_tls_fault = verdict->step == SMTP_STEP_TLS && is_opportunistic;
+    if (is_tls_fault && !trip->is_plain_retry) {
+        trip->is_plain_retry = true;
+    } else {
+        trip->is_plain_retry = false;
+        trip->target += 1;
+    }
+    connect_next(trip);
+}
+
+const struct attempt_handler trip_attempt_handler = {on_ready, on_chunk, on_judged, on_failed};
+
+static void on_chunk_home(struct trip *trip, struct msg *msg)
+{
+    trip->chunk = NULL;
+    if (trip->attempt == NULL) {
+        /* The connection ended while the chunk was on its way; conclude waited for it. */
+        msg_put(&trip->deliver->actor, msg);
+        conclude(trip);
+        return;
+    }
+    if (msg->err != ERR_OK) {
+        LOG_ERROR("trip.chunk", LOG_ERR(msg->err),
+                  LOG_ID("message", ID_MESSAGE, trip->entry->mail));
+        attempt_smtp_abort(trip->attempt);
+        trip->attempt = NULL;
+        verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.0",
+                    "the stored mail could not be read");
+        judge_all(trip, &trip->failure);
+        msg_put(&trip->deliver->actor, msg);
+        conclude(trip);
+        return;
+    }
+    attempt_smtp_chunk(trip->attempt, msg->body.chunk.data);
+    msg_put(&trip->deliver->actor, msg);
+}
+
+/* ---- outcome
+ * -------------------------------------------------------------------------------------------- */
+
+/* When a put-off mail is tried next: doubling from retry_first_ms to retry_max_ms, a fifth of
+ * jitter either way so that mails put off together do not come back together. */
+static uint64_t next_due(const struct trip *trip, uint64_t now_unix_ms)
+{
+    const struct conf *conf = trip->deliver->place->conf;
+    uint32_t attempt = claim_of(trip)->attempt;
+    uint64_t pause_ms = conf->retry_first_ms;
+    for (uint32_t i = 1; i < attempt && pause_ms < conf->retry_max_ms; i++) {
+        pause_ms *= 2;
+    }
+    pause_ms = min_u64(pause_ms, conf->retry_max_ms);
+    uint64_t spread_ms = pause_ms * JITTER_PERCENT / 100;
+    if (spread_ms > 0) {
+        pause_ms = pause_ms - spread_ms + crypto_random_u64() % (2 * spread_ms + 1);
+    }
+    uint64_t last_unix_ms = claim_of(trip)->created_unix_ms + conf->retry_age_ms;
+    uint64_t due_unix_ms = now_unix_ms + pause_ms;
+    bool is_last = now_unix_ms < last_unix_ms && due_unix_ms > last_unix_ms;
+    return is_last ? last_unix_ms : due_unix_ms; /* one try at the very end */
+}
+
+static void give_up_if_old(struct trip *trip, struct verdict *verdict, uint64_t now_unix_ms)
+{
+    const struct conf *conf = trip->deliver->place->conf;
+    if (verdict->class != VERDICT_DEFERRED ||
+        now_unix_ms < claim_of(trip)->created_unix_ms + conf->retry_age_ms) {
+        return;
+    }
+    struct verdict last = *verdict;
+    char text[VERDICT_TEXT_MAX];
+    snprintf(text, sizeof text, "given up after %llu hours; last: %.400s",
+             (unsigned long long)(conf->retry_age_ms / 3600000), last.text);
+    verdict_own(verdict, last.step, VERDICT_BOUNCED, "4.4.7", text);
+    verdict->code = last.code;
+    verdict->scope = last.scope;
+}
+
+static void count(const struct trip *trip, const struct verdict *verdict)
+{
+    switch (verdict->class) {
+    case VERDICT_DELIVERED:
+        metric_add(METRIC_DELIVERED, 1);
+        metric_observe_us(METRIC_DELIVERY_LATENCY,
+                          (clock_unix_ms() - claim_of(trip)->created_unix_ms) * 1000);
+        break;
+    case VERDICT_DEFERRED:
+        metric_add(METRIC_DEFERRED, 1);
+        break;
+    case VERDICT_BOUNCED:
+        metric_add(METRIC_BOUNCED, 1);
+        break;
+    }
+}
+
+static void fill_outcome(struct trip *trip, struct msg *msg)
+{
+    struct shard_outcome *outcome = &msg->body.outcome;
+    struct arena *arena = &msg->arena;
+    uint64_t now_unix_ms = clock_unix_ms();
+    uint32_t rcpts = trip->mail.rcpt_count;
+    struct verdict *verdicts = arena_array(arena, rcpts, sizeof *verdicts);
+    for (uint32_t i = 0; i < rcpts; i++) {
+        CHECK(trip->mail.rcpts[i].is_judged);
+        verdicts[i] = trip->mail.rcpts[i].verdict;
+        give_up_if_old(trip, &verdicts[i], now_unix_ms);
+        count(trip, &verdicts[i]);
+    }
+    fill_entry(trip->entry, arena, &outcome->entry);
+    outcome->entry.domain = arena_dup(arena, claim_of(trip)->entry.domain);
+    outcome->verdicts = verdicts;
+    outcome->verdict_count = rcpts;
+    outcome->next_due_unix_ms = next_due(trip, now_unix_ms);
+    outcome->started_unix_ms = trip->started_unix_ms;
+    outcome->remote_host = arena_dup(arena, slice_str(trip->remote_host));
+    outcome->remote_addr = arena_dup(arena, slice_str(trip->remote_addr));
+    outcome->tls = arena_dup(arena, slice_str(trip->tls));
+    outcome->transcript = arena_dup(arena, buf_slice(&trip->transcript));
+}
+
+static void conclude(struct trip *trip)
+{
+    if (trip->chunk != NULL) {
+        return; /* on_chunk_home comes back here */
+    }
+    struct deliver *deliver = trip->deliver;
+    struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_OUTCOME);
+    CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
+    sm_move(&trip->sm, STATE_OUTCOME);
+    site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
+                  loop_now_ms(deliver->loop));
+    fill_outcome(trip, msg);
+    trip->outcome = msg;
+    post(trip, msg);
+}
+
+static void on_outcome_again(struct timer *timer)
+{
+    struct trip *trip = CONTAINER_OF(timer, struct trip, timer);
+    post(trip, trip->outcome);
+}
+
+/* The verdict is known but not on disk: say it again until it is. Meanwhile the lease keeps others
+ * away; if we die first, the row tells the next run that this try's end is unknown. */
+static void on_outcome_home(struct trip *trip, struct msg *msg)
+{
+    bool is_hopeless =
+        trip->deliver->is_abandoning || msg->err == ERR_NOT_FOUND || msg->err == ERR_CORRUPT;
+    if (msg->err != ERR_OK && !is_hopeless) {
+        timer_init(&trip->timer, trip->deliver->loop, on_outcome_again);
+        timer_start(&trip->timer, AGAIN_MS);
+        return;
+    }
+    if (msg->err != ERR_OK) {
+        LOG_ERROR("trip.outcome", LOG_ERR(msg->err),
+                  LOG_ID("message", ID_MESSAGE, trip->entry->mail));
+    }
+    trip->outcome = NULL;
+    msg_put(&trip->deliver->actor, msg);
+    gone(trip);
+}
+
+/* ---- messages
+ * ------------------------------------------------------------------------------------------- */
+
+void trip_on_msg(struct deliver *deliver, struct msg *msg)
+{
+    CHECK_LOOP(deliver->loop);
+    struct trip *trip = (struct trip *)(uintptr_t)msg->token;
+    switch (msg->kind) {
+    case MSG_SHARD_CLAIM:
+        on_claimed(trip, msg);
+        break;
+    case MSG_SHARD_CHUNK:
+        on_chunk_home(trip, msg);
+        break;
+    default:
+        CHECK(msg->kind == MSG_SHARD_OUTCOME);
+        on_outcome_home(trip, msg);
+        break;
+    }
+}
+
+static void abandon(struct trip *trip)
+{
+    switch (state_of(trip)) {
+    case STATE_WAIT:
+        timer_stop(&trip->timer);
+        begin(trip);
+        break;
+    case STATE_ROUTE:
+        route_cancel(&trip->route);
+        verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_DEFERRED, "4.3.2",
+                    "the server is stopping; the attempt was not made");
+        judge_all(trip, &trip->failure);
+        conclude(trip);
+        break;
+    case STATE_CONNECT:
+    case STATE_SEND:
+        if (trip->attempt != NULL) {
+            remember(trip, trip->attempt);
+            attempt_smtp_abort(trip->attempt);
+            trip->attempt = NULL;
+        }
+        verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.2",
+                    "the server stopped during the attempt; the mail may have been delivered");
+        judge_all(trip, &trip->failure);
+        conclude(trip);
+        break;
+    case STATE_OUTCOME: /* a timer may be waiting to say it again */
+        if (timer_is_on(&trip->timer)) {
+            timer_stop(&trip->timer);
+            post(trip, trip->outcome);
+        }
+        break;
+    case STATE_CLAIM: /* its answer finds is_abandoning */
+    case STATE_GONE:
+    case STATE_COUNT:
+        break;
+    }
+}
+
+void trip_abandon_all(struct deliver *deliver)
+{
+    LIST_EACH_SAFE (&deliver->trips, it, after) {
+        abandon(CONTAINER_OF(it, struct trip, link));
+    }
+}
