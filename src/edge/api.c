@@ -121,7 +121,8 @@ static void send_with(struct request *request, uint16_t status, struct slice con
 {
     char headers[256];
     int len = snprintf(headers, sizeof headers,
-                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s", request->id,
+                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s", request->id,
+                       request->is_old && !request->is_close ? "connection: keep-alive\r\n" : "",
                        more_headers);
     CHECK(len > 0 && (size_t)len < sizeof headers);
     struct http_answer answer = {

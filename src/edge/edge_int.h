@@ -107,6 +107,7 @@ struct request {
     bool is_head;
     bool is_close;
     bool is_answered;
+    bool is_old; /* HTTP/1.0: keep-alive must be said */
 };
 
 /* edge.c */

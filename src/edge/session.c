@@ -177,6 +177,7 @@ static enum err admit(struct request *request)
     const struct http_request *http = &request->http;
     request->is_head = http->method == HTTP_METHOD_HEAD;
     request->is_close = !http->is_keep_alive;
+    request->is_old = http->minor_version == 0;
     if (!is_transport_good(request->session, http)) {
         return ERR_PLAIN_HTTP;
     }
@@ -280,7 +281,10 @@ static bool may_read(const struct session *session)
 static size_t feed(struct session *session, struct slice data)
 {
     size_t total = 0;
-    while (total < data.len && (session->reading != NULL || may_read(session))) {
+    bool has_headers =
+        false; /* just seen: without a body the codec needs no more bytes to be done */
+    while ((total < data.len || has_headers) && (session->reading != NULL || may_read(session))) {
+        has_headers = false;
         if (session->reading == NULL) {
             (void)request_new(session); /* it stands in session->reading */
             session->body_started_ms = 0;
@@ -294,6 +298,7 @@ static size_t feed(struct session *session, struct slice data)
         case HTTP_EVENT_MORE:
             break;
         case HTTP_EVENT_HEADERS:
+            has_headers = true;
             on_headers(session);
             break;
         case HTTP_EVENT_DONE:
