@@ -10,8 +10,8 @@
  * those at rest keep an arena chunk.
  *
  * Diagnostics: actor_set_trace(true) logs every post and return: from, to, kind, arena bytes, age.
- * A handler over ten times HANDLER_BUDGET_US counts in meerkat_handler_slow_total and is named in
- * the log, at most once a second per actor.
+ * A handler on a loop that takes over ten times HANDLER_BUDGET_US counts in
+ * meerkat_handler_slow_total and is named in the log, at most once a second per actor.
  */
 #ifndef SHARDS_ACTOR_H
 #define SHARDS_ACTOR_H

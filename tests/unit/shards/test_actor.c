@@ -61,9 +61,6 @@ static void far_handle(struct actor *actor, struct msg *msg)
 {
     const uint64_t token = msg->token;
     note(msg);
-    if (takes_us > 0) {
-        clock_set_fake(clock_mono_ms() + takes_us / 1000, 1);
-    }
     if (msg->returning) {
         msg_put(actor, msg);
     } else {
@@ -444,6 +441,9 @@ static void loop_far_handle(struct actor *actor, struct msg *msg)
     cr_assert(!is_handling, "handlers are not re-entered");
     is_handling = true;
     note(msg);
+    if (takes_us > 0) {
+        clock_set_fake(clock_mono_ms() + takes_us / 1000, 1);
+    }
     if (msg->returning) {
         msg_put(actor, msg);
         actor_release(actor);
@@ -617,7 +617,6 @@ static char log_text[1 << 16];
 /* Without a writer thread lines go to standard error at once. */
 static void catch_log(void)
 {
-    setup();
     log_fd = memfd_create("log", 0);
     cr_assert_neq(log_fd, -1);
     cr_assert_eq(dup2(log_fd, STDERR_FILENO), STDERR_FILENO);
@@ -635,33 +634,38 @@ static size_t log_lines_with(const char *word)
     return count;
 }
 
-Test(actor, counts_slow_handlers_and_names_one_a_second, .init = catch_log, .fini = teardown)
+/* By the fake clock: each of count handlers takes that long. */
+static void run_slowly(uint64_t each_us, uint64_t count)
 {
+    catch_log();
     clock_set_fake(5000, 1);
-    takes_us = 300000;
-    post_all(7); /* 2.4 s in all */
-    actor_thread_run(&far);
+    takes_us = each_us;
+    home_left = count;
+    for (uint64_t i = 0; i < count; i++) {
+        post(i);
+    }
+    loop_run(&loop);
+    clock_set_fake(0, 0);
+}
+
+Test(actor, counts_slow_handlers_and_names_one_a_second, .init = loop_setup, .fini = loop_teardown)
+{
+    run_slowly(300000, 8); /* 2.4 s in all: at 0.3, 1.5 */
     cr_expect_eq(metric_read(METRIC_HANDLER_SLOW), 8);
     cr_expect_eq(log_lines_with("actor.slow"), 2);
     cr_expect_eq(log_lines_with("SHARD_LIST"), 2);
-    actor_thread_run(&home);
-    clock_set_fake(0, 0);
 }
 
-Test(actor, takes_a_millisecond_for_fast, .init = catch_log, .fini = teardown)
+Test(actor, takes_a_millisecond_for_fast, .init = loop_setup, .fini = loop_teardown)
 {
-    clock_set_fake(5000, 1);
-    takes_us = 1000;
-    post_all(3);
-    actor_thread_run(&far);
+    run_slowly(1000, 3);
     cr_expect_eq(metric_read(METRIC_HANDLER_SLOW), 0);
     cr_expect_eq(log_lines_with("actor.slow"), 0);
-    actor_thread_run(&home);
-    clock_set_fake(0, 0);
 }
 
-Test(actor, traces_each_post_and_return_when_asked, .init = catch_log, .fini = teardown)
+Test(actor, traces_each_post_and_return_when_asked, .init = setup, .fini = teardown)
 {
+    catch_log();
     post_all(0);
     cr_expect_eq(log_lines_with("SHARD_LIST"), 0);
     actor_set_trace(true);
