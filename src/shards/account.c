@@ -1,0 +1,282 @@
+/* account.c - accounts, users and keys, who a caller is, and the directory of names.
+ *
+ * The directory rows that live in this shard belong to names that hash here, not to its accounts;
+ * an email or a domain is claimed by message before its owner may rely on it.
+ */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "shards/shard_int.h"
+
+#include <string.h>
+
+#define FIRST_KEY_NAME "First key"
+
+static enum err check_key(struct shard *shard, struct msg *msg, const struct caller *caller,
+                          struct principal *principal);
+static bool key_grants(const struct row_api_key *key, enum right right);
+static void touch_key(struct shard *shard, const struct caller *caller,
+                      const struct row_api_key *key);
+static enum err directory_claim(struct shard *shard, struct shard_directory *body);
+static enum err directory_release(struct shard *shard, const struct shard_directory *body);
+
+/* ---- callers ------------------------------------------------------------------------------------
+ */
+
+enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct caller *caller,
+                            struct principal *principal)
+{
+    /* A credential is no promise to anybody, so an answer does not wait for the rows it was checked
+     * against. */
+    enum depends before = shard->depends;
+    struct principal found;
+    memset(&found, 0, sizeof(found));
+    enum err err =
+        shard_get_account(shard, key_account(caller->account), &msg->arena, &found.account);
+    if (err == ERR_OK) {
+        switch (caller->kind) {
+        case CALLER_KEY:
+            err = check_key(shard, msg, caller, &found);
+            break;
+        case CALLER_SESSION:
+            arena_mark_secret(&msg->arena); /* the row holds the password's hash */
+            err = shard_get_user(shard, key_user(caller->account, caller->user), &msg->arena,
+                                 &found.user);
+            found.has_user = err == ERR_OK;
+            break;
+        }
+    }
+    shard->depends = before;
+    if (err == ERR_OK) {
+        *principal = found;
+    }
+    return err == ERR_NOT_FOUND ? ERR_UNAUTHORIZED : err;
+}
+
+static enum err check_key(struct shard *shard, struct msg *msg, const struct caller *caller,
+                          struct principal *principal)
+{
+    struct row_api_key *key = &principal->key;
+    enum err err =
+        shard_get_api_key(shard, key_api_key(caller->account, &caller->key_hash), &msg->arena, key);
+    if (err != ERR_OK) {
+        return err;
+    }
+    bool is_expired = key->expires_unix_ms != 0 && key->expires_unix_ms <= clock_unix_ms();
+    if (key->is_revoked || !key->is_enabled || is_expired) {
+        return ERR_UNAUTHORIZED;
+    }
+    if (!key_grants(key, caller->right)) {
+        msg->param = slice_str(right_text(caller->right));
+        return ERR_SCOPE;
+    }
+    principal->has_key = true;
+    touch_key(shard, caller, key);
+    return ERR_OK;
+}
+
+static bool key_grants(const struct row_api_key *key, enum right right)
+{
+    if (right == RIGHT_NONE) {
+        return true;
+    }
+    struct slice rest = key->scopes;
+    if (rest.len == 0) {
+        return key->permission == PERMISSION_FULL || right == RIGHT_MAIL_SEND;
+    }
+    struct slice wanted = slice_str(right_text(right));
+    struct slice scope;
+    while (get_slice(&rest, &scope)) {
+        if (slice_equal(scope, wanted)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rides on the next batch; not worth one of its own when the disk is short. */
+static void touch_key(struct shard *shard, const struct caller *caller,
+                      const struct row_api_key *key)
+{
+    uint64_t now = clock_unix_ms();
+    bool is_recent = now < key->last_used_unix_ms + KEY_TOUCH_MS;
+    if (is_recent || shard->is_draining ||
+        shard->free_bytes < shard->place->conf->reserve_mb * MIB) {
+        return;
+    }
+    struct row_api_key row = *key;
+    row.last_used_unix_ms = now;
+    shard_put_api_key(shard, key_api_key(caller->account, &caller->key_hash), &row);
+}
+
+bool principal_sees(const struct principal *principal, uint8_t mode)
+{
+    return !principal->has_key || principal->key.mode == mode;
+}
+
+/* ---- people -------------------------------------------------------------------------------------
+ */
+
+void account_signup(struct shard *shard, struct msg *msg)
+{
+    struct shard_signup *body = &msg->body.signup;
+    struct account_id account = body->account;
+    struct row_account existing;
+    enum err err = account.value == 0
+                       ? ERR_INVALID
+                       : shard_get_account(shard, key_account(account), &msg->arena, &existing);
+    if (err != ERR_NOT_FOUND) {
+        shard_answer(shard, msg, err == ERR_OK ? ERR_EXISTS : err);
+        return;
+    }
+    uint64_t now = clock_unix_ms();
+    struct row_account row = {
+        .id = account,
+        .name = body->account_name,
+        .created_unix_ms = now,
+    };
+    body->user = (struct row_user){
+        .id = shard_id(shard, account),
+        .email = body->email,
+        .password_hash = body->password_hash,
+        .role = ROLE_OWNER,
+        .created_unix_ms = now,
+    };
+    struct row_api_key key = {
+        .id = shard_id(shard, account),
+        .name = SLICE(FIRST_KEY_NAME),
+        .mode = MODE_LIVE,
+        .permission = PERMISSION_FULL,
+        .prefix = body->key_prefix,
+        .last4 = body->key_last4,
+        .is_enabled = true,
+        .created_unix_ms = now,
+        .created_by = body->user.id,
+    };
+    shard_put_account(shard, key_account(account), &row);
+    shard_put_user(shard, key_user(account, body->user.id), &body->user);
+    shard_put_api_key(shard, key_api_key(account, &body->key_hash), &key);
+    LOG_INFO("account.created", LOG_ACCOUNT("account", account));
+    shard_answer(shard, msg, ERR_OK);
+}
+
+/* Undoes a sign-up whose email turned out to be taken. */
+void account_drop(struct shard *shard, struct msg *msg)
+{
+    struct account_id account = msg->body.drop.account;
+    struct row_account row;
+    enum err err = shard_get_account(shard, key_account(account), &msg->arena, &row);
+    if (err != ERR_OK) {
+        shard_answer(shard, msg, err);
+        return;
+    }
+    struct key users = key_prefix_users(account);
+    struct key users_end = key_after(&users);
+    struct sha256 least;
+    struct sha256 greatest;
+    memset(&least, 0x00, sizeof(least));
+    memset(&greatest, 0xff, sizeof(greatest));
+    struct key keys = key_api_key(account, &least);
+    struct key keys_end = key_api_key(account, &greatest);
+    keys_end = key_after(&keys_end);
+    kv_batch_delete_range(shard->filling->rows, key_slice(&users), key_slice(&users_end));
+    kv_batch_delete_range(shard->filling->rows, key_slice(&keys), key_slice(&keys_end));
+    /* Ranges are not seen by the overlay; without its account row nobody passes the check. */
+    shard_delete(shard, key_account(account));
+    LOG_INFO("account.dropped", LOG_ACCOUNT("account", account));
+    shard_answer(shard, msg, ERR_OK);
+}
+
+void account_login(struct shard *shard, struct msg *msg)
+{
+    struct shard_login *body = &msg->body.login;
+    enum err err =
+        shard_get_user(shard, key_user(body->account, body->user), &msg->arena, &body->row);
+    if (err == ERR_OK) {
+        err = shard_get_account(shard, key_account(body->account), &msg->arena, &body->account_row);
+    }
+    shard_answer(shard, msg, err);
+}
+
+void account_me(struct shard *shard, struct msg *msg)
+{
+    struct shard_me *body = &msg->body.me;
+    struct principal principal;
+    enum err err = shard_check_caller(shard, msg, &body->caller, &principal);
+    if (err == ERR_OK) {
+        body->account = principal.account;
+        body->has_user = principal.has_user;
+        body->user = principal.user;
+        body->user.password_hash = SLICE("");
+        body->has_key = principal.has_key;
+        body->key = principal.key;
+    }
+    shard_answer(shard, msg, err);
+}
+
+/* ---- the directory ------------------------------------------------------------------------------
+ */
+
+void account_directory(struct shard *shard, struct msg *msg)
+{
+    struct shard_directory *body = &msg->body.directory;
+    enum err err = ERR_OK;
+    struct row_directory row;
+    switch (body->op) {
+    case DIRECTORY_GET:
+        err = shard_get_directory(shard, key_directory((enum directory_kind)body->kind, body->name),
+                                  &shard->scratch, &row);
+        if (err == ERR_OK) {
+            body->account = row.account;
+            body->id = row.id;
+        }
+        break;
+    case DIRECTORY_CLAIM:
+        err = directory_claim(shard, body);
+        break;
+    case DIRECTORY_RELEASE:
+        err = directory_release(shard, body);
+        break;
+    }
+    shard_answer(shard, msg, err);
+}
+
+static enum err directory_claim(struct shard *shard, struct shard_directory *body)
+{
+    struct key key = key_directory((enum directory_kind)body->kind, body->name);
+    struct row_directory row;
+    enum err err = shard_get_directory(shard, key, &shard->scratch, &row);
+    if (err == ERR_OK && row.account.value != body->account.value) {
+        body->account = row.account;
+        body->id = row.id;
+        return ERR_EXISTS;
+    }
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    if (err == ERR_OK && id_equal(row.id, body->id)) {
+        return ERR_OK;
+    }
+    row = (struct row_directory){
+        .account = body->account,
+        .id = body->id,
+        .created_unix_ms = clock_unix_ms(),
+    };
+    shard_put_directory(shard, key, &row);
+    return ERR_OK;
+}
+
+/* Releasing what is not held is no error: the wish is fulfilled. */
+static enum err directory_release(struct shard *shard, const struct shard_directory *body)
+{
+    struct key key = key_directory((enum directory_kind)body->kind, body->name);
+    struct row_directory row;
+    enum err err = shard_get_directory(shard, key, &shard->scratch, &row);
+    if (err == ERR_NOT_FOUND) {
+        return ERR_OK;
+    }
+    if (err == ERR_OK && row.account.value == body->account.value) {
+        shard_delete(shard, key);
+    }
+    return err;
+}

@@ -1,0 +1,460 @@
+/* domain.c - sending and receiving domains: keys, what DNS said of them, and whose they are.
+ *
+ * A name may stand in many accounts while nobody has proved anything; the first whose records check
+ * out claims it in the directory, which lives in another shard. So creating asks the directory,
+ * a good check claims, and deleting releases, before the rows here change:
+ *
+ *      CREATE   GET ----> keys made on a worker ----> rows
+ *      CHECKED  CLAIM --> rows
+ *      DELETE   RELEASE -> rows gone
+ *
+ * Killed between the two steps, a delete leaves a domain that the next check claims again; a check
+ * leaves a claim without flags, which the next check completes.
+ */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "shards/shard_int.h"
+
+#include <stdlib.h>
+
+/* One request that outlives its handler. Lives in its message's arena. */
+struct domain_work {
+    struct shard_job job;
+    struct row_domain row; /* CREATE: in the making. CHECKED, DELETE: as it was read */
+    struct domain_checks checks;
+    enum err err;
+};
+
+static void domain_create(struct shard *shard, struct msg *msg, const struct principal *who);
+static void create_make(struct domain_work *work);
+static void create_job(struct shard_job *job);
+static enum err create_key(struct shard_job *job, enum sign_algo algo, struct slice context);
+static enum err count_domains(const struct shard *shard, struct account_id account,
+                              uint32_t *count);
+static void create_done(struct shard_job *job);
+static enum err find_name(struct shard *shard, struct account_id account, struct slice name);
+static void domain_get(struct shard *shard, struct msg *msg);
+static void domain_list(struct shard *shard, struct msg *msg);
+static void list_job(struct shard_job *job);
+static void list_done(struct shard_job *job);
+static void domain_delete(struct shard *shard, struct msg *msg);
+static void delete_rows(struct domain_work *work);
+static void domain_checked(struct shard *shard, struct msg *msg);
+static void store_checks(struct domain_work *work);
+static bool checks_may_send(const struct domain_checks *checks);
+static bool lookup(struct domain_work *work, enum directory_op op);
+static struct domain_work *work_new(struct shard *shard, struct msg *msg);
+static void answer_row(struct domain_work *work, enum err err);
+static struct row_domain without_secrets(struct row_domain row);
+
+void domain_handle(struct shard *shard, struct msg *msg)
+{
+    struct principal who;
+    enum err err = shard_check_caller(shard, msg, &msg->body.domain.caller, &who);
+    if (err != ERR_OK) {
+        shard_answer(shard, msg, err);
+        return;
+    }
+    switch (msg->body.domain.op) {
+    case DOMAIN_CREATE:
+        domain_create(shard, msg, &who);
+        return;
+    case DOMAIN_LIST:
+        domain_list(shard, msg);
+        return;
+    case DOMAIN_GET:
+        domain_get(shard, msg);
+        return;
+    case DOMAIN_DELETE:
+        domain_delete(shard, msg);
+        return;
+    case DOMAIN_CHECKED:
+        domain_checked(shard, msg);
+        return;
+    }
+    CHECK(msg->body.domain.op == DOMAIN_CREATE);
+}
+
+void domain_lookup_home(struct shard *shard, struct msg *msg)
+{
+    CHECK(msg->token >= 1);
+    CHECK(msg->token <= SHARD_WORK_MSGS);
+    struct domain_work *work = shard->lookups[msg->token - 1];
+    CHECK(shard->lookups_open > 0);
+    shard->lookups[msg->token - 1] = NULL;
+    shard->lookups_open--;
+    enum err err = msg->err;
+    struct account_id owner = msg->body.directory.account;
+    enum directory_op op = msg->body.directory.op;
+    msg_put(&shard->actor, msg);
+    switch (op) {
+    case DIRECTORY_GET:
+        if (err == ERR_OK && owner.value != work->job.msg->body.domain.caller.account.value) {
+            err = ERR_EXISTS;
+        }
+        if (err == ERR_OK || err == ERR_NOT_FOUND) {
+            create_make(work);
+        } else {
+            shard_answer(shard, work->job.msg, err);
+        }
+        return;
+    case DIRECTORY_CLAIM:
+        if (err == ERR_OK) {
+            store_checks(work);
+        } else {
+            shard_answer(shard, work->job.msg, err);
+        }
+        return;
+    case DIRECTORY_RELEASE:
+        if (!work->job.msg) {
+            free(work); /* of a claim that came too late; nobody waits */
+        } else if (err == ERR_OK) {
+            delete_rows(work);
+        } else {
+            shard_answer(shard, work->job.msg, err);
+        }
+        return;
+    }
+}
+
+/* ---- create -------------------------------------------------------------------------------------
+ */
+
+static void domain_create(struct shard *shard, struct msg *msg, const struct principal *who)
+{
+    struct shard_domain *body = &msg->body.domain;
+    struct account_id account = who->account.id;
+    if (body->name.len == 0 || body->name.len > DOMAIN_MAX) {
+        msg->param = SLICE("domain");
+        shard_answer(shard, msg, ERR_BAD_FIELD);
+        return;
+    }
+    enum err err = find_name(shard, account, body->name);
+    if (err != ERR_NOT_FOUND) {
+        shard_answer(shard, msg, err == ERR_OK ? ERR_EXISTS : err);
+        return;
+    }
+    struct domain_work *work = work_new(shard, msg);
+    work->row = (struct row_domain){
+        .id = shard_id(shard, account),
+        .name = body->name,
+        .status = DOMAIN_PENDING,
+        .created_unix_ms = clock_unix_ms(),
+    };
+    if (!lookup(work, DIRECTORY_GET)) {
+        shard_answer(shard, msg, ERR_BUSY);
+    }
+}
+
+static void create_make(struct domain_work *work)
+{
+    shard_offload(work->job.shard, &work->job, create_job, create_done);
+}
+
+/* Worker. */
+static void create_job(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    char text[ID_TEXT_MAX];
+    struct slice context = slice_of(text, id_text(ID_DOMAIN, work->row.id, text));
+    uint32_t count = 0;
+    work->err = count_domains(job->shard, id_account(work->row.id), &count);
+    if (work->err == ERR_OK && count >= DOMAINS_PER_ACCOUNT) {
+        work->err = ERR_QUOTA;
+    }
+    if (work->err == ERR_OK) {
+        work->err = create_key(job, SIGN_RSA_SHA256, context);
+    }
+    if (work->err == ERR_OK) {
+        work->err = create_key(job, SIGN_ED25519, context);
+    }
+}
+
+static enum err create_key(struct shard_job *job, enum sign_algo algo, struct slice context)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    struct arena secret;
+    arena_init(&secret, 4 * KIB, 64 * KIB);
+    arena_mark_secret(&secret);
+    struct slice der;
+    struct slice text;
+    enum err err = crypto_make_key(algo, &secret, &der, &text);
+    if (err == ERR_OK) {
+        size_t len = der.len + SEAL_OVERHEAD;
+        char *sealed = arena_bytes(&job->msg->arena, len);
+        crypto_seal(&job->shard->dkim_seal, context, der, (uint8_t *)sealed);
+        text = arena_dup(&job->msg->arena, text);
+        if (algo == SIGN_RSA_SHA256) {
+            work->row.rsa_private = slice_of(sealed, len);
+            work->row.rsa_public = text;
+        } else {
+            work->row.ed_private = slice_of(sealed, len);
+            work->row.ed_public = text;
+        }
+    }
+    arena_fini(&secret);
+    return err;
+}
+
+/* Worker. At most one sync behind, so the ceiling may be passed by the few made meanwhile. */
+static enum err count_domains(const struct shard *shard, struct account_id account, uint32_t *count)
+{
+    struct key from = key_prefix_domains(account);
+    struct key to = key_after(&from);
+    struct kv_iter *iter =
+        kv_iter_open(shard->kv, shard->family, key_slice(&from), key_slice(&to), false);
+    struct slice key;
+    struct slice value;
+    uint32_t n = 0;
+    while (n < DOMAINS_PER_ACCOUNT && kv_iter_next(iter, &key, &value)) {
+        n++;
+    }
+    enum err err = n < DOMAINS_PER_ACCOUNT ? kv_iter_err(iter) : ERR_OK;
+    kv_iter_close(iter);
+    if (err == ERR_OK) {
+        *count = n;
+    }
+    return err;
+}
+
+static void create_done(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    struct shard *shard = job->shard;
+    struct account_id account = id_account(work->row.id);
+    enum err err = work->err;
+    if (err == ERR_OK) {
+        /* Somebody may have made the same one while the keys were made. */
+        err = find_name(shard, account, work->row.name);
+        err = err == ERR_OK ? ERR_EXISTS : err == ERR_NOT_FOUND ? ERR_OK : err;
+    }
+    if (err == ERR_OK) {
+        struct row_domain_name name = {.id = work->row.id};
+        shard_put_domain(shard, key_domain(account, work->row.id), &work->row);
+        shard_put_domain_name(shard, key_domain_name(account, work->row.name), &name);
+        LOG_INFO("domain.created", LOG_ID("domain", ID_DOMAIN, work->row.id),
+                 LOG_TEXT("name", work->row.name));
+    }
+    answer_row(work, err);
+}
+
+static enum err find_name(struct shard *shard, struct account_id account, struct slice name)
+{
+    struct row_domain_name row;
+    return shard_get_domain_name(shard, key_domain_name(account, name), &shard->scratch, &row);
+}
+
+/* ---- read ---------------------------------------------------------------------------------------
+ */
+
+static void domain_get(struct shard *shard, struct msg *msg)
+{
+    struct shard_domain *body = &msg->body.domain;
+    struct domain_work *work = work_new(shard, msg);
+    enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
+                                    &work->row);
+    answer_row(work, err);
+}
+
+static void domain_list(struct shard *shard, struct msg *msg)
+{
+    shard_offload(shard, &work_new(shard, msg)->job, list_job, list_done);
+}
+
+/* Worker. */
+static void list_job(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    struct shard_domain *body = &job->msg->body.domain;
+    uint32_t limit = (uint32_t)min_u64(body->limit ? body->limit : PAGE_DEFAULT, PAGE_MAX);
+    struct key from = key_prefix_domains(body->caller.account);
+    struct key to = key_after(&from);
+    body->rows = arena_array(&job->msg->arena, limit, sizeof(*body->rows));
+    struct kv_iter *iter =
+        kv_iter_open(job->shard->kv, job->shard->family, key_slice(&from), key_slice(&to), true);
+    struct slice key;
+    struct slice value;
+    while (body->row_count < limit && kv_iter_next(iter, &key, &value)) {
+        struct row_domain row;
+        enum err err = row_domain_decode(value, &row);
+        if (err == ERR_OK && row.created_unix_ms < body->before_unix_ms) {
+            err = row_domain_decode(arena_dup(&job->msg->arena, value), &row);
+            body->rows[body->row_count++] = without_secrets(row);
+        }
+        if (err != ERR_OK) {
+            LOG_ERROR("domain.damaged", LOG_ACCOUNT("account", body->caller.account));
+        }
+    }
+    work->err = body->row_count < limit ? kv_iter_err(iter) : ERR_OK;
+    kv_iter_close(iter);
+}
+
+static void list_done(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    shard_answer(job->shard, job->msg, work->err);
+}
+
+/* ---- delete -------------------------------------------------------------------------------------
+ */
+
+static void domain_delete(struct shard *shard, struct msg *msg)
+{
+    struct shard_domain *body = &msg->body.domain;
+    struct domain_work *work = work_new(shard, msg);
+    enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
+                                    &work->row);
+    if (err == ERR_OK && !lookup(work, DIRECTORY_RELEASE)) {
+        err = ERR_BUSY;
+    }
+    if (err != ERR_OK) {
+        shard_answer(shard, msg, err);
+    }
+}
+
+static void delete_rows(struct domain_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct account_id account = id_account(work->row.id);
+    struct row_domain row;
+    enum err err =
+        shard_get_domain(shard, key_domain(account, work->row.id), &shard->scratch, &row);
+    if (err == ERR_OK) {
+        shard_delete(shard, key_domain(account, work->row.id));
+        shard_delete(shard, key_domain_name(account, work->row.name));
+        claim_forget_keys(shard, work->row.id);
+        LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id));
+    }
+    shard_answer(shard, work->job.msg, err);
+}
+
+/* ---- verification -------------------------------------------------------------------------------
+ */
+
+static void domain_checked(struct shard *shard, struct msg *msg)
+{
+    struct shard_domain *body = &msg->body.domain;
+    struct domain_work *work = work_new(shard, msg);
+    enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
+                                    &work->row);
+    if (err != ERR_OK) {
+        shard_answer(shard, msg, err);
+        return;
+    }
+    work->checks = body->checks;
+    struct slice sandbox = shard->place->conf->sandbox_domain;
+    if (sandbox.len > 0 && slice_equal(sandbox, work->row.name)) {
+        work->checks = (struct domain_checks){
+            .mx = true,
+            .spf = true,
+            .dkim_rsa = true,
+            .dkim_ed = true,
+            .dmarc = true,
+            .return_path = true,
+        };
+    }
+    if (!work->checks.mx && !checks_may_send(&work->checks)) {
+        store_checks(work);
+    } else if (!lookup(work, DIRECTORY_CLAIM)) {
+        shard_answer(shard, msg, ERR_BUSY);
+    }
+}
+
+static void store_checks(struct domain_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct msg *msg = work->job.msg;
+    struct key key = key_domain(id_account(work->row.id), work->row.id);
+    bool is_claimed = work->checks.mx || checks_may_send(&work->checks);
+    enum err err = shard_get_domain(shard, key, &msg->arena, &work->row);
+    if (err == ERR_NOT_FOUND && is_claimed) {
+        /* Deleted while the claim was on its way: give the name back. Should the pool be empty, the
+         * stale claim goes with the next claim of this account, or by the operator. */
+        struct domain_work *orphan = mem_zalloc(sizeof(*orphan));
+        orphan->job.shard = shard;
+        orphan->row.id = work->row.id;
+        orphan->row.name = work->row.name;
+        if (!lookup(orphan, DIRECTORY_RELEASE)) {
+            LOG_WARN("domain.stale_claim", LOG_TEXT("name", work->row.name));
+            free(orphan);
+        }
+    }
+    if (err == ERR_OK) {
+        const struct domain_checks *checks = &work->checks;
+        work->row.mx_verified = checks->mx;
+        work->row.spf_verified = checks->spf;
+        work->row.dkim_rsa_verified = checks->dkim_rsa;
+        work->row.dkim_ed_verified = checks->dkim_ed;
+        work->row.dmarc_verified = checks->dmarc;
+        work->row.return_path_verified = checks->return_path;
+        work->row.checked_unix_ms = clock_unix_ms();
+        work->row.status = checks_may_send(checks) ? DOMAIN_VERIFIED : DOMAIN_FAILED;
+        shard_put_domain(shard, key, &work->row);
+        LOG_INFO("domain.checked", LOG_ID("domain", ID_DOMAIN, work->row.id),
+                 LOG_BOOL("may_send", checks_may_send(checks)));
+    }
+    answer_row(work, err);
+}
+
+static bool checks_may_send(const struct domain_checks *checks)
+{
+    return checks->spf && (checks->dkim_rsa || checks->dkim_ed);
+}
+
+/* ---- shared -------------------------------------------------------------------------------------
+ */
+
+/* Asks the directory of the row's name; false when every look-up is out. */
+static bool lookup(struct domain_work *work, enum directory_op op)
+{
+    struct shard *shard = work->job.shard;
+    struct msg *msg = msg_take(&shard->actor, MSG_SHARD_DIRECTORY);
+    if (!msg) {
+        return false;
+    }
+    uint32_t slot = 0;
+    while (shard->lookups[slot]) {
+        slot++;
+        CHECK(slot < SHARD_WORK_MSGS); /* as many slots as messages */
+    }
+    shard->lookups[slot] = work;
+    shard->lookups_open++;
+    msg->token = slot + 1;
+    msg->body.directory = (struct shard_directory){
+        .op = op,
+        .kind = DIRECTORY_DOMAIN,
+        .name = arena_dup(&msg->arena, work->row.name),
+        .account = id_account(work->row.id),
+        .id = work->row.id,
+    };
+    actor_post(place_directory(shard->place, work->row.name), msg);
+    return true;
+}
+
+static struct domain_work *work_new(struct shard *shard, struct msg *msg)
+{
+    struct domain_work *work = arena_alloc(&msg->arena, sizeof(*work));
+    work->job.shard = shard;
+    work->job.msg = msg;
+    return work;
+}
+
+static void answer_row(struct domain_work *work, enum err err)
+{
+    struct msg *msg = work->job.msg;
+    struct shard_domain *body = &msg->body.domain;
+    if (err == ERR_OK) {
+        body->rows = arena_array(&msg->arena, 1, sizeof(*body->rows));
+        body->rows[0] = without_secrets(work->row);
+        body->row_count = 1;
+    }
+    shard_answer(work->job.shard, msg, err);
+}
+
+static struct row_domain without_secrets(struct row_domain row)
+{
+    row.rsa_private = SLICE("");
+    row.ed_private = SLICE("");
+    return row;
+}

@@ -1,0 +1,729 @@
+/* outbound.c - accepting a mail: the checks, the composition, the rows.
+ *
+ *      checks --> compose --> checks again, if composing left the loop --> rows, parked msg
+ *
+ * Composing ends with rows already encoded: the mail in chunks, its attachments in chunks; so what
+ * a large mail costs the loop is one copy. The ids of mail and deliveries are made in one go, mail
+ * first: the mail of a delivery is the greatest mail id below the delivery's.
+ */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "mail/dkim.h"
+#include "mail/mime_write.h"
+#include "shards/shard_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PART_OVERHEAD  1024 /* headers and boundaries of one part, about */
+#define MESSAGE_ID_MAX 40
+#define PIECE_OVERHEAD 64 /* of a chunk's row */
+
+struct rcpt {
+    struct slice text;
+    struct slice key; /* addr_key */
+    struct slice domain;
+    uint32_t order; /* as given */
+    bool needs_utf8;
+    bool is_suppressed;
+};
+
+/* One encoded row of a body, in send_work's rows. */
+struct piece {
+    struct key key;
+    size_t offset;
+    size_t len;
+};
+
+/* A send in the making. Lives in its message's arena; rows is a heap block. */
+struct send_work {
+    struct shard_job job;
+    struct principal who;
+    struct row_domain domain;
+    struct row_usage usage;
+    struct rcpt *rcpts; /* deduplicated; by domain, the suppressed ones of a domain last */
+    uint32_t rcpt_count;
+    uint32_t open_count; /* not suppressed */
+    struct id mail;
+    struct id *deliveries; /* rcpt_count */
+    uint64_t now_unix_ms;
+    uint32_t day;
+    struct slice message_id;
+    struct slice feedback_id;
+    struct slice text; /* as sent: given, or made from html */
+    struct mime_spans spans;
+    struct sha256 body_hash;
+    uint64_t size_bytes;
+    uint32_t chunk_count;
+    struct buf rows;
+    struct piece *pieces;
+    uint32_t piece_count;
+    uint32_t piece_max;
+    enum err err;
+};
+
+static enum err check(struct send_work *work, bool *is_replay);
+static enum err check_idempotency(struct send_work *work, bool *is_replay);
+static enum err check_domain(struct send_work *work);
+static bool key_allows_domain(const struct principal *who, struct id domain);
+static enum err check_quota(struct send_work *work);
+static enum err check_rcpts(struct send_work *work);
+static enum err gather_rcpts(struct send_work *work);
+static void assign_ids(struct send_work *work);
+static uint64_t estimate(const struct shard_send *send);
+static void compose_work(struct shard_job *job);
+static void compose_done(struct shard_job *job);
+static enum err compose(struct send_work *work);
+static enum err add_pieces(struct send_work *work, struct slice mail);
+static void add_piece(struct send_work *work, struct key key, struct slice data);
+static void store(struct send_work *work);
+static void store_mail(struct send_work *work);
+static void store_attachments(struct send_work *work);
+static void store_deliveries(struct send_work *work);
+static void store_group(struct send_work *work, uint32_t group, uint32_t first, uint32_t count);
+static void store_counters(struct send_work *work);
+static struct slice pack_addrs(struct arena *arena, const struct addr *addrs, uint32_t count);
+static struct slice pack_headers(struct arena *arena, const struct shard_send *send);
+static void add_addr_as_written(struct buf *out, const struct addr *addr);
+static struct slice buf_to_arena(struct arena *arena, struct buf *buf);
+static void answer(struct send_work *work, enum err err);
+
+void outbound_send(struct shard *shard, struct msg *msg)
+{
+    struct send_work *work = arena_alloc(&msg->arena, sizeof(*work));
+    work->job.shard = shard;
+    work->job.msg = msg;
+    /* Attachments stand in the mail and, until their day, on their own. */
+    buf_init(&work->rows, 2 * MSG_ARENA_MAX);
+    bool is_replay = false;
+    enum err err = check(work, &is_replay);
+    if (err != ERR_OK || is_replay) {
+        answer(work, err);
+        return;
+    }
+    assign_ids(work);
+    if (estimate(&msg->body.send) > MAIL_INLINE_MAX) {
+        shard_offload(shard, &work->job, compose_work, compose_done);
+        return;
+    }
+    err = compose(work);
+    if (err == ERR_OK) {
+        store(work);
+    }
+    answer(work, err);
+}
+
+/* ---- checks -------------------------------------------------------------------------------------
+ */
+
+/* Reads only. is_replay: the answer is in the body already. */
+static enum err check(struct send_work *work, bool *is_replay)
+{
+    struct shard *shard = work->job.shard;
+    struct msg *msg = work->job.msg;
+    enum err err = shard_check_caller(shard, msg, &msg->body.send.caller, &work->who);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (shard->is_draining) {
+        return ERR_DRAINING;
+    }
+    if (shard->free_bytes < shard->place->conf->reserve_mb * MIB) {
+        shard_probe(shard);
+        return ERR_STORAGE;
+    }
+    if (work->who.account.is_suspended) {
+        msg->sentence = SLICE("the account is suspended");
+        return ERR_CONFLICT;
+    }
+    if (work->now_unix_ms == 0) {
+        /* Once: keys made by the first pass carry the day. */
+        work->now_unix_ms = clock_unix_ms();
+        work->day = clock_day_of(work->now_unix_ms);
+    }
+    err = check_idempotency(work, is_replay);
+    if (err != ERR_OK || *is_replay) {
+        return err;
+    }
+    err = check_domain(work);
+    if (err == ERR_OK) {
+        err = check_quota(work);
+    }
+    return err == ERR_OK ? check_rcpts(work) : err;
+}
+
+static enum err check_idempotency(struct send_work *work, bool *is_replay)
+{
+    struct shard *shard = work->job.shard;
+    struct shard_send *send = &work->job.msg->body.send;
+    if (send->idempotency_key.len == 0) {
+        return ERR_OK;
+    }
+    struct sha256 hash = crypto_sha256(send->idempotency_key);
+    for (uint32_t i = 0; i < 2 && i <= work->day; i++) {
+        struct row_idempotency row;
+        struct key key = key_idempotency(work->day - i, work->who.account.id, &hash);
+        enum err err = shard_get_idempotency(shard, key, &shard->scratch, &row);
+        if (err == ERR_NOT_FOUND ||
+            (err == ERR_OK && row.created_unix_ms + IDEMPOTENCY_MS <= work->now_unix_ms)) {
+            continue;
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+        if (!slice_equal(sha256_slice(&row.body_hash), sha256_slice(&send->body_hash))) {
+            return ERR_IDEMPOTENCY_REUSED;
+        }
+        send->id = row.mail;
+        send->is_replay = true;
+        *is_replay = true;
+        return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+static enum err check_domain(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct msg *msg = work->job.msg;
+    struct account_id account = work->who.account.id;
+    struct row_domain_name name;
+    enum err err = shard_get_domain_name(
+        shard, key_domain_name(account, msg->body.send.from.domain), &shard->scratch, &name);
+    if (err == ERR_OK) {
+        err = shard_get_domain(shard, key_domain(account, name.id), &msg->arena, &work->domain);
+    }
+    if (err == ERR_NOT_FOUND) {
+        return ERR_DOMAIN_NOT_OWNED;
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!key_allows_domain(&work->who, work->domain.id)) {
+        return ERR_KEY_SCOPE;
+    }
+    return work->domain.status == DOMAIN_VERIFIED ? ERR_OK : ERR_DOMAIN_UNVERIFIED;
+}
+
+static bool key_allows_domain(const struct principal *who, struct id domain)
+{
+    if (!who->has_key || who->key.domains.len == 0) {
+        return true;
+    }
+    char text[ID_TEXT_MAX];
+    struct slice wanted = slice_of(text, id_text(ID_DOMAIN, domain, text));
+    struct slice rest = who->key.domains;
+    struct slice item;
+    while (get_slice(&rest, &item)) {
+        if (slice_equal(item, wanted)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err check_quota(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    const struct row_account *account = &work->who.account;
+    memset(&work->usage, 0, sizeof(work->usage));
+    enum err err =
+        shard_get_usage(shard, key_usage(account->id, work->day), &shard->scratch, &work->usage);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    uint64_t max = account->daily_max ? account->daily_max : shard->place->conf->daily_max;
+    return max != 0 && work->usage.mails >= max ? ERR_QUOTA : ERR_OK;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct rcpt *left = a;
+    const struct rcpt *right = b;
+    int order = slice_compare(left->key, right->key);
+    return order != 0 ? order : (left->order > right->order) - (left->order < right->order);
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+    const struct rcpt *left = a;
+    const struct rcpt *right = b;
+    int order = slice_compare(left->domain, right->domain);
+    if (order == 0) {
+        order = (int)left->is_suppressed - (int)right->is_suppressed;
+    }
+    return order != 0 ? order : (left->order > right->order) - (left->order < right->order);
+}
+
+static enum err check_rcpts(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    enum err err = work->rcpts ? ERR_OK : gather_rcpts(work);
+    if (err != ERR_OK) {
+        return err;
+    }
+    work->open_count = 0;
+    for (uint32_t i = 0; i < work->rcpt_count; i++) {
+        struct rcpt *rcpt = &work->rcpts[i];
+        struct row_suppression row;
+        err = shard_get_suppression(shard, key_suppression(work->who.account.id, rcpt->key),
+                                    &shard->scratch, &row);
+        if (err != ERR_OK && err != ERR_NOT_FOUND) {
+            return err;
+        }
+        rcpt->is_suppressed = err == ERR_OK;
+        work->open_count += err == ERR_NOT_FOUND;
+    }
+    if (work->open_count == 0) {
+        return ERR_SUPPRESSED;
+    }
+    qsort(work->rcpts, work->rcpt_count, sizeof(*work->rcpts), compare_groups);
+    return ERR_OK;
+}
+
+/* Everybody once, however often named (RFC 5321 allows the repetition, nobody wants it). */
+static enum err gather_rcpts(struct send_work *work)
+{
+    struct msg *msg = work->job.msg;
+    const struct shard_send *send = &msg->body.send;
+    const struct addr *lists[] = {send->to, send->cc, send->bcc};
+    const uint32_t counts[] = {send->to_count, send->cc_count, send->bcc_count};
+    uint64_t total = (uint64_t)send->to_count + send->cc_count + send->bcc_count;
+    if (total == 0 || total > SMTP_RCPT_MAX) {
+        msg->param = SLICE("to");
+        return ERR_BAD_FIELD;
+    }
+    struct rcpt *rcpts = arena_array(&msg->arena, (size_t)total, sizeof(*rcpts));
+    uint32_t count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        for (uint32_t n = 0; n < counts[i]; n++) {
+            const struct addr *addr = &lists[i][n];
+            rcpts[count] = (struct rcpt){
+                .text = addr->text,
+                .key = addr_key(addr, &msg->arena),
+                .domain = addr->domain,
+                .order = count,
+                .needs_utf8 = addr->needs_utf8,
+            };
+            count++;
+        }
+    }
+    qsort(rcpts, count, sizeof(*rcpts), compare_keys);
+    uint32_t kept = 1;
+    for (uint32_t i = 1; i < count; i++) {
+        if (!slice_equal(rcpts[i].key, rcpts[kept - 1].key)) {
+            rcpts[kept++] = rcpts[i];
+        }
+    }
+    work->rcpts = rcpts;
+    work->rcpt_count = kept;
+    return ERR_OK;
+}
+
+/* ---- composing ----------------------------------------------------------------------------------
+ */
+
+static void assign_ids(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct msg *msg = work->job.msg;
+    struct account_id account = work->who.account.id;
+    work->mail = shard_id(shard, account);
+    work->deliveries = arena_array(&msg->arena, work->rcpt_count, sizeof(*work->deliveries));
+    for (uint32_t i = 0; i < work->rcpt_count; i++) {
+        work->deliveries[i] = shard_id(shard, account);
+    }
+    /* In hex, because some servers fold the case of a Message-ID. */
+    char hex[2 * sizeof(work->mail.bytes)];
+    hex_encode(slice_of(work->mail.bytes, sizeof(work->mail.bytes)), hex);
+    work->message_id =
+        arena_format(&msg->arena, "%.*s@%.*s", (int)sizeof(hex), hex, SLICE_FMT(work->domain.name));
+    /* campaign:customer:type:sender, as the large receivers read it; the first may be empty. */
+    char digits[ACCOUNT_BODY_LEN];
+    account_digits(account, digits);
+    work->feedback_id = arena_format(&msg->arena, "%.*s:%.*s:transactional:meerkat",
+                                     SLICE_FMT(work->domain.name), ACCOUNT_BODY_LEN, digits);
+}
+
+/* About what the composed mail will weigh; never far below. */
+static uint64_t estimate(const struct shard_send *send)
+{
+    uint64_t bytes = PART_OVERHEAD + send->subject.len + send->text.len + send->html.len;
+    bytes += send->text.len == 0 ? send->html.len : 0;
+    bytes += (uint64_t)(send->to_count + send->cc_count) * 64;
+    for (uint32_t i = 0; i < send->header_count; i++) {
+        bytes += send->headers[i].name.len + send->headers[i].value.len;
+    }
+    for (uint32_t i = 0; i < send->attachment_count; i++) {
+        bytes += PART_OVERHEAD + send->attachments[i].data.len * 2;
+    }
+    return bytes + bytes / 3;
+}
+
+static void compose_work(struct shard_job *job)
+{
+    struct send_work *work = CONTAINER_OF(job, struct send_work, job);
+    work->err = compose(work);
+}
+
+static void compose_done(struct shard_job *job)
+{
+    struct send_work *work = CONTAINER_OF(job, struct send_work, job);
+    enum err err = work->err;
+    bool is_replay = false;
+    if (err == ERR_OK) {
+        /* The key may have been revoked, the same idempotency key accepted, the quota used up. */
+        err = check(work, &is_replay);
+    }
+    if (err == ERR_OK && !is_replay) {
+        store(work);
+    }
+    answer(work, err);
+}
+
+/* Loop or worker; touches only what the work owns. */
+static enum err compose(struct send_work *work)
+{
+    struct msg *msg = work->job.msg;
+    const struct shard_send *send = &msg->body.send;
+    work->text = send->text;
+    if (work->text.len == 0 && send->html.len > 0) {
+        work->text = mime_text_from_html(send->html, &msg->arena);
+    }
+    struct mime_mail mail = {
+        .from = send->from,
+        .to = send->to,
+        .to_count = send->to_count,
+        .cc = send->cc,
+        .cc_count = send->cc_count,
+        .reply_to = send->reply_to,
+        .reply_to_count = send->reply_to_count,
+        .subject = send->subject,
+        .message_id = work->message_id,
+        .in_reply_to = send->in_reply_to,
+        .feedback_id = work->feedback_id,
+        .text = work->text,
+        .html = send->html,
+        .headers = send->headers,
+        .header_count = send->header_count,
+        .attachments = send->attachments,
+        .attachment_count = send->attachment_count,
+        .date_unix_ms = work->now_unix_ms,
+    };
+    struct buf out;
+    buf_init(&out, min_size(work->job.shard->place->conf->mail_max, MAIL_BYTES_MAX));
+    enum err err = mime_write(&mail, &out, &work->spans);
+    if (err == ERR_OK) {
+        struct slice whole = buf_slice(&out);
+        struct dkim_body body;
+        dkim_body_start(&body);
+        dkim_body_add(&body, slice_from(whole, (size_t)work->spans.header_len));
+        work->body_hash = dkim_body_finish(&body);
+        work->size_bytes = whole.len;
+        err = add_pieces(work, whole);
+    }
+    buf_fini(&out);
+    return err;
+}
+
+static enum err add_pieces(struct send_work *work, struct slice mail)
+{
+    struct msg *msg = work->job.msg;
+    const struct shard_send *send = &msg->body.send;
+    struct account_id account = work->who.account.id;
+    uint32_t day = work->day + ATTACHMENT_DAYS;
+    size_t max = mail.len / CHUNK_BYTES + 1;
+    for (uint32_t i = 0; i < send->attachment_count; i++) {
+        max += send->attachments[i].data.len / CHUNK_BYTES + 1;
+    }
+    work->pieces = arena_array(&msg->arena, max, sizeof(*work->pieces));
+    work->piece_max = (uint32_t)max;
+    for (size_t at = 0; at < mail.len; at += CHUNK_BYTES) {
+        add_piece(work, key_chunk(account, work->mail, work->chunk_count++),
+                  slice_sub(mail, at, CHUNK_BYTES));
+    }
+    for (uint32_t i = 0; i < send->attachment_count; i++) {
+        struct slice data = send->attachments[i].data;
+        uint32_t chunk = 0;
+        for (size_t at = 0; at < data.len; at += CHUNK_BYTES) {
+            add_piece(work, key_attachment_data(day, account, work->mail, i, chunk++),
+                      slice_sub(data, at, CHUNK_BYTES));
+        }
+    }
+    return buf_err(&work->rows);
+}
+
+static void add_piece(struct send_work *work, struct key key, struct slice data)
+{
+    CHECK(work->piece_count < work->piece_max);
+    struct piece *piece = &work->pieces[work->piece_count++];
+    struct row_chunk row = {.data = data};
+    piece->key = key;
+    piece->offset = work->rows.len;
+    row_chunk_encode(&row, &work->rows);
+    piece->len = work->rows.len - piece->offset;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------
+ */
+
+static void store(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct batch *batch = shard->filling;
+    struct slice rows = buf_slice(&work->rows);
+    for (uint32_t i = 0; i < work->piece_count; i++) {
+        const struct piece *piece = &work->pieces[i];
+        kv_batch_put_body(batch->rows, key_slice(&piece->key),
+                          slice_sub(rows, piece->offset, piece->len));
+    }
+    store_mail(work);
+    store_attachments(work);
+    store_deliveries(work);
+    store_counters(work);
+    struct row_event queued = {.type = SLICE("email.queued")};
+    shard_write_event(shard, work->mail, &queued);
+    batch->accepted_count++;
+    batch->accepted_bytes += work->size_bytes;
+    work->job.msg->body.send.id = work->mail;
+    work->job.msg->body.send.is_replay = false;
+    LOG_DEBUG("mail.accepted", LOG_ID("message", ID_MESSAGE, work->mail),
+              LOG_U64("bytes", work->size_bytes), LOG_U64("rcpts", work->rcpt_count));
+}
+
+static void store_mail(struct send_work *work)
+{
+    struct arena *arena = &work->job.msg->arena;
+    const struct shard_send *send = &work->job.msg->body.send;
+    const struct mime_span *text = &work->spans.text;
+    const struct mime_span *html = &work->spans.html;
+    struct row_mail row = {
+        .id = work->mail,
+        .mode = work->who.has_key ? work->who.key.mode : MODE_LIVE,
+        .direction = DIRECTION_OUTBOUND,
+        .status = MAIL_QUEUED,
+        .needs_utf8 = work->spans.needs_utf8 || send->from.needs_utf8,
+        .from_name = send->from.name,
+        .from_addr = send->from.text,
+        .to = pack_addrs(arena, send->to, send->to_count),
+        .cc = pack_addrs(arena, send->cc, send->cc_count),
+        .bcc = pack_addrs(arena, send->bcc, send->bcc_count),
+        .reply_to = pack_addrs(arena, send->reply_to, send->reply_to_count),
+        .subject = send->subject,
+        .message_id = work->message_id,
+        .in_reply_to = send->in_reply_to,
+        .headers = pack_headers(arena, send),
+        .metadata = send->metadata,
+        .tags = send->tags,
+        .domain = work->domain.id,
+        .domain_text = work->domain.name,
+        .key = work->who.key.id,
+        .received_unix_ms = work->now_unix_ms,
+        .size_bytes = work->size_bytes,
+        .header_len = work->spans.header_len,
+        .has_text = text->is_present,
+        .text_encoding = (uint8_t)text->encoding,
+        .text_offset = text->offset,
+        .text_len = text->len,
+        .has_html = html->is_present,
+        .html_encoding = (uint8_t)html->encoding,
+        .html_offset = html->offset,
+        .html_len = html->len,
+        .body_hash = work->body_hash,
+        .chunk_count = work->chunk_count,
+        .delivery_count = work->rcpt_count,
+        .attachment_count = send->attachment_count,
+        .open_count = work->open_count,
+    };
+    shard_put_mail(work->job.shard, key_mail(work->who.account.id, work->mail), &row);
+}
+
+static void store_attachments(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    const struct shard_send *send = &work->job.msg->body.send;
+    struct account_id account = work->who.account.id;
+    for (uint32_t i = 0; i < send->attachment_count; i++) {
+        const struct mime_attachment *given = &send->attachments[i];
+        struct row_attachment row = {
+            .id = shard_id(shard, account),
+            .filename = given->filename,
+            .content_type = given->content_type,
+            .content_id = given->content_id,
+            .size_bytes = given->data.len,
+            .is_inline = given->content_id.len > 0,
+            .expires_unix_ms = work->now_unix_ms + ATTACHMENT_DAYS * UINT64_C(86400000),
+            .day = work->day + ATTACHMENT_DAYS,
+            .chunk_count = (uint32_t)((given->data.len + CHUNK_BYTES - 1) / CHUNK_BYTES),
+        };
+        shard_put_attachment(shard, key_attachment(account, work->mail, i), &row);
+    }
+}
+
+static void store_deliveries(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct account_id account = work->who.account.id;
+    uint32_t group = 0;
+    uint32_t first = 0; /* of the group that is being filled */
+    for (uint32_t i = 0; i < work->rcpt_count; i++) {
+        const struct rcpt *rcpt = &work->rcpts[i];
+        struct row_delivery row = {
+            .id = work->deliveries[i],
+            .recipient = rcpt->text,
+            .status = rcpt->is_suppressed ? DELIVERY_SUPPRESSED : DELIVERY_PENDING,
+            .group = rcpt->is_suppressed ? DELIVERY_GROUP_NONE : group,
+            .next_attempt_unix_ms = rcpt->is_suppressed ? 0 : work->now_unix_ms,
+            .updated_unix_ms = work->now_unix_ms,
+        };
+        shard_put_delivery(shard, key_delivery(account, work->mail, i), &row);
+        if (rcpt->is_suppressed) {
+            first = i + 1;
+            continue;
+        }
+        const struct rcpt *next = i + 1 < work->rcpt_count ? rcpt + 1 : NULL;
+        bool is_last = !next || next->is_suppressed || i + 1 - first == RCPT_PER_COPY_MAX ||
+                       !slice_equal(next->domain, rcpt->domain);
+        if (is_last) {
+            store_group(work, group++, first, i + 1 - first);
+            first = i + 1;
+        }
+    }
+}
+
+static void store_group(struct send_work *work, uint32_t group, uint32_t first, uint32_t count)
+{
+    struct shard *shard = work->job.shard;
+    struct outbox_entry entry = {
+        .due_unix_ms = work->now_unix_ms,
+        .account = work->who.account.id,
+        .mail = work->mail,
+        .group = group,
+        .domain = work->rcpts[first].domain,
+    };
+    struct row_outbox row = {
+        .domain = entry.domain,
+        .rcpt_first = first,
+        .rcpt_count = count,
+        .created_unix_ms = work->now_unix_ms,
+        .mode = work->who.has_key ? work->who.key.mode : MODE_LIVE,
+        .size_bytes = work->size_bytes,
+    };
+    shard_put_outbox(shard, key_outbox(entry.due_unix_ms, entry.account, entry.mail, group), &row);
+    shard_announce(shard, &entry);
+}
+
+static void store_counters(struct send_work *work)
+{
+    struct shard *shard = work->job.shard;
+    const struct shard_send *send = &work->job.msg->body.send;
+    struct account_id account = work->who.account.id;
+    work->usage.mails++;
+    work->usage.rcpts += work->rcpt_count;
+    work->usage.bytes += work->size_bytes;
+    shard_put_usage(shard, key_usage(account, work->day), &work->usage);
+    if (send->idempotency_key.len > 0) {
+        struct sha256 hash = crypto_sha256(send->idempotency_key);
+        struct row_idempotency row = {
+            .body_hash = send->body_hash,
+            .mail = work->mail,
+            .created_unix_ms = work->now_unix_ms,
+        };
+        shard_put_idempotency(shard, key_idempotency(work->day, account, &hash), &row);
+    }
+}
+
+/* ---- packs --------------------------------------------------------------------------------------
+ */
+
+static struct slice pack_addrs(struct arena *arena, const struct addr *addrs, uint32_t count)
+{
+    struct buf text;
+    struct buf pack;
+    buf_init(&text, 2 * KIB);
+    buf_init(&pack, ROW_BYTES_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        buf_clear(&text);
+        add_addr_as_written(&text, &addrs[i]);
+        buf_put_slice(&pack, buf_slice(&text));
+    }
+    buf_fini(&text);
+    return buf_to_arena(arena, &pack);
+}
+
+static struct slice pack_headers(struct arena *arena, const struct shard_send *send)
+{
+    struct buf pack;
+    buf_init(&pack, ROW_BYTES_MAX);
+    for (uint32_t i = 0; i < send->header_count; i++) {
+        buf_put_slice(&pack, send->headers[i].name);
+        buf_put_slice(&pack, send->headers[i].value);
+    }
+    return buf_to_arena(arena, &pack);
+}
+
+/* For people and for addr_parse: the name in UTF-8, quoted when it must be, not encoded. */
+static void add_addr_as_written(struct buf *out, const struct addr *addr)
+{
+    if (addr->name.len == 0) {
+        buf_add(out, addr->text);
+        return;
+    }
+    bool is_plain = true;
+    for (size_t i = 0; i < addr->name.len; i++) {
+        char c = addr->name.data[i];
+        is_plain = is_plain && !memchr("()<>[]:;@\\,.\"", c, sizeof("()<>[]:;@\\,.\"") - 1);
+    }
+    if (!is_plain) {
+        buf_add_byte(out, '"');
+    }
+    for (size_t i = 0; i < addr->name.len; i++) {
+        char c = addr->name.data[i];
+        if (c == '"' || c == '\\') {
+            buf_add_byte(out, '\\');
+        }
+        buf_add_byte(out, c);
+    }
+    if (!is_plain) {
+        buf_add_byte(out, '"');
+    }
+    buf_add_str(out, " <");
+    buf_add(out, addr->text);
+    buf_add_byte(out, '>');
+}
+
+static struct slice buf_to_arena(struct arena *arena, struct buf *buf)
+{
+    struct slice copy = arena_dup(arena, buf_slice(buf));
+    buf_fini(buf);
+    return copy;
+}
+
+static void answer(struct send_work *work, enum err err)
+{
+    buf_fini(&work->rows);
+    shard_answer(work->job.shard, work->job.msg, err);
+}
+
+/* ---- expiry -------------------------------------------------------------------------------------
+ */
+
+/* Attachments lie under the day they expire on, idempotency keys under the day they were used on;
+ * those of today and yesterday may still be asked for. */
+void outbound_expire(struct shard *shard, struct msg *msg)
+{
+    uint32_t day = msg->body.expire.day;
+    uint32_t today = clock_day_of(clock_unix_ms());
+    uint32_t used_day = today < 2 ? 0 : (uint32_t)min_u64(day, today - 2);
+    struct key from = key_prefix_attachment_day(0);
+    struct key to = key_prefix_attachment_day(day);
+    to = key_after(&to);
+    kv_batch_delete_range(shard->filling->rows, key_slice(&from), key_slice(&to));
+    from = key_prefix_idempotency_day(0);
+    to = key_prefix_idempotency_day(used_day);
+    to = key_after(&to);
+    kv_batch_delete_range(shard->filling->rows, key_slice(&from), key_slice(&to));
+    shard->depends = DEPENDS_FILLING;
+    shard_answer(shard, msg, ERR_OK);
+}

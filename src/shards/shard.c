@@ -1,0 +1,799 @@
+/* shard.c - the shard's switch, its two batches, and what it owes delivery.
+ *
+ * The commit cycle:
+ *
+ *      handlers --rows, parked msgs--> filling --post--> flying --home--> parked msgs go home,
+ *                                         ^                                 outbox rows announced
+ *                                         +------------- swapped -------------+
+ *
+ * A batch is posted at the end of a drain when none flies. The scan of the outbox is one owed range
+ * [from, due_max]: whatever could not be announced lowers `from`, a page moves it up, and it ends
+ * when a page reaches the end of the range.
+ */
+#include "shards/shard.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "shards/shard_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ANNOUNCE_ENTRY_MAX 320 /* packed: numbers and a domain */
+#define SCRATCH_BYTES      (64 * KIB)
+#define SCRATCH_MAX        (64 * MIB)
+
+static void on_msg(struct actor *actor, struct msg *msg);
+static void on_drained(struct actor *actor);
+static void on_request(struct shard *shard, struct msg *msg);
+static void on_home(struct shard *shard, struct msg *msg);
+static void on_commit_home(struct shard *shard, struct msg *msg);
+static void on_wake_home(struct shard *shard, struct msg *msg);
+static void on_control(struct shard *shard, struct msg *msg);
+static void on_start(struct shard *shard, struct msg *msg);
+static void on_ledger(struct shard *shard, struct msg *msg);
+static void begin(struct shard *shard);
+static void flush(struct shard *shard);
+static void settle(struct shard *shard);
+static void finish_stop(struct shard *shard);
+static void batch_init(struct batch *batch, uint32_t family);
+static void batch_fini(struct batch *batch);
+static bool batch_is_empty(const struct batch *batch);
+static bool batch_is_full(const struct batch *batch);
+static void batch_park(struct batch *batch, struct msg *msg);
+static void batch_settle(struct shard *shard, struct batch *batch, enum err err);
+static void announce_batch(struct shard *shard, struct batch *batch);
+static bool announce_cut(struct slice *rest, struct outbox_entry *entry);
+static void scan_owe(struct shard *shard, const struct key *from, uint64_t due_max);
+static void scan_owe_due(struct shard *shard, uint64_t due_unix_ms);
+static void scan_start(struct shard *shard);
+static void scan_work(struct shard_job *job);
+static void scan_done(struct shard_job *job);
+static void on_scan_retry(struct timer *timer);
+static void on_sweep(struct timer *timer);
+static void job_work(struct job *job);
+static void job_done(struct job *job);
+
+struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t family,
+                        struct loop *loop)
+{
+    CHECK(place);
+    CHECK(kv);
+    CHECK_LOOP(loop);
+    struct shard *shard = mem_zalloc(sizeof(*shard));
+    shard->place = place;
+    shard->kv = kv;
+    shard->family = family;
+    shard->free_bytes = UINT64_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(shard->batches); i++) {
+        batch_init(&shard->batches[i], family);
+    }
+    shard->filling = &shard->batches[0];
+    arena_init(&shard->scratch, SCRATCH_BYTES, SCRATCH_MAX);
+    buf_init(&shard->encoded, ROW_BYTES_MAX);
+    timer_init(&shard->scan.retry, loop, on_scan_retry);
+    timer_init(&shard->sweep, loop, on_sweep);
+    bool is_ledger = family == KV_FAMILY_DELIVER;
+    struct actor_options options = {
+        .name = is_ledger ? "ledger" : "shard",
+        .index = is_ledger ? SHARD_COUNT_MAX : (uint16_t)family,
+        .loop = loop,
+        .handle = on_msg,
+        .on_drained = on_drained,
+        .port_depth_max = SHARD_PORT_MSGS,
+    };
+    options.pool_counts[MSG_POOL_REQUEST] = SHARD_WORK_MSGS;
+    options.pool_counts[MSG_POOL_WAKE] = SHARD_WAKE_MSGS;
+    options.pool_counts[MSG_POOL_COMMIT] = SHARD_COMMIT_MSGS;
+    actor_init(&shard->actor, &options);
+    return shard;
+}
+
+void shard_free(struct shard *shard)
+{
+    if (!shard) {
+        return;
+    }
+    CHECK(!shard->flying);
+    CHECK(shard->jobs_open == 0);
+    actor_fini(&shard->actor);
+    claim_forget_keys(shard, (struct id){.bytes = {0}});
+    for (size_t i = 0; i < ARRAY_LEN(shard->batches); i++) {
+        batch_fini(&shard->batches[i]);
+    }
+    arena_fini(&shard->scratch);
+    buf_fini(&shard->encoded);
+    crypto_wipe(&shard->dkim_seal, sizeof(shard->dkim_seal));
+    crypto_wipe(&shard->return_path_seal, sizeof(shard->return_path_seal));
+    free(shard);
+}
+
+struct actor *shard_actor(struct shard *shard)
+{
+    return &shard->actor;
+}
+
+/* ---- reading and writing ------------------------------------------------------------------------
+ */
+
+enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
+                   struct slice *value)
+{
+    struct batch *open[] = {shard->filling, shard->flying};
+    for (size_t i = 0; i < ARRAY_LEN(open); i++) {
+        if (!open[i]) {
+            continue;
+        }
+        struct slice found = SLICE("");
+        enum kv_found says = kv_batch_find(open[i]->rows, key_slice(key), &found);
+        if (says == KV_UNKNOWN) {
+            continue;
+        }
+        enum depends depends = i == 0 ? DEPENDS_FILLING : DEPENDS_FLYING;
+        if (depends > shard->depends) {
+            shard->depends = depends;
+        }
+        if (says == KV_DELETED) {
+            return ERR_NOT_FOUND;
+        }
+        /* The batch will be cleared; the caller's row may outlive it. */
+        *value = arena_dup(arena, found);
+        return ERR_OK;
+    }
+    return shard_load(shard, key, arena, value);
+}
+
+enum err shard_load(const struct shard *shard, const struct key *key, struct arena *arena,
+                    struct slice *value)
+{
+    bool is_found = false;
+    enum err err = kv_get(shard->kv, shard->family, key_slice(key), arena, value, &is_found);
+    if (err != ERR_OK) {
+        return err;
+    }
+    return is_found ? ERR_OK : ERR_NOT_FOUND;
+}
+
+void shard_delete(struct shard *shard, struct key key)
+{
+    kv_batch_delete(shard->filling->rows, key_slice(&key));
+    shard->depends = DEPENDS_FILLING;
+}
+
+static void put_encoded(struct shard *shard, const struct key *key)
+{
+    /* Every text of every row was bounded when it came in; limits.h adds up to less. */
+    enum err err = buf_err(&shard->encoded);
+    CHECK(err == ERR_OK);
+    kv_batch_put(shard->filling->rows, key_slice(key), buf_slice(&shard->encoded));
+    shard->depends = DEPENDS_FILLING;
+}
+
+#define ROW(name, NAME, version, fields)                                                           \
+    enum err shard_get_##name(struct shard *shard, struct key key, struct arena *arena,            \
+                              struct row_##name *row)                                              \
+    {                                                                                              \
+        struct slice bytes;                                                                        \
+        enum err err = shard_get(shard, &key, arena, &bytes);                                      \
+        return err == ERR_OK ? row_##name##_decode(bytes, row) : err;                              \
+    }                                                                                              \
+    void shard_put_##name(struct shard *shard, struct key key, const struct row_##name *row)       \
+    {                                                                                              \
+        buf_clear(&shard->encoded);                                                                \
+        row_##name##_encode(row, &shard->encoded);                                                 \
+        put_encoded(shard, &key);                                                                  \
+    }
+ROW_TABLE(ROW)
+#undef ROW
+
+void shard_answer(struct shard *shard, struct msg *msg, enum err err)
+{
+    CHECK(!msg->returning);
+    CHECK_IF(shard->depends == DEPENDS_FLYING, shard->flying != NULL);
+    msg->err = err;
+    switch (shard->depends) {
+    case DEPENDS_NONE:
+        msg_return(msg, err);
+        break;
+    case DEPENDS_FLYING:
+        batch_park(shard->flying, msg);
+        break;
+    case DEPENDS_FILLING:
+        batch_park(shard->filling, msg);
+        break;
+    }
+}
+
+void shard_write_event(struct shard *shard, struct id mail, struct row_event *event)
+{
+    struct account_id account = id_account(mail);
+    event->id = shard_id(shard, account);
+    event->created_unix_ms = clock_unix_ms();
+    shard_put_event(shard, key_event(account, mail, event->id), event);
+}
+
+struct id shard_id(struct shard *shard, struct account_id account)
+{
+    return id_make(&shard->ids, account, clock_unix_ms());
+}
+
+void shard_offload(struct shard *shard, struct shard_job *job, shard_job_fn *work,
+                   shard_job_fn *done)
+{
+    job->shard = shard;
+    job->work = work;
+    job->done = done;
+    shard->jobs_open++;
+    loop_offload(shard->actor.loop, &job->job, job_work, job_done);
+}
+
+void shard_probe(struct shard *shard)
+{
+    uint64_t now_ms = loop_now_ms(shard->actor.loop);
+    if (shard->probed_ms == 0 || now_ms >= shard->probed_ms + PROBE_MS) {
+        shard->probed_ms = now_ms;
+        shard->wants_probe = true;
+    }
+}
+
+/* ---- dispatch -----------------------------------------------------------------------------------
+ */
+
+static void on_msg(struct actor *actor, struct msg *msg)
+{
+    struct shard *shard = CONTAINER_OF(actor, struct shard, actor);
+    CHECK_LOOP(actor->loop);
+    begin(shard);
+    if (msg->returning) {
+        on_home(shard, msg);
+    } else if (msg->expire_ms != 0 && loop_now_ms(actor->loop) > msg->expire_ms) {
+        msg_return(msg, ERR_TIMEOUT); /* nobody waits for it, and nothing was written yet */
+    } else {
+        on_request(shard, msg);
+    }
+    if (batch_is_full(shard->filling)) {
+        flush(shard);
+    }
+}
+
+static void on_drained(struct actor *actor)
+{
+    settle(CONTAINER_OF(actor, struct shard, actor));
+}
+
+static void on_request(struct shard *shard, struct msg *msg)
+{
+    enum msg_kind kind = (enum msg_kind)msg->kind;
+    bool is_ledger = shard->family == KV_FAMILY_DELIVER;
+    if (is_ledger && kind != MSG_SHARD_LEDGER && kind != MSG_SHARD_CONTROL) {
+        msg_return(msg, ERR_INVALID);
+        return;
+    }
+    if (!shard->is_started && kind != MSG_SHARD_CONTROL) {
+        msg_return(msg, ERR_BUSY); /* the floor of ids is not known yet */
+        return;
+    }
+    switch (kind) {
+    case MSG_SHARD_SIGNUP:
+        account_signup(shard, msg);
+        return;
+    case MSG_SHARD_DROP_ACCOUNT:
+        account_drop(shard, msg);
+        return;
+    case MSG_SHARD_LOGIN:
+        account_login(shard, msg);
+        return;
+    case MSG_SHARD_ME:
+        account_me(shard, msg);
+        return;
+    case MSG_SHARD_DIRECTORY:
+        account_directory(shard, msg);
+        return;
+    case MSG_SHARD_SEND:
+        outbound_send(shard, msg);
+        return;
+    case MSG_SHARD_DOMAIN:
+        domain_handle(shard, msg);
+        return;
+    case MSG_SHARD_LIST:
+        mail_list(shard, msg);
+        return;
+    case MSG_SHARD_READ:
+        mail_read(shard, msg);
+        return;
+    case MSG_SHARD_RAW:
+        mail_raw(shard, msg);
+        return;
+    case MSG_SHARD_RETRY:
+        mail_retry(shard, msg);
+        return;
+    case MSG_SHARD_CLAIM:
+        claim_claim(shard, msg);
+        return;
+    case MSG_SHARD_CHUNK:
+        claim_chunk(shard, msg);
+        return;
+    case MSG_SHARD_OUTCOME:
+        claim_outcome(shard, msg);
+        return;
+    case MSG_SHARD_EXPIRE:
+        outbound_expire(shard, msg);
+        return;
+    case MSG_SHARD_LEDGER:
+        on_ledger(shard, msg);
+        return;
+    case MSG_SHARD_CONTROL:
+        on_control(shard, msg);
+        return;
+    case MSG_DELIVER_WAKE:
+    case MSG_DELIVER_VERIFY:
+    case MSG_DELIVER_CONTROL:
+    case MSG_EDGE_CONTROL:
+    case MSG_COMMIT_WRITE:
+    case MSG_COMMIT_CONTROL:
+    case MSG_KIND_COUNT:
+        break;
+    }
+    CHECK(kind == MSG_SHARD_CONTROL); /* posted to the wrong actor */
+}
+
+static void on_home(struct shard *shard, struct msg *msg)
+{
+    if (msg->kind == MSG_COMMIT_WRITE) {
+        on_commit_home(shard, msg);
+    } else if (msg->kind == MSG_DELIVER_WAKE) {
+        on_wake_home(shard, msg);
+    } else {
+        CHECK(msg->kind == MSG_SHARD_DIRECTORY);
+        domain_lookup_home(shard, msg);
+    }
+}
+
+static void on_ledger(struct shard *shard, struct msg *msg)
+{
+    struct shard_ledger *ledger = &msg->body.ledger;
+    if (shard->family != KV_FAMILY_DELIVER) {
+        msg_return(msg, ERR_INVALID);
+        return;
+    }
+    struct row_ledger row = {.value = ledger->value};
+    if (ledger->is_write) {
+        shard_put_ledger(shard, key_ledger(ledger->kind), &row);
+        shard_answer(shard, msg, ERR_OK);
+        return;
+    }
+    row.value = 0;
+    enum err err = shard_get_ledger(shard, key_ledger(ledger->kind), &shard->scratch, &row);
+    ledger->value = row.value;
+    shard_answer(shard, msg, err == ERR_NOT_FOUND ? ERR_OK : err);
+}
+
+static void on_control(struct shard *shard, struct msg *msg)
+{
+    switch (msg->body.control.op) {
+    case CONTROL_START:
+        on_start(shard, msg);
+        return;
+    case CONTROL_RELOAD:
+        msg_return(msg, ERR_OK);
+        return;
+    case CONTROL_DRAIN:
+        CHECK(!shard->drain);
+        shard->is_draining = true;
+        shard->drain = msg;
+        return;
+    case CONTROL_STOP:
+        CHECK(!shard->stop);
+        shard->is_draining = true;
+        shard->is_stopping = true;
+        timer_stop(&shard->scan.retry);
+        timer_stop(&shard->sweep);
+        shard->stop = msg;
+        return;
+    }
+    CHECK(msg->body.control.op == CONTROL_START);
+}
+
+static void on_start(struct shard *shard, struct msg *msg)
+{
+    struct row_shard_meta meta = {.id_floor_ms = 0};
+    enum err err = shard_get_shard_meta(shard, key_shard_meta(), &shard->scratch, &meta);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        LOG_ERROR("shard.start", LOG_U64("family", shard->family), LOG_ERR(err));
+        msg_return(msg, err);
+        return;
+    }
+    id_maker_init(&shard->ids, meta.id_floor_ms);
+    shard->is_started = true;
+    shard->free_bytes = kv_free_bytes(shard->kv);
+    if (shard->family != KV_FAMILY_DELIVER) {
+        CHECK(shard->place->master);
+        shard->dkim_seal = crypto_derive(shard->place->master, SLICE("dkim"));
+        shard->return_path_seal = crypto_derive(shard->place->master, SLICE("return-path"));
+        scan_owe_due(shard, 0);
+        scan_start(shard);
+        timer_start(&shard->sweep, SWEEP_MS);
+    }
+    msg_return(msg, ERR_OK);
+}
+
+/* ---- the commit cycle ---------------------------------------------------------------------------
+ */
+
+static void begin(struct shard *shard)
+{
+    shard->depends = DEPENDS_NONE;
+    arena_clear(&shard->scratch);
+}
+
+/* Posts the filling batch unless one flies; then stops the drain when the filling one is full. */
+static void flush(struct shard *shard)
+{
+    struct batch *batch = shard->filling;
+    if (shard->flying) {
+        if (batch_is_full(batch)) {
+            actor_hold(&shard->actor);
+        }
+        return;
+    }
+    if (batch_is_empty(batch) && !shard->wants_probe) {
+        return;
+    }
+    struct msg *msg = msg_take(&shard->actor, MSG_COMMIT_WRITE);
+    CHECK(msg); /* the pool's only one is home when nothing flies */
+    if (kv_batch_rows(batch->rows) > 0) {
+        struct row_shard_meta meta = {.id_floor_ms = shard->ids.last_ms};
+        struct key key = key_shard_meta();
+        buf_clear(&shard->encoded);
+        row_shard_meta_encode(&meta, &shard->encoded);
+        kv_batch_put(batch->rows, key_slice(&key), buf_slice(&shard->encoded));
+    }
+    shard->wants_probe = false;
+    shard->flying = batch;
+    shard->filling = batch == &shard->batches[0] ? &shard->batches[1] : &shard->batches[0];
+    CHECK(batch_is_empty(shard->filling));
+    msg->body.commit.batch = batch->rows;
+    actor_post(shard->place->commit, msg);
+}
+
+/* At the end of every run: post what there is, and see whether somebody waits for us to be idle. */
+static void settle(struct shard *shard)
+{
+    flush(shard);
+    if (!shard->drain && !shard->stop) {
+        return;
+    }
+    bool is_idle = !shard->flying && batch_is_empty(shard->filling) && shard->jobs_open == 0 &&
+                   shard->lookups_open == 0;
+    if (is_idle && shard->drain) {
+        struct msg *drain = shard->drain;
+        shard->drain = NULL;
+        msg_return(drain, ERR_OK);
+    }
+    if (is_idle && shard->stop) {
+        finish_stop(shard);
+    }
+}
+
+static void finish_stop(struct shard *shard)
+{
+    for (size_t i = 0; i < MSG_POOL_COUNT; i++) {
+        if (shard->actor.pools[i].free_count != shard->actor.pools[i].count) {
+            return; /* a hint is still with delivery; its return brings us here again */
+        }
+    }
+    struct msg *stop = shard->stop;
+    shard->stop = NULL;
+    msg_return(stop, ERR_OK);
+    actor_close(&shard->actor);
+}
+
+static void on_commit_home(struct shard *shard, struct msg *msg)
+{
+    struct batch *flown = shard->flying;
+    CHECK(flown);
+    CHECK(msg->body.commit.batch == flown->rows);
+    enum err err = msg->err;
+    shard->flying = NULL;
+    shard->free_bytes = msg->body.commit.free_bytes;
+    msg_put(&shard->actor, msg);
+    batch_settle(shard, flown, err);
+    if (err != ERR_OK) {
+        /* Its rows may have been computed from those that are lost. */
+        batch_settle(shard, shard->filling, err);
+    }
+    actor_release(&shard->actor);
+}
+
+static void batch_init(struct batch *batch, uint32_t family)
+{
+    batch->rows = kv_batch_new(family);
+    buf_init(&batch->announces, ANNOUNCE_MAX);
+    batch->unannounced = UINT64_MAX;
+}
+
+static void batch_fini(struct batch *batch)
+{
+    CHECK(!batch->parked);
+    kv_batch_free(batch->rows);
+    buf_fini(&batch->announces);
+}
+
+static bool batch_is_empty(const struct batch *batch)
+{
+    return kv_batch_rows(batch->rows) == 0 && !batch->parked;
+}
+
+static bool batch_is_full(const struct batch *batch)
+{
+    return kv_batch_rows(batch->rows) >= BATCH_ROWS_MAX ||
+           kv_batch_bytes(batch->rows) >= BATCH_BYTES_MAX;
+}
+
+static void batch_park(struct batch *batch, struct msg *msg)
+{
+    CHECK(!msg->next);
+    if (batch->parked) {
+        batch->parked_last->next = msg;
+    } else {
+        batch->parked = msg;
+    }
+    batch->parked_last = msg;
+}
+
+static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
+{
+    struct msg *msg = batch->parked;
+    batch->parked = NULL;
+    batch->parked_last = NULL;
+    while (msg) {
+        struct msg *next = msg->next;
+        msg->next = NULL;
+        if (err != ERR_OK) {
+            msg->param = SLICE("");
+            msg->sentence = SLICE("");
+        }
+        msg_return(msg, err != ERR_OK ? err : msg->err);
+        msg = next;
+    }
+    if (err == ERR_OK) {
+        metric_add(METRIC_MAIL_ACCEPTED, batch->accepted_count);
+        metric_add(METRIC_MAIL_ACCEPTED_BYTES, batch->accepted_bytes);
+        announce_batch(shard, batch);
+    } else if (kv_batch_rows(batch->rows) > 0) {
+        LOG_WARN("shard.batch_lost", LOG_U64("family", shard->family),
+                 LOG_U64("rows", kv_batch_rows(batch->rows)), LOG_ERR(err));
+    }
+    kv_batch_clear(batch->rows);
+    buf_clear(&batch->announces);
+    batch->unannounced = UINT64_MAX;
+    batch->accepted_count = 0;
+    batch->accepted_bytes = 0;
+}
+
+/* ---- hints to delivery --------------------------------------------------------------------------
+ */
+
+void shard_announce(struct shard *shard, const struct outbox_entry *entry)
+{
+    struct batch *batch = shard->filling;
+    CHECK(entry->domain.len <= DNS_NAME_MAX);
+    if (batch->announces.len + ANNOUNCE_ENTRY_MAX > ANNOUNCE_MAX) {
+        batch->unannounced = min_u64(batch->unannounced, entry->due_unix_ms);
+        return;
+    }
+    buf_put_u64(&batch->announces, entry->due_unix_ms);
+    buf_put_u64(&batch->announces, entry->account.value);
+    buf_add_bytes(&batch->announces, entry->mail.bytes, sizeof(entry->mail.bytes));
+    buf_put_u32(&batch->announces, entry->group);
+    buf_put_slice(&batch->announces, entry->domain);
+}
+
+static bool announce_cut(struct slice *rest, struct outbox_entry *entry)
+{
+    if (!get_u64(rest, &entry->due_unix_ms) || !get_u64(rest, &entry->account.value) ||
+        rest->len < sizeof(entry->mail.bytes)) {
+        return false;
+    }
+    memcpy(entry->mail.bytes, rest->data, sizeof(entry->mail.bytes));
+    *rest = slice_from(*rest, sizeof(entry->mail.bytes));
+    return get_u32(rest, &entry->group) && get_slice(rest, &entry->domain);
+}
+
+static void announce_batch(struct shard *shard, struct batch *batch)
+{
+    struct slice rest = buf_slice(&batch->announces);
+    uint64_t untold = batch->unannounced;
+    struct msg *wake = NULL;
+    struct outbox_entry entry;
+    while (announce_cut(&rest, &entry)) {
+        if (!wake) {
+            wake = shard->is_stopping ? NULL : msg_take(&shard->actor, MSG_DELIVER_WAKE);
+        }
+        if (!wake) {
+            untold = min_u64(untold, entry.due_unix_ms);
+            continue;
+        }
+        struct deliver_wake *body = &wake->body.wake;
+        if (!body->entries) {
+            body->entries = arena_array(&wake->arena, WAKE_ENTRIES_MAX, sizeof(entry));
+        }
+        entry.domain = arena_dup(&wake->arena, entry.domain);
+        body->entries[body->entry_count++] = entry;
+        if (body->entry_count == WAKE_ENTRIES_MAX) {
+            actor_post(shard->place->deliver, wake);
+            wake = NULL;
+        }
+    }
+    if (wake) {
+        actor_post(shard->place->deliver, wake);
+    }
+    if (untold != UINT64_MAX) {
+        scan_owe_due(shard, untold);
+        scan_start(shard);
+    }
+}
+
+static void on_wake_home(struct shard *shard, struct msg *msg)
+{
+    const struct deliver_wake *wake = &msg->body.wake;
+    uint64_t untaken = UINT64_MAX;
+    for (uint32_t i = wake->taken_count; i < wake->entry_count; i++) {
+        untaken = min_u64(untaken, wake->entries[i].due_unix_ms);
+    }
+    msg_put(&shard->actor, msg);
+    if (untaken != UINT64_MAX && !shard->is_stopping) {
+        scan_owe_due(shard, untaken);
+        timer_start(&shard->scan.retry, SCAN_RETRY_MS);
+    }
+    scan_start(shard);
+}
+
+static void scan_owe(struct shard *shard, const struct key *from, uint64_t due_max)
+{
+    struct scan *scan = &shard->scan;
+    if (!scan->is_owed || slice_compare(key_slice(from), key_slice(&scan->from)) < 0) {
+        scan->from = *from;
+    }
+    scan->due_max = scan->is_owed ? max_u64(scan->due_max, due_max) : due_max;
+    scan->is_owed = true;
+}
+
+static void scan_owe_due(struct shard *shard, uint64_t due_unix_ms)
+{
+    struct key from = key_outbox(due_unix_ms, (struct account_id){0}, (struct id){.bytes = {0}}, 0);
+    scan_owe(shard, &from, UINT64_MAX);
+}
+
+/* Reads the next page of what is owed, when nothing stands in the way; whatever does calls again.
+ */
+static void scan_start(struct shard *shard)
+{
+    struct scan *scan = &shard->scan;
+    if (!scan->is_owed || scan->is_running || shard->is_draining || timer_is_on(&scan->retry)) {
+        return;
+    }
+    struct msg *wake = msg_take(&shard->actor, MSG_DELIVER_WAKE);
+    if (!wake) {
+        return;
+    }
+    scan->is_owed = false;
+    scan->is_running = true;
+    scan->page_from = scan->from;
+    scan->page_due_max = scan->due_max;
+    scan->now_unix_ms = clock_unix_ms();
+    scan->has_more = false;
+    scan->job.msg = wake;
+    shard_offload(shard, &scan->job, scan_work, scan_done);
+}
+
+static void scan_work(struct shard_job *job)
+{
+    struct shard *shard = job->shard;
+    struct scan *scan = &shard->scan; /* the loop keeps off these members while is_running */
+    struct deliver_wake *wake = &job->msg->body.wake;
+    struct key to = key_prefix_outbox();
+    to = key_after(&to);
+    if (scan->page_due_max != UINT64_MAX) {
+        to = key_outbox(scan->page_due_max, (struct account_id){0}, (struct id){.bytes = {0}}, 0);
+    }
+    wake->entries = arena_array(&job->msg->arena, WAKE_ENTRIES_MAX, sizeof(*wake->entries));
+    struct kv_iter *iter =
+        kv_iter_open(shard->kv, shard->family, key_slice(&scan->page_from), key_slice(&to), false);
+    struct slice key;
+    struct slice value;
+    scan->err = ERR_OK;
+    for (uint32_t n = 0; kv_iter_next(iter, &key, &value); n++) {
+        CHECK(key.len < KEY_MAX);
+        if (n == SCAN_ROWS_MAX || wake->entry_count == WAKE_ENTRIES_MAX) {
+            memcpy(scan->page_next.bytes, key.data, key.len);
+            scan->page_next.len = (uint16_t)key.len;
+            scan->has_more = true;
+            break;
+        }
+        struct outbox_ref ref;
+        struct row_outbox row;
+        if (key_read_outbox(key, &ref) != ERR_OK || row_outbox_decode(value, &row) != ERR_OK) {
+            LOG_ERROR("shard.outbox_damaged", LOG_U64("family", shard->family));
+            continue;
+        }
+        if (outbox_is_leased(&row, shard->place->boot, scan->now_unix_ms)) {
+            continue;
+        }
+        wake->entries[wake->entry_count++] = (struct outbox_entry){
+            .due_unix_ms = ref.due_unix_ms,
+            .account = ref.account,
+            .mail = ref.mail,
+            .group = ref.group,
+            .domain = arena_dup(&job->msg->arena, row.domain),
+        };
+    }
+    if (!scan->has_more) {
+        scan->err = kv_iter_err(iter);
+    }
+    kv_iter_close(iter);
+}
+
+static void scan_done(struct shard_job *job)
+{
+    struct shard *shard = job->shard;
+    struct scan *scan = &shard->scan;
+    struct msg *wake = job->msg;
+    job->msg = NULL;
+    scan->is_running = false;
+    if (scan->err != ERR_OK) {
+        LOG_ERROR("shard.scan", LOG_U64("family", shard->family), LOG_ERR(scan->err));
+        scan_owe(shard, &scan->page_from, scan->page_due_max);
+        if (!shard->is_stopping) {
+            timer_start(&scan->retry, SCAN_RETRY_MS);
+        }
+    } else if (scan->has_more) {
+        scan_owe(shard, &scan->page_next, scan->page_due_max);
+    }
+    if (wake->body.wake.entry_count > 0 && !shard->is_stopping) {
+        actor_post(shard->place->deliver, wake);
+    } else {
+        msg_put(&shard->actor, wake);
+    }
+    scan_start(shard);
+}
+
+static void on_scan_retry(struct timer *timer)
+{
+    struct scan *scan = CONTAINER_OF(timer, struct scan, retry);
+    scan_start(CONTAINER_OF(scan, struct shard, scan));
+}
+
+/* A safety net: a lease that ran out, an entry that delivery forgot. */
+static void on_sweep(struct timer *timer)
+{
+    struct shard *shard = CONTAINER_OF(timer, struct shard, sweep);
+    uint64_t now = clock_unix_ms();
+    struct key from = key_prefix_outbox();
+    scan_owe(shard, &from, now > SWEEP_MS ? now - SWEEP_MS : 0);
+    scan_start(shard);
+    timer_start(&shard->sweep, SWEEP_MS);
+}
+
+/* ---- work on other threads ----------------------------------------------------------------------
+ */
+
+static void job_work(struct job *job)
+{
+    struct shard_job *work = CONTAINER_OF(job, struct shard_job, job);
+    work->work(work);
+}
+
+static void job_done(struct job *job)
+{
+    struct shard_job *work = CONTAINER_OF(job, struct shard_job, job);
+    struct shard *shard = work->shard; /* done may give the memory of the job away */
+    CHECK_LOOP(shard->actor.loop);
+    CHECK(shard->jobs_open > 0);
+    shard->jobs_open--;
+    begin(shard);
+    work->done(work);
+    settle(shard);
+}

@@ -1,0 +1,233 @@
+/* shard_int.h - what the behaviours of a shard share; included by shard.c and its behaviours only.
+ *
+ * The idea: a handler reads with shard_get_<row>, writes with shard_put_<row> and shard_delete, and
+ * ends with shard_answer. The shard remembers what the handler leaned on: rows that it wrote, or
+ * read out of a batch that is not on disk yet. An answer that leans on such a batch waits for it;
+ * any other goes home at once. When a batch fails, the younger one fails with it, because its rows
+ * may have been computed from those lost. So no answer, good or bad, is ever given from a row that
+ * does not exist afterwards, and there is no state in memory to be undone.
+ *
+ * Rule for handlers: every check and every read that may fail comes before the first write.
+ *
+ * Work for other threads goes through shard_offload. While it is out, anything may change: `done`
+ * starts by reading again.
+ */
+#ifndef SHARDS_SHARD_INT_H
+#define SHARDS_SHARD_INT_H
+
+#include "base/arena.h"
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/crypto.h"
+#include "base/err.h"
+#include "base/id.h"
+#include "base/limits.h"
+#include "base/slice.h"
+#include "kv/key.h"
+#include "kv/kv.h"
+#include "kv/row.h"
+#include "net/loop.h"
+#include "shards/actor.h"
+#include "shards/msg.h"
+#include "shards/place.h"
+
+#define SCAN_RETRY_MS       1000                       /* delivery's schedule was full */
+#define SWEEP_MS            (UINT64_C(10) * 60 * 1000) /* between two looks for forgotten rows */
+#define PROBE_MS            1000                       /* between two questions for free space */
+#define ROW_BYTES_MAX       (2 * MIB)                  /* the largest row: a mail with headers */
+#define ANNOUNCE_MAX        (2 * MIB)                  /* new outbox entries of one batch */
+#define SCAN_ROWS_MAX       8192                       /* outbox rows looked at by one page */
+#define SIGN_CACHE_MAX      64                         /* domains whose keys stay unsealed */
+#define LIST_ROWS_MAX       20000                      /* rows looked at by one list request */
+#define KEY_TOUCH_MS        60000                      /* last_used is written this rarely */
+#define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)       /* a recipient that was never due */
+
+enum suppression_reason {
+    SUPPRESSION_HARD_BOUNCE,
+    SUPPRESSION_COMPLAINT,
+    SUPPRESSION_MANUAL,
+    SUPPRESSION_UNSUBSCRIBE,
+};
+
+/* Rows on their way to the committer, and whoever waits for them. */
+struct batch {
+    struct kv_batch *rows;
+    struct msg *parked; /* oldest first; each carries the err it will go home with */
+    struct msg *parked_last;
+    struct buf announces; /* new outbox entries, packed */
+    uint64_t unannounced; /* earliest due of those that did not fit; UINT64_MAX: none */
+    uint64_t accepted_bytes;
+    uint32_t accepted_count;
+};
+
+enum depends { DEPENDS_NONE, DEPENDS_FLYING, DEPENDS_FILLING };
+
+struct shard;
+struct shard_job;
+typedef void shard_job_fn(struct shard_job *job);
+
+/* Embedded first in the context of a piece of work, which usually lives in msg's arena. */
+struct shard_job {
+    struct job job;
+    struct shard *shard;
+    struct msg *msg;
+    shard_job_fn *work;
+    shard_job_fn *done;
+};
+
+/* The scan of the outbox: what is owed to delivery, and the page that is being read. */
+struct scan {
+    struct shard_job job; /* msg: the wake that the page is read into */
+    bool is_owed;
+    bool is_running;
+    struct key from; /* owed: first key, inclusive */
+    uint64_t due_max;
+    struct key page_from;
+    uint64_t page_due_max;
+    uint64_t now_unix_ms;
+    struct key page_next;
+    bool has_more;
+    enum err err;
+    struct timer retry;
+};
+
+/* Unsealed DKIM keys of a domain. Workers sign with them while pins > 0. */
+struct sign_entry {
+    struct id domain; /* none: the entry is free */
+    struct sign_key *rsa;
+    struct sign_key *ed;
+    uint64_t used; /* shard's sign_clock at the last use */
+    uint32_t pins;
+    bool is_doomed; /* the domain is gone: free at the last unpin */
+};
+
+struct domain_work;
+
+struct shard {
+    struct actor actor;
+    const struct place *place;
+    struct kv *kv;
+    uint32_t family;
+    struct id_maker ids;
+    struct batch batches[2];
+    struct batch *filling;
+    struct batch *flying; /* NULL: the committer has nothing of ours */
+    enum depends depends; /* of the handler that runs */
+    struct arena scratch; /* of the handler that runs */
+    struct buf encoded;   /* one row */
+    uint64_t free_bytes;  /* of the store's filesystem, as of the last commit */
+    uint64_t probed_ms;
+    bool wants_probe;
+    bool is_started;
+    bool is_draining;
+    bool is_stopping;
+    uint32_t jobs_open;
+    uint32_t lookups_open;
+    struct domain_work *lookups[SHARD_WORK_MSGS]; /* by token - 1 */
+    struct msg *drain;                            /* waits for the batches to empty */
+    struct msg *stop;                             /* waits for every own message to be home */
+    struct scan scan;
+    struct timer sweep;
+    struct sign_entry sign_cache[SIGN_CACHE_MAX];
+    uint64_t sign_clock;
+    struct seal_key dkim_seal;        /* from the master key, at CONTROL_START */
+    struct seal_key return_path_seal; /* likewise; key of the return path's check */
+};
+
+/* ---- reading and writing (shard.c) --------------------------------------------------------------
+ */
+
+/* Filling batch, flying batch, store. ERR_NOT_FOUND when absent; value in arena. */
+MUST_USE enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
+                            struct slice *value);
+void shard_delete(struct shard *shard, struct key key);
+
+/* For each row family. get: ERR_NOT_FOUND, ERR_CORRUPT, ERR_STORAGE; the row's text is in arena. */
+#define ROW(name, NAME, version, fields)                                                           \
+    MUST_USE enum err shard_get_##name(struct shard *shard, struct key key, struct arena *arena,   \
+                                       struct row_##name *row);                                    \
+    void shard_put_##name(struct shard *shard, struct key key, const struct row_##name *row);
+ROW_TABLE(ROW)
+#undef ROW
+
+/* A value of the store alone, for bodies and workers. ERR_NOT_FOUND when absent. Any thread. */
+MUST_USE enum err shard_load(const struct shard *shard, const struct key *key, struct arena *arena,
+                             struct slice *value);
+
+/* Sends msg home with err, now or when what the handler leaned on is on disk.
+ * Owns: takes msg. */
+void shard_answer(struct shard *shard, struct msg *msg, enum err err);
+
+/* Tells delivery of an outbox row of the filling batch once it is on disk. */
+void shard_announce(struct shard *shard, const struct outbox_entry *entry);
+/* Gives event its id and time and writes it to mail's log. */
+void shard_write_event(struct shard *shard, struct id mail, struct row_event *event);
+
+/* Runs work on a worker, then done on the loop, in a fresh handler. The context must outlive done's
+ * start; done may answer job->msg. */
+void shard_offload(struct shard *shard, struct shard_job *job, shard_job_fn *work,
+                   shard_job_fn *done);
+
+struct id shard_id(struct shard *shard, struct account_id account);
+/* Asks the committer for the free space, at most once in PROBE_MS. */
+void shard_probe(struct shard *shard);
+
+/* ---- account.c ----------------------------------------------------------------------------------
+ */
+
+/* A caller whose rights were checked. Text is in the message's arena. */
+struct principal {
+    struct row_account account;
+    bool has_key;
+    struct row_api_key key;
+    bool has_user;
+    struct row_user user;
+};
+
+/* ERR_UNAUTHORIZED, ERR_SCOPE with msg->param, or a storage error. */
+MUST_USE enum err shard_check_caller(struct shard *shard, struct msg *msg,
+                                     const struct caller *caller, struct principal *principal);
+/* Test and live keys do not see each other's mails; a session sees both. */
+bool principal_sees(const struct principal *principal, uint8_t mode);
+
+void account_signup(struct shard *shard, struct msg *msg);
+void account_drop(struct shard *shard, struct msg *msg);
+void account_login(struct shard *shard, struct msg *msg);
+void account_me(struct shard *shard, struct msg *msg);
+void account_directory(struct shard *shard, struct msg *msg);
+
+/* ---- domain.c -----------------------------------------------------------------------------------
+ */
+
+void domain_handle(struct shard *shard, struct msg *msg);
+/* A look-up of ours came home. */
+void domain_lookup_home(struct shard *shard, struct msg *msg);
+
+/* ---- outbound.c ---------------------------------------------------------------------------------
+ */
+
+void outbound_send(struct shard *shard, struct msg *msg);
+void outbound_expire(struct shard *shard, struct msg *msg);
+
+/* ---- claim.c ------------------------------------------------------------------------------------
+ */
+
+void claim_claim(struct shard *shard, struct msg *msg);
+void claim_chunk(struct shard *shard, struct msg *msg);
+void claim_outcome(struct shard *shard, struct msg *msg);
+/* Forgets a domain's unsealed keys; all of them when domain is none. */
+void claim_forget_keys(struct shard *shard, struct id domain);
+/* Whether another claim must wait: held in this run, and the lease has not run out. */
+bool outbox_is_leased(const struct row_outbox *row, uint64_t boot, uint64_t now_unix_ms);
+/* Still to be delivered. */
+bool delivery_is_open(const struct row_delivery *row);
+
+/* ---- mail_view.c --------------------------------------------------------------------------------
+ */
+
+void mail_list(struct shard *shard, struct msg *msg);
+void mail_read(struct shard *shard, struct msg *msg);
+void mail_raw(struct shard *shard, struct msg *msg);
+void mail_retry(struct shard *shard, struct msg *msg);
+
+#endif
