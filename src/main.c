@@ -102,8 +102,7 @@ struct server {
 
 static void enter(struct server *server, enum phase phase);
 
-/* ---- the data folder --------------------------------------------------------------------------
- */
+/* ---- the data folder ------------------------------------------------------------------------ */
 
 static void check_folder(const char *path)
 {
@@ -217,8 +216,7 @@ static void write_run_file(const struct server *server, bool is_present)
     }
 }
 
-/* ---- topology ----------------------------------------------------------------------------------
- */
+/* ---- topology ------------------------------------------------------------------------------- */
 
 static uint32_t core_count(void)
 {
@@ -307,8 +305,7 @@ static void tear_down(struct server *server)
     kv_close(server->kv);
 }
 
-/* ---- phases ------------------------------------------------------------------------------------
- */
+/* ---- phases --------------------------------------------------------------------------------- */
 
 static void control(struct server *server, struct actor *to, enum msg_kind kind, enum control_op op)
 {
@@ -460,8 +457,8 @@ static void run(struct server *server)
         .name = "main",
         .loop = &server->main_loop,
         .handle = on_control_home,
-        .pool_counts = {[MSG_POOL_REQUEST] = 4 * ACTOR_COUNT_MAX},
-        .port_depth_max = 4 * ACTOR_COUNT_MAX,
+        .pool_counts = {[MSG_POOL_REQUEST] = CONTROL_MSGS},
+        .port_depth_max = CONTROL_MSGS,
     };
     actor_init(&server->actor, &options);
     sm_init(&server->phase, &phase_table, PHASE_START_SHARDS);

@@ -25,8 +25,9 @@
 #define SHARD_WAKE_MSGS   4    /* hints in flight from one shard to delivery */
 #define SHARD_WORK_MSGS   64   /* look-ups from one shard to another's directory */
 #define SHARD_COMMIT_MSGS 1    /* batches in flight from one shard to the committer */
-#define WAKE_ENTRIES_MAX  512  /* outbox rows announced by one hint */
-#define DISPATCH_MAX      256  /* messages handled per wake of a port; keeps a turn under 5 ms */
+#define CONTROL_MSGS      (4 * ACTOR_COUNT_MAX) /* from main, in flight */
+#define WAKE_ENTRIES_MAX  512                   /* outbox rows announced by one hint */
+#define DISPATCH_MAX      256 /* messages handled per wake of a port; keeps a turn under 5 ms */
 #define MSG_ARENA_CHUNK   (8 * KIB)
 #define MSG_ARENA_MAX     (144 * MIB) /* one send: body, its JSON text, decoded attachments */
 #define HANDLER_BUDGET_US 100         /* logged beyond ten times this */
@@ -35,7 +36,7 @@
  * own hints, look-ups and batches coming home. */
 #define SHARD_PORT_MSGS                                                                            \
     (LOOP_COUNT_MAX * EDGE_POOL_MSGS + DELIVER_POOL_MSGS +                                         \
-     (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS)
+     (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS + CONTROL_MSGS)
 _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki messages");
 
 /* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */

@@ -121,8 +121,7 @@ static struct attempt_smtp *of_conn(struct conn *conn)
     return CONTAINER_OF(conn, struct attempt_smtp, conn);
 }
 
-/* ---- transcript
- * -------------------------------------------------------------------------------------- */
+/* ---- transcript ----------------------------------------------------------------------------- */
 
 static void note(struct attempt_smtp *attempt, const char *who, struct slice text)
 {
@@ -144,8 +143,7 @@ static void note_reply(struct attempt_smtp *attempt, const struct smtp_reply *re
     note(attempt, head, reply->text.len > 0 ? buf_slice(&reply->text) : SLICE("-"));
 }
 
-/* ---- ends
- * -------------------------------------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 static enum state state_of(const struct attempt_smtp *attempt)
 {
@@ -228,8 +226,7 @@ static void die_reply(struct attempt_smtp *attempt, enum smtp_step step,
     die(attempt, &verdict);
 }
 
-/* ---- commands
- * ---------------------------------------------------------------------------------------- */
+/* ---- commands ------------------------------------------------------------------------------- */
 
 static void command(struct attempt_smtp *attempt, struct slice line)
 {
@@ -321,8 +318,7 @@ static void send_envelope(struct attempt_smtp *attempt, uint32_t upto)
     conn_write(&attempt->conn, buf_slice(&attempt->wire));
 }
 
-/* ---- one mail
- * ---------------------------------------------------------------------------------------- */
+/* ---- one mail ------------------------------------------------------------------------------- */
 
 static void finish_mail(struct attempt_smtp *attempt)
 {
@@ -458,8 +454,7 @@ static void on_envelope_reply(struct attempt_smtp *attempt, const struct smtp_re
     }
 }
 
-/* ---- the body
- * ---------------------------------------------------------------------------------------- */
+/* ---- the body ------------------------------------------------------------------------------- */
 
 static void write_stuffed(struct attempt_smtp *attempt, struct slice data)
 {
@@ -520,8 +515,7 @@ static void on_drain(struct conn *conn)
     }
 }
 
-/* ---- replies
- * ----------------------------------------------------------------------------------------- */
+/* ---- replies -------------------------------------------------------------------------------- */
 
 static void on_ehlo_reply(struct attempt_smtp *attempt, const struct smtp_reply *reply)
 {
@@ -645,8 +639,7 @@ static void on_data(struct conn *conn, struct slice data)
     }
 }
 
-/* ---- the connection
- * ----------------------------------------------------------------------------------- */
+/* ---- the connection ------------------------------------------------------------------------- */
 
 struct attempt_smtp *attempt_smtp_open(const struct attempt_options *options, void *owner)
 {
@@ -778,8 +771,7 @@ void attempt_smtp_abort(struct attempt_smtp *attempt)
     }
 }
 
-/* ---- what the owner may know
- * --------------------------------------------------------------------------- */
+/* ---- what the owner may know ---------------------------------------------------------------- */
 
 bool attempt_smtp_is_alive(const struct attempt_smtp *attempt)
 {

@@ -28,8 +28,7 @@ static void on_daily(struct timer *timer);
 static void on_drain_due(struct timer *timer);
 static void on_drained(struct actor *actor);
 
-/* ---- smarthost
- * ------------------------------------------------------------------------------------------- */
+/* ---- smarthost ------------------------------------------------------------------------------ */
 
 static enum smtp_tls tls_of(struct slice text)
 {
@@ -84,9 +83,7 @@ static void set_smarthost(struct deliver *deliver, const struct conf *conf)
     }
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 struct deliver *deliver_new(const struct place *place, struct loop *loop)
 {
@@ -108,7 +105,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
         .on_drained = on_drained,
         .pool_counts = {[MSG_POOL_REQUEST] = DELIVER_POOL_MSGS},
         .port_depth_max = DELIVER_POOL_MSGS + LOOP_COUNT_MAX * EDGE_POOL_MSGS +
-                          (SHARD_COUNT_MAX + 1) * SHARD_WAKE_MSGS + 4 * ACTOR_COUNT_MAX,
+                          (SHARD_COUNT_MAX + 1) * SHARD_WAKE_MSGS + CONTROL_MSGS,
     };
     actor_init(&deliver->actor, &options);
     if (place->conf->smarthost.len > 0) {
@@ -142,8 +139,7 @@ struct actor *deliver_actor(struct deliver *deliver)
     return &deliver->actor;
 }
 
-/* ---- admission
- * -------------------------------------------------------------------------------------------- */
+/* ---- admission ------------------------------------------------------------------------------ */
 
 struct slice deliver_site_name(const struct deliver *deliver, struct slice domain)
 {
@@ -222,9 +218,7 @@ static void on_wake(struct deliver *deliver, struct msg *msg)
     msg_return(msg, ERR_OK);
 }
 
-/* ---- expiry
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- expiry --------------------------------------------------------------------------------- */
 
 static void post_ledger(struct deliver *deliver, bool is_write, uint64_t value)
 {
@@ -283,8 +277,7 @@ static void on_expired(struct deliver *deliver, struct msg *msg)
     }
 }
 
-/* ---- drain and stop
- * --------------------------------------------------------------------------------------- */
+/* ---- drain and stop ------------------------------------------------------------------------- */
 
 static void close_idle(struct deliver *deliver)
 {
@@ -377,8 +370,7 @@ void deliver_trip_gone(struct deliver *deliver)
     }
 }
 
-/* ---- messages
- * --------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 static void on_verified(void *context)
 {

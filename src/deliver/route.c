@@ -72,8 +72,7 @@ static void fail(struct route *route, enum verdict_class class, const char *enha
     route->on_found(route);
 }
 
-/* ---- MX
- * ------------------------------------------------------------------------------------------- */
+/* ---- MX ------------------------------------------------------------------------------------- */
 
 /* RFC 5321 5.1: equal preferences are tried in random order, to spread the load. */
 struct mx_choice {
@@ -125,8 +124,7 @@ static void on_mx(struct dns_query *query, const struct dns_answer *answer)
     }
 }
 
-/* ---- addresses
- * ------------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------ */
 
 static void finish(struct route *route)
 {

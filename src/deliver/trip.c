@@ -49,7 +49,6 @@ struct trip {
     struct sched_entry *entry;
     struct msg *claim; /* kept until the outcome is in: its arena holds the envelope */
     struct msg *chunk; /* while it is out */
-    struct msg *outcome;
     struct timer timer;
     struct route route;
     uint32_t target; /* next of route.targets */
@@ -82,8 +81,7 @@ static const struct shard_claim *claim_of(const struct trip *trip)
     return &trip->claim->body.claim;
 }
 
-/* ---- birth and death
- * ----------------------------------------------------------------------------------- */
+/* ---- birth and death ------------------------------------------------------------------------ */
 
 static void fill_entry(const struct sched_entry *from, struct arena *arena, struct outbox_entry *to)
 {
@@ -159,8 +157,7 @@ static void later(struct trip *trip, uint64_t delay_ms)
     }
 }
 
-/* ---- claim
- * --------------------------------------------------------------------------------------------- */
+/* ---- claim ---------------------------------------------------------------------------------- */
 
 static void on_wait_over(struct timer *timer)
 {
@@ -252,8 +249,7 @@ static void begin(struct trip *trip)
     find_route(trip);
 }
 
-/* ---- route
- * ---------------------------------------------------------------------------------------------- */
+/* ---- route ---------------------------------------------------------------------------------- */
 
 static void on_route(struct route *route)
 {
@@ -296,8 +292,7 @@ static void find_route(struct trip *trip)
     route_find(&trip->route, &options, on_route);
 }
 
-/* ---- attempt
- * -------------------------------------------------------------------------------------------- */
+/* ---- attempt -------------------------------------------------------------------------------- */
 
 static void connect_next(struct trip *trip)
 {
@@ -452,8 +447,7 @@ static void on_chunk_home(struct trip *trip, struct msg *msg)
     msg_put(&trip->deliver->actor, msg);
 }
 
-/* ---- outcome
- * -------------------------------------------------------------------------------------------- */
+/* ---- outcome -------------------------------------------------------------------------------- */
 
 /* When a put-off mail is tried next: doubling from retry_first_ms to retry_max_ms, a fifth of
  * jitter either way so that mails put off together do not come back together. */
@@ -520,7 +514,6 @@ static void fill_outcome(struct trip *trip, struct msg *msg)
         CHECK(trip->mail.rcpts[i].is_judged);
         verdicts[i] = trip->mail.rcpts[i].verdict;
         give_up_if_old(trip, &verdicts[i], now_unix_ms);
-        count(trip, &verdicts[i]);
     }
     fill_entry(trip->entry, arena, &outcome->entry);
     outcome->entry.domain = arena_dup(arena, claim_of(trip)->entry.domain);
@@ -534,50 +527,54 @@ static void fill_outcome(struct trip *trip, struct msg *msg)
     outcome->transcript = arena_dup(arena, buf_slice(&trip->transcript));
 }
 
+static void post_outcome(struct trip *trip)
+{
+    struct msg *msg = msg_take(&trip->deliver->actor, MSG_SHARD_OUTCOME);
+    CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
+    fill_outcome(trip, msg);
+    post(trip, msg);
+}
+
 static void conclude(struct trip *trip)
 {
     if (trip->chunk != NULL) {
         return; /* on_chunk_home comes back here */
     }
-    struct deliver *deliver = trip->deliver;
-    struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_OUTCOME);
-    CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
     sm_move(&trip->sm, STATE_OUTCOME);
     site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
-                  loop_now_ms(deliver->loop));
-    fill_outcome(trip, msg);
-    trip->outcome = msg;
-    post(trip, msg);
+                  loop_now_ms(trip->deliver->loop));
+    post_outcome(trip);
 }
 
 static void on_outcome_again(struct timer *timer)
 {
-    struct trip *trip = CONTAINER_OF(timer, struct trip, timer);
-    post(trip, trip->outcome);
+    post_outcome(CONTAINER_OF(timer, struct trip, timer));
 }
 
 /* The verdict is known but not on disk: say it again until it is. Meanwhile the lease keeps others
  * away; if we die first, the row tells the next run that this try's end is unknown. */
 static void on_outcome_home(struct trip *trip, struct msg *msg)
 {
-    bool is_hopeless =
-        trip->deliver->is_abandoning || msg->err == ERR_NOT_FOUND || msg->err == ERR_CORRUPT;
-    if (msg->err != ERR_OK && !is_hopeless) {
+    enum err err = msg->err;
+    if (err == ERR_OK) {
+        for (uint32_t i = 0; i < msg->body.outcome.verdict_count; i++) {
+            count(trip, &msg->body.outcome.verdicts[i]);
+        }
+    }
+    msg_put(&trip->deliver->actor, msg);
+    bool is_hopeless = trip->deliver->is_abandoning || err == ERR_NOT_FOUND || err == ERR_CORRUPT;
+    if (err != ERR_OK && !is_hopeless) {
         timer_init(&trip->timer, trip->deliver->loop, on_outcome_again);
         timer_start(&trip->timer, AGAIN_MS);
         return;
     }
-    if (msg->err != ERR_OK) {
-        LOG_ERROR("trip.outcome", LOG_ERR(msg->err),
-                  LOG_ID("message", ID_MESSAGE, trip->entry->mail));
+    if (err != ERR_OK) {
+        LOG_ERROR("trip.outcome", LOG_ERR(err), LOG_ID("message", ID_MESSAGE, trip->entry->mail));
     }
-    trip->outcome = NULL;
-    msg_put(&trip->deliver->actor, msg);
     gone(trip);
 }
 
-/* ---- messages
- * ------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 void trip_on_msg(struct deliver *deliver, struct msg *msg)
 {
@@ -626,7 +623,7 @@ static void abandon(struct trip *trip)
     case STATE_OUTCOME: /* a timer may be waiting to say it again */
         if (timer_is_on(&trip->timer)) {
             timer_stop(&trip->timer);
-            post(trip, trip->outcome);
+            post_outcome(trip);
         }
         break;
     case STATE_CLAIM: /* its answer finds is_abandoning */

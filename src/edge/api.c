@@ -12,8 +12,7 @@
 #define ANSWER_BYTES_MAX (MAIL_BYTES_MAX + MIB)
 #define RETRY_AFTER_S    "1"
 
-/* ---- decode ------------------------------------------------------------------------------------
- */
+/* ---- decode --------------------------------------------------------------------------------- */
 
 bool api_read(struct request *request, const struct json_shape *shape, void *out)
 {
@@ -48,8 +47,7 @@ bool api_param_id(struct request *request, uint32_t index, enum id_kind kind, st
     return true;
 }
 
-/* ---- post --------------------------------------------------------------------------------------
- */
+/* ---- post ----------------------------------------------------------------------------------- */
 
 struct msg *api_take(struct request *request, enum msg_kind kind)
 {
@@ -96,8 +94,7 @@ void api_post(struct request *request, struct actor *to, struct msg *msg, reques
     api_post_errors(request, to, msg, on_good_return);
 }
 
-/* ---- answer ------------------------------------------------------------------------------------
- */
+/* ---- answer --------------------------------------------------------------------------------- */
 
 void api_json_start(struct api_body *body)
 {

@@ -19,8 +19,7 @@
 #include "edge/auth.h"
 #include "mail/addr.h"
 
-/* ---- password work ------------------------------------------------------------------------------
- */
+/* ---- password work -------------------------------------------------------------------------- */
 
 struct password_job {
     struct job job;
@@ -82,8 +81,7 @@ static void start_job(struct request *request, struct slice password, struct sli
     loop_offload(edge->loop, &job->job, work, done);
 }
 
-/* ---- what both need
- * ------------------------------------------------------------------------------ */
+/* ---- what both need ------------------------------------------------------------------------- */
 
 struct login_body {
     struct slice email;
@@ -159,8 +157,7 @@ static void write_token(struct request *request, struct json_writer *w, struct a
     api_text(w, "token", token);
 }
 
-/* ---- sign-up
- * -------------------------------------------------------------------------------------- */
+/* ---- sign-up -------------------------------------------------------------------------------- */
 
 /* What the chain carries from step to step, in request->keep. */
 struct signup {
@@ -282,8 +279,7 @@ void api_signup(struct request *request)
     }
 }
 
-/* ---- log-in
- * ---------------------------------------------------------------------------------------- */
+/* ---- log-in --------------------------------------------------------------------------------- */
 
 struct login {
     struct account_id account;
@@ -378,8 +374,7 @@ void api_login(struct request *request)
     }
 }
 
-/* ---- who am I
- * --------------------------------------------------------------------------------------- */
+/* ---- who am I ------------------------------------------------------------------------------- */
 
 static void write_scopes(struct json_writer *w, const struct shard_me *me)
 {

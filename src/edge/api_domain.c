@@ -10,8 +10,7 @@
 #include "mail/addr.h"
 #include "mail/dkim.h"
 
-/* ---- the names a customer publishes
- * -------------------------------------------------------------- */
+/* ---- the names a customer publishes --------------------------------------------------------- */
 
 static struct slice mx_host(const struct request *request)
 {
@@ -36,8 +35,7 @@ static struct slice return_path_host(const struct request *request, struct slice
                         SLICE_FMT(domain));
 }
 
-/* ---- rendering
- * ------------------------------------------------------------------------------------ */
+/* ---- rendering ------------------------------------------------------------------------------ */
 
 static void write_row(struct json_writer *w, const struct row_domain *row)
 {
@@ -122,8 +120,7 @@ static void answer_one(struct request *request, uint16_t status, const struct ro
     api_json_send(request, status, &body);
 }
 
-/* ---- handlers
- * ------------------------------------------------------------------------------------- */
+/* ---- handlers ------------------------------------------------------------------------------- */
 
 static struct msg *take(struct request *request, enum domain_op op)
 {
@@ -245,8 +242,7 @@ void api_domain_delete(struct request *request)
     post_for_id(request, DOMAIN_DELETE, on_deleted);
 }
 
-/* ---- verify
- * --------------------------------------------------------------------------------------- */
+/* ---- verify --------------------------------------------------------------------------------- */
 
 static void on_judged(struct request *request, struct msg *msg)
 {

@@ -10,8 +10,7 @@
 #include "base/json.h"
 #include "edge/edge_int.h"
 
-/* ---- decode ------------------------------------------------------------------------------------
- */
+/* ---- decode --------------------------------------------------------------------------------- */
 
 /* Reads the body into *out; answers 400 and returns false when it does not fit the shape. */
 bool api_read(struct request *request, const struct json_shape *shape, void *out) MUST_USE;
@@ -21,8 +20,7 @@ bool api_page(struct request *request, uint32_t *limit) MUST_USE;
 bool api_param_id(struct request *request, uint32_t index, enum id_kind kind,
                   struct id *id) MUST_USE;
 
-/* ---- post --------------------------------------------------------------------------------------
- */
+/* ---- post ----------------------------------------------------------------------------------- */
 
 /* A message of the edge's pool; NULL after answering 503. */
 struct msg *api_take(struct request *request, enum msg_kind kind);
@@ -35,8 +33,7 @@ void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
                      request_msg_fn *on_return);
 struct actor *api_shard(struct request *request); /* of the caller's account */
 
-/* ---- answer ------------------------------------------------------------------------------------
- */
+/* ---- answer --------------------------------------------------------------------------------- */
 
 /* A JSON body under construction: api_json_start, writer calls on body->w, api_json_send. */
 struct api_body {
@@ -60,8 +57,7 @@ void api_text_or_null(struct json_writer *w, const char *name, struct slice text
 void api_u64(struct json_writer *w, const char *name, uint64_t value);
 void api_bool(struct json_writer *w, const char *name, bool value);
 
-/* ---- handlers ----------------------------------------------------------------------------------
- */
+/* ---- handlers ------------------------------------------------------------------------------- */
 
 void api_health(struct request *request);
 void api_metrics(struct request *request);

@@ -5,8 +5,7 @@
 #include "edge/api_int.h"
 #include "mail/header.h"
 
-/* ---- rendering
- * -------------------------------------------------------------------------------------- */
+/* ---- rendering ------------------------------------------------------------------------------ */
 
 static void write_pack(struct json_writer *w, const char *name, struct slice pack)
 {
@@ -157,8 +156,7 @@ static void write_event(struct json_writer *w, const struct row_event *row)
     json_close_object(w);
 }
 
-/* ---- list
- * ------------------------------------------------------------------------------------------- */
+/* ---- list ----------------------------------------------------------------------------------- */
 
 static void on_listed(struct request *request, struct msg *msg)
 {
@@ -234,8 +232,7 @@ void api_message_list(struct request *request)
     }
 }
 
-/* ---- read
- * ------------------------------------------------------------------------------------------- */
+/* ---- read ----------------------------------------------------------------------------------- */
 
 /* The composed mail's fields as an object of lists, since a name may occur more than once. */
 static void write_headers(struct json_writer *w, struct slice block)
@@ -308,8 +305,7 @@ void api_message_get(struct request *request)
     }
 }
 
-/* ---- raw
- * -------------------------------------------------------------------------------------------- */
+/* ---- raw ------------------------------------------------------------------------------------ */
 
 static void post_raw(struct request *request, uint32_t chunk, request_msg_fn *on_return)
 {
@@ -346,8 +342,7 @@ void api_message_raw(struct request *request)
     }
 }
 
-/* ---- retry
- * ------------------------------------------------------------------------------------------ */
+/* ---- retry ---------------------------------------------------------------------------------- */
 
 static void on_retried(struct request *request, struct msg *msg)
 {

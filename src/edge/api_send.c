@@ -90,8 +90,7 @@ static const struct json_field send_fields[] = {
 static const struct json_shape send_shape = {send_fields, ARRAY_LEN(send_fields),
                                              sizeof(struct send_body)};
 
-/* ---- fields
- * ---------------------------------------------------------------------------------------- */
+/* ---- fields --------------------------------------------------------------------------------- */
 
 static bool fail(struct request *request, struct slice param, const char *sentence)
 {
@@ -327,8 +326,7 @@ static bool read_idempotency(struct request *request, struct shard_send *send)
     return true;
 }
 
-/* ---- the handler
- * ------------------------------------------------------------------------------------ */
+/* ---- the handler ---------------------------------------------------------------------------- */
 
 static void on_accepted(struct request *request, struct msg *msg)
 {

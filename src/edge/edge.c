@@ -44,7 +44,7 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
         .loop = loop,
         .handle = on_msg,
         .pool_counts = {[MSG_POOL_REQUEST] = EDGE_POOL_MSGS},
-        .port_depth_max = EDGE_POOL_MSGS + 4 * ACTOR_COUNT_MAX,
+        .port_depth_max = EDGE_POOL_MSGS + CONTROL_MSGS,
     };
     actor_init(&edge->actor, &options);
     return edge;
@@ -66,8 +66,7 @@ struct actor *edge_actor(struct edge *edge)
     return &edge->actor;
 }
 
-/* ---- slots -------------------------------------------------------------------------------------
- */
+/* ---- slots ---------------------------------------------------------------------------------- */
 
 uint32_t edge_slot_take(struct edge *edge, struct request *request)
 {
@@ -114,8 +113,7 @@ struct request *edge_slot_find(struct edge *edge, uint64_t token)
     return request;
 }
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 static void on_home(struct edge *edge, struct msg *msg)
 {
@@ -156,8 +154,7 @@ static void on_msg(struct actor *actor, struct msg *msg)
     on_control(edge, msg);
 }
 
-/* ---- start -------------------------------------------------------------------------------------
- */
+/* ---- start ---------------------------------------------------------------------------------- */
 
 static void on_plain_accept(struct listener *listener, uv_os_sock_t socket)
 {
@@ -247,8 +244,7 @@ static void reload(struct edge *edge, struct msg *msg)
     msg_return(msg, err);
 }
 
-/* ---- drain and stop ----------------------------------------------------------------------------
- */
+/* ---- drain and stop ------------------------------------------------------------------------- */
 
 static void on_listener_closed(struct listener *listener UNUSED)
 {

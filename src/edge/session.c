@@ -43,8 +43,7 @@ static struct session *session_of(struct conn *conn)
     return CONTAINER_OF(conn, struct session, conn);
 }
 
-/* ---- birth and death ---------------------------------------------------------------------------
- */
+/* ---- birth and death ------------------------------------------------------------------------ */
 
 static void judge_peer(struct session *session)
 {
@@ -139,8 +138,7 @@ static void on_fail(struct conn *conn, enum err err)
     conn_abort(conn);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static struct request *request_new(struct session *session)
 {
@@ -362,8 +360,7 @@ static void resume(struct session *session)
     }
 }
 
-/* ---- answering ---------------------------------------------------------------------------------
- */
+/* ---- answering ------------------------------------------------------------------------------ */
 
 static void on_drain(struct conn *conn)
 {

@@ -101,7 +101,7 @@ static enum err note_header(struct head_reader *reader, const struct http_header
 static bool arena_has_room(const struct arena *arena, uint64_t bytes);
 static struct slice date_line(void);
 
-/* ---- the codec ------------------------------------------------------------------------------- */
+/* ---- the codec ------------------------------------------------------------------------------ */
 
 struct http_codec *http_new(void)
 {
@@ -205,7 +205,7 @@ static bool arena_has_room(const struct arena *arena, uint64_t bytes)
     return room >= ARENA_SLACK && bytes <= room - ARENA_SLACK;
 }
 
-/* ---- the head -------------------------------------------------------------------------------- */
+/* ---- the head ------------------------------------------------------------------------------- */
 
 static enum http_event feed_head(struct http_codec *codec, struct slice data, size_t *used)
 {
@@ -591,7 +591,7 @@ static enum err note_header(struct head_reader *reader, const struct http_header
     }
 }
 
-/* ---- the body -------------------------------------------------------------------------------- */
+/* ---- the body ------------------------------------------------------------------------------- */
 
 static enum err begin_body(struct http_codec *codec)
 {
@@ -658,7 +658,7 @@ static enum http_event feed_chunks(struct http_codec *codec, struct slice data, 
     return finish(codec);
 }
 
-/* ---- looking at a request -------------------------------------------------------------------- */
+/* ---- looking at a request ------------------------------------------------------------------- */
 
 struct slice http_header_get(const struct http_request *request, struct slice name)
 {
@@ -756,7 +756,7 @@ bool http_query_get(const struct http_request *request, struct slice name, struc
     return false;
 }
 
-/* ---- the answer ------------------------------------------------------------------------------ */
+/* ---- the answer ----------------------------------------------------------------------------- */
 
 const char *http_reason(uint16_t status)
 {

@@ -80,7 +80,7 @@ void timer_start(struct timer *timer, uint64_t delay_ms);
 void timer_stop(struct timer *timer); /* harmless when not started */
 bool timer_is_on(const struct timer *timer);
 
-/* ---- chores ---------------------------------------------------------------------------------- */
+/* ---- chores --------------------------------------------------------------------------------- */
 
 struct chore;
 typedef void chore_fn(struct chore *chore);

@@ -11,7 +11,7 @@
 #define REPLY_CODE_LEN 3
 #define RUN_MAX        1024 /* a line of RFC 5322 2.1.1 and a little more */
 
-/* ---- replies --------------------------------------------------------------------------------- */
+/* ---- replies -------------------------------------------------------------------------------- */
 
 static enum err read_line(struct smtp_reply_reader *reader, struct slice line, bool *is_done);
 static void start_reply(struct smtp_reply_reader *reader);
@@ -140,7 +140,7 @@ static void add_text(struct smtp_reply *reply, struct slice text)
     buf_add(&reply->text, slice_head(text, SMTP_TRANSCRIPT_MAX - reply->text.len));
 }
 
-/* ---- what EHLO offers ------------------------------------------------------------------------ */
+/* ---- what EHLO offers ----------------------------------------------------------------------- */
 
 static void read_auth(struct smtp_caps *caps, struct slice mechanisms)
 {
@@ -211,7 +211,7 @@ void smtp_caps_read(const struct smtp_reply *ehlo, struct smtp_caps *caps)
     }
 }
 
-/* ---- data, written --------------------------------------------------------------------------- */
+/* ---- data, written -------------------------------------------------------------------------- */
 
 void smtp_stuff_init(struct smtp_stuffer *stuffer)
 {
@@ -265,7 +265,7 @@ void smtp_stuff_end(struct smtp_stuffer *stuffer, struct buf *out)
     smtp_stuff_init(stuffer);
 }
 
-/* ---- lines and data, read -------------------------------------------------------------------- */
+/* ---- lines and data, read ------------------------------------------------------------------- */
 
 bool smtp_line_take(struct slice *rest, size_t max_bytes, struct slice *line, enum err *err)
 {
@@ -372,7 +372,7 @@ void smtp_unstuff(struct smtp_unstuffer *unstuffer, struct slice data, size_t *u
     *is_done = unstuffer->state == UNSTUFF_END;
 }
 
-/* ---- xtext ----------------------------------------------------------------------------------- */
+/* ---- xtext ---------------------------------------------------------------------------------- */
 
 void smtp_xtext(struct buf *out, struct slice s)
 {

@@ -16,7 +16,7 @@
 #include "base/limits.h"
 #include "base/slice.h"
 
-/* ---- replies, as a client reads them --------------------------------------------------------- */
+/* ---- replies, as a client reads them -------------------------------------------------------- */
 
 struct smtp_reply {
     uint16_t code;     /* 200 to 599 */
@@ -57,7 +57,7 @@ struct smtp_caps {
 };
 void smtp_caps_read(const struct smtp_reply *ehlo, struct smtp_caps *caps);
 
-/* ---- data, as a client writes it ------------------------------------------------------------- */
+/* ---- data, as a client writes it ------------------------------------------------------------ */
 
 struct smtp_stuffer {
     bool is_line_start;
@@ -69,8 +69,7 @@ void smtp_stuff(struct smtp_stuffer *stuffer, struct slice data, struct buf *out
 /* Appends what is missing of the last line's end, and ".\r\n". */
 void smtp_stuff_end(struct smtp_stuffer *stuffer, struct buf *out);
 
-/* ---- lines and data, as a server reads them ---------------------------------------------------
- */
+/* ---- lines and data, as a server reads them ------------------------------------------------- */
 
 /* Splits the next command line off *rest (without CRLF). Returns false, with nothing taken, when no
  * good line is there: *err is ERR_OK when more bytes are needed; ERR_INVALID (bare CR or LF, NUL)
