@@ -2,12 +2,15 @@
  *
  * The tree (RFC 2046): mixed( related( alternative( text, html ), inline parts ), attachments ),
  * each level only where it is needed. Bodies are 7bit, quoted-printable or base64, whichever the
- * content allows and is shortest; attachments base64 in 76-column lines; message/rfc822 attachments
- * stay 7bit or 8bit... as RFC 2046 5.2.1 demands. Every line ends in CRLF and is at most 998 bytes;
- * nothing of the output contains a bare CR or LF or NUL.
+ * content allows and is shortest; attachments base64 in 76-column lines. message/... attachments
+ * stay 7bit or 8bit, as RFC 2046 5.2.1 demands; those that cannot travel so, and multipart/...,
+ * become application/octet-stream. Every line ends in CRLF and is at most 998 bytes; nothing of the
+ * output contains a bare CR or LF or NUL.
  *
- * The writer trusts nothing for header safety: names, subjects and file names are encoded, so a CR
- * or LF in a field cannot start a new one; the API refuses them earlier, with the field's name.
+ * The writer trusts nothing for header safety: control bytes in names, subjects and file names
+ * become spaces, so a CR or LF in a field cannot start a new one; headers of the customer with
+ * names that are malformed or protected are left out. The API refuses both earlier, with the
+ * field's name. In-Reply-To and References of the customer's headers replace those of in_reply_to.
  *
  * It reports where the text and html parts are, so that they can be shown again without a second
  * copy on disk, and the decoded length of each.
@@ -70,6 +73,7 @@ struct mime_spans {
     struct mime_span html;
     uint64_t header_len; /* with the empty line */
     bool needs_utf8;     /* an address in a header needs SMTPUTF8 */
+    bool needs_8bit;     /* a message/... attachment needs 8BITMIME */
 };
 
 /* Appends the whole mail to out. Errors: ERR_TOO_LARGE when it passes out's ceiling. */
@@ -81,11 +85,11 @@ bool mime_type_is_valid(struct slice type);
 /* A Content-ID without brackets: 1 to 255 printable bytes without space, '<', '>'. */
 bool mime_content_id_is_valid(struct slice id);
 /* A readable text part from html: tags dropped, blocks and br become lines, links kept as "text
- * (url)", the common entities decoded. */
+ * (url)", the common entities decoded. Never longer than html; empty when the arena is full. */
 struct slice mime_text_from_html(struct slice html, struct arena *arena);
 
-/* Decodes a part's content as found at a span; damage is passed through. CRLF becomes LF for text.
- */
+/* Decodes a text part's content as found at a span; damage is passed through. CRLF becomes LF.
+ * Empty when the arena is full. */
 struct slice mime_decode(enum mime_encoding encoding, struct slice content, struct arena *arena);
 
 #endif

@@ -1,0 +1,53 @@
+/* verify.h - hands what a test made to an independent reader written in Python.
+ *
+ * A script of tests/support gets cases on its standard input, each a list of named byte strings, and
+ * exits with 0 when every case is as it should be; otherwise it says on standard error what is not.
+ * Debian's own interpreter is asked for, because python3-dkim is installed for that one.
+ */
+#ifndef SUPPORT_VERIFY_H
+#define SUPPORT_VERIFY_H
+
+#include "base/base.h"
+#include "base/slice.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The pipe to a script, or NULL. */
+static inline FILE *verify_start(const char *script)
+{
+    const char *source = getenv("MEERKAT_SOURCE");
+    char command[4096];
+
+    if (source != NULL) {
+        snprintf(command, sizeof command, "/usr/bin/python3 '%s/tests/support/%s'", source, script);
+    } else {
+        const char *here = __FILE__;
+        const char *slash = strrchr(here, '/');
+        int len = slash != NULL ? (int)(slash - here) : 1;
+        snprintf(command, sizeof command, "/usr/bin/python3 '%.*s/%s'", len,
+                 slash != NULL ? here : ".", script);
+    }
+    return popen(command, "w");
+}
+
+static inline void verify_put(FILE *pipe, const char *key, struct slice value)
+{
+    fprintf(pipe, "%s %zu\n", key, value.len);
+    fwrite(value.data != NULL ? value.data : "", 1, value.len, pipe);
+    fputc('\n', pipe);
+}
+
+static inline void verify_end_case(FILE *pipe)
+{
+    fprintf(pipe, "end 0\n\n");
+}
+
+/* 0 when all cases passed. */
+static inline int verify_finish(FILE *pipe)
+{
+    return pclose(pipe);
+}
+
+#endif
