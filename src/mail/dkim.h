@@ -18,8 +18,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-/* ---- relaxed body, RFC 6376 3.4.4 --------------------------------------------------------------
- */
+/* ---- relaxed body, RFC 6376 3.4.4 ----------------------------------------------------------- */
 
 struct dkim_body {
     struct sha256_stream digest;
@@ -27,18 +26,19 @@ struct dkim_body {
     bool is_in_space;
     bool is_after_cr;
     bool is_line_empty;
-    bool has_any;
 };
 void dkim_body_start(struct dkim_body *body);
-/* Any split of the same bytes gives the same hash. */
+/* Any split of the same bytes gives the same hash. LF alone ends a line as CRLF does (RFC
+ * 6376 5.3); CR alone is an ordinary byte. */
 void dkim_body_add(struct dkim_body *body, struct slice data);
 struct sha256 dkim_body_finish(struct dkim_body *body);
+/* Instead of finish, when the mail is given up. */
+void dkim_body_drop(struct dkim_body *body);
 
 /* Appends the relaxed form of one field (RFC 6376 3.4.2), with its CRLF. */
 void dkim_relax_header(struct slice name, struct slice value, struct buf *out);
 
-/* ---- signing -----------------------------------------------------------------------------------
- */
+/* ---- signing -------------------------------------------------------------------------------- */
 
 struct dkim_signer {
     struct slice domain;   /* d= */
@@ -49,7 +49,8 @@ struct dkim_signer {
 
 /* The DKIM-Signature field, folded, with its CRLF, to be put before header_block.
  * header_block: the mail's header fields, with or without the final empty line. Worker. Errors:
- * those of crypto_sign, ERR_INVALID when there is no From. */
+ * those of sign_key_sign, ERR_INVALID when there is no From, ERR_TOO_LARGE beyond 1 MiB of
+ * header. */
 MUST_USE enum err dkim_sign(const struct dkim_signer *signer, struct slice header_block,
                             const struct sha256 *body_hash, struct arena *arena,
                             struct slice *field);
