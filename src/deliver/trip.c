@@ -562,7 +562,8 @@ static void on_outcome_home(struct trip *trip, struct msg *msg)
         }
     }
     msg_put(&trip->deliver->actor, msg);
-    bool is_hopeless = trip->deliver->is_abandoning || err == ERR_NOT_FOUND || err == ERR_CORRUPT;
+    bool is_hopeless = trip->deliver->is_abandoning || err == ERR_NOT_FOUND ||
+                       err == ERR_CONFLICT || err == ERR_INVALID || err == ERR_CORRUPT;
     if (err != ERR_OK && !is_hopeless) {
         timer_init(&trip->timer, trip->deliver->loop, on_outcome_again);
         timer_start(&trip->timer, AGAIN_MS);
