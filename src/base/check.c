@@ -53,6 +53,9 @@ void check_name_thread(const char *name)
     size_t len = strnlen(name, THREAD_NAME_MAX - 1);
     memcpy(thread_name, name, len);
     thread_name[len] = '\0';
+    if (gettid() == getpid()) {
+        return; /* the main thread's name is the process's: ps and pkill know it as meerkatd */
+    }
     /* Fails only for names that are too long, and this one was cut. */
     (void)pthread_setname_np(pthread_self(), thread_name);
 }
