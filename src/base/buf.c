@@ -161,6 +161,9 @@ void buf_put_slice(struct buf *buf, struct slice s)
         buf->is_over = true;
         return;
     }
+    if (!reserve(buf, sizeof(uint32_t) + s.len)) { /* both or neither */
+        return;
+    }
     buf_put_u32(buf, (uint32_t)s.len);
     buf_add(buf, s);
 }
