@@ -4,12 +4,13 @@
  * Builders below are the only place where keys are put together; docs/STORAGE.md lists the layouts.
  * Times inside keys are Unix milliseconds or days.
  *
- *   account  A acc            user      U acc id        api key  K acc sha256     domain    D acc
- * id name     N acc text       mail      M acc id        chunk    C acc id n       attach    T acc
- * id n data     B day acc id n m delivery  V acc id n      attempt  L acc id n try   transcript R
- * acc id g try outbox   O due acc id g   event     E acc id evt    idem     I day acc sha    usage
- * G acc day suppress S acc text       directory X kind text     meta     Z               ledger Y
- * kind
+ *   account  A acc              user       U acc id          api key     K acc sha256
+ *   domain   D acc id           name       N acc text        mail        M acc id
+ *   chunk    C acc id n         attachment T acc id n        its data    B day acc id n m
+ *   delivery V acc id n         attempt    L acc id n try    transcript  R acc id group try
+ *   outbox   O due acc id group event      E acc id evt      idempotency I day acc sha256
+ *   usage    G acc day          suppress   S acc text        directory   X kind text
+ *   meta     Z                  ledger     Y kind
  */
 #ifndef KV_KEY_H
 #define KV_KEY_H
@@ -22,6 +23,9 @@
 #include "base/slice.h"
 
 #define KEY_MAX 400
+/* The text of a key: callers have bounded it (an address or a domain is far shorter); more is a
+ * CHECK. */
+#define KEY_TEXT_MAX (KEY_MAX - 1 - 8)
 
 struct key {
     uint16_t len;

@@ -6,7 +6,8 @@
  *
  * Writing has two steps on purpose. kv_write puts a batch into the write-ahead log and the
  * memtable; kv_sync makes everything written so far durable. The committer (shards/commit) writes
- * the batches of all shards and syncs once. Nobody else calls these two.
+ * the batches of all shards and syncs once. Nobody else calls these two, so they need no lock
+ * between them.
  *
  * What a reader sees: kv_get and iterators see what kv_write has written, which may be one sync
  * ahead of the disk. A shard that must see its own accepted but unwritten rows asks its open
@@ -59,8 +60,7 @@ uint32_t kv_shard_count(const struct kv *kv);
 MUST_USE enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *arena,
                          struct slice *value, bool *found);
 
-/* ---- batches -----------------------------------------------------------------------------------
- */
+/* ---- batches -------------------------------------------------------------------------------- */
 
 /* Rows of one family that become visible together. Owns: caller; kv_batch_free. */
 struct kv_batch *kv_batch_new(uint32_t family);
@@ -81,13 +81,14 @@ uint32_t kv_batch_rows(const struct kv_batch *batch);
 uint64_t kv_batch_bytes(const struct kv_batch *batch);
 uint32_t kv_batch_family(const struct kv_batch *batch);
 
-/* Visible, not yet durable. ERR_STORAGE when refused: then nothing of the batch is stored. */
+/* Visible, not yet durable. ERR_STORAGE when refused: then nothing of the batch is stored, and what
+ * was written before may still be synced. A full disk refuses batches; some seconds after there is
+ * room again they pass. */
 MUST_USE enum err kv_write(struct kv *kv, struct kv_batch *batch);
 /* Durable. After a failure nothing about the disk is known: the caller stops the process. */
 MUST_USE enum err kv_sync(struct kv *kv);
 
-/* ---- scans (workers, mostly) -------------------------------------------------------------------
- */
+/* ---- scans (workers, mostly) ---------------------------------------------------------------- */
 
 /* Rows of [from, to), ascending, or descending when is_reverse, as of now. to empty: the end of the
  * family. Owns: caller; kv_iter_close. */
@@ -99,8 +100,7 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
 MUST_USE enum err kv_iter_err(const struct kv_iter *iter);
 void kv_iter_close(struct kv_iter *iter);
 
-/* ---- inspection --------------------------------------------------------------------------------
- */
+/* ---- inspection ----------------------------------------------------------------------------- */
 
 /* Bytes that may still be written on the store's filesystem by this user. */
 uint64_t kv_free_bytes(const struct kv *kv);
