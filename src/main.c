@@ -39,8 +39,8 @@
 #include "shards/place.h"
 #include "shards/shard.h"
 
-#define CACHE_BYTES    (16 * MIB)
-#define MEMTABLE_BYTES (128 * MIB)
+#define CACHE_BYTES    (48 * MIB)
+#define MEMTABLE_BYTES (64 * MIB)
 #define FILES_WANTED   65536
 #define SECOND_MS      1000
 

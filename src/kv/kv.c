@@ -765,7 +765,9 @@ static void set_log_options(rocksdb_options_t *rocks)
     rocksdb_options_set_max_total_wal_size(rocks, WAL_BYTES_MAX);
 }
 
-/* Indexes and filters are charged to the cache, so that its size is the ceiling of all reading. */
+/* Indexes and filters are charged to the cache, so that its size is the ceiling of all reading.
+ * Blobs stay out of it: a body is read once or twice, and 256 KiB of it would push out a hundred
+ * filters. */
 static void set_table_options(rocksdb_options_t *rocks, const struct kv_options *options)
 {
     rocksdb_cache_t *cache = rocksdb_cache_create_lru(options->cache_bytes);
@@ -778,7 +780,6 @@ static void set_table_options(rocksdb_options_t *rocks, const struct kv_options 
     rocksdb_block_based_options_set_filter_policy(
         table, rocksdb_filterpolicy_create_bloom_full(FILTER_BITS_PER_KEY)); /* owned by table */
     rocksdb_options_set_block_based_table_factory(rocks, table);
-    rocksdb_options_set_blob_cache(rocks, cache);
     rocksdb_block_based_options_destroy(table);
     rocksdb_cache_destroy(cache); /* the options hold it now */
 }
