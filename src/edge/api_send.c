@@ -175,6 +175,7 @@ static bool read_content(struct request *request, const struct send_body *body,
         return fail(request, body->track_opens ? SLICE("trackOpens") : SLICE("trackClicks"),
                     "tracking is not available on this server");
     }
+    send->is_sandbox = body->is_sandbox;
     send->subject = body->subject;
     send->html = body->html;
     send->text = body->text;

@@ -96,8 +96,7 @@ bool delivery_is_open(const struct row_delivery *row)
            row->status == DELIVERY_DEFERRED;
 }
 
-/* ---- claim --------------------------------------------------------------------------------------
- */
+/* ---- claim ---------------------------------------------------------------------------------- */
 
 void claim_claim(struct shard *shard, struct msg *msg)
 {
@@ -184,8 +183,7 @@ static enum err load_header(struct claim_work *work)
     return have == mail->header_len ? ERR_OK : ERR_CORRUPT;
 }
 
-/* ---- signing (worker) ---------------------------------------------------------------------------
- */
+/* ---- signing (worker) ----------------------------------------------------------------------- */
 
 static void sign_work(struct shard_job *job)
 {
@@ -261,8 +259,7 @@ static enum err unseal_key(struct claim_work *work, enum sign_algo algo, struct 
     return err;
 }
 
-/* ---- granting -----------------------------------------------------------------------------------
- */
+/* ---- granting ------------------------------------------------------------------------------- */
 
 static void claim_done(struct shard_job *job)
 {
@@ -410,8 +407,7 @@ static struct slice return_path(struct claim_work *work, uint32_t group)
                         SLICE_FMT(conf->hostname));
 }
 
-/* ---- unsealed keys ------------------------------------------------------------------------------
- */
+/* ---- unsealed keys -------------------------------------------------------------------------- */
 
 static struct sign_entry *cache_find(struct shard *shard, struct id domain)
 {
@@ -483,8 +479,7 @@ void claim_forget_keys(struct shard *shard, struct id domain)
     }
 }
 
-/* ---- chunks -------------------------------------------------------------------------------------
- */
+/* ---- chunks --------------------------------------------------------------------------------- */
 
 void claim_chunk(struct shard *shard, struct msg *msg)
 {
@@ -502,8 +497,7 @@ void claim_chunk(struct shard *shard, struct msg *msg)
     shard_answer(shard, msg, err);
 }
 
-/* ---- outcome ------------------------------------------------------------------------------------
- */
+/* ---- outcome -------------------------------------------------------------------------------- */
 
 void claim_outcome(struct shard *shard, struct msg *msg)
 {
@@ -558,7 +552,7 @@ static void write_outcome(struct shard *shard, const struct shard_outcome *body,
     for (uint32_t i = 0; i < group->open_count; i++) {
         write_verdict(shard, body, group, i);
         is_deferred = is_deferred || body->verdicts[i].class == VERDICT_DEFERRED;
-        if (is_hard_bounce(&body->verdicts[i]) && mail->mode == MODE_LIVE) {
+        if (is_hard_bounce(&body->verdicts[i]) && group->outbox.mode == MODE_LIVE) {
             suppress(shard, entry->account, group->open[i].recipient, &body->verdicts[i]);
         }
     }

@@ -62,8 +62,7 @@ static enum err next_group(struct view_work *work, const struct row_mail *mail, 
 static enum err copy_transcripts(struct view_work *work, const struct row_delivery *delivery,
                                  uint32_t to_group);
 
-/* ---- entry points -------------------------------------------------------------------------------
- */
+/* ---- entry points --------------------------------------------------------------------------- */
 
 void mail_list(struct shard *shard, struct msg *msg)
 {
@@ -131,8 +130,7 @@ static void view_done(struct shard_job *job)
     shard_answer(job->shard, job->msg, work->err);
 }
 
-/* ---- list (worker) ------------------------------------------------------------------------------
- */
+/* ---- list (worker) -------------------------------------------------------------------------- */
 
 static void list_work(struct shard_job *job)
 {
@@ -225,8 +223,7 @@ static struct key before_key(struct account_id account, const struct shard_list 
     return key_mail(account, least);
 }
 
-/* ---- one mail (worker) --------------------------------------------------------------------------
- */
+/* ---- one mail (worker) ---------------------------------------------------------------------- */
 
 static void read_work(struct shard_job *job)
 {
@@ -461,8 +458,7 @@ static void *list_add(struct arena *arena, struct list *list, size_t size)
     return (char *)list->items + size * list->count++;
 }
 
-/* ---- retry --------------------------------------------------------------------------------------
- */
+/* ---- retry ---------------------------------------------------------------------------------- */
 
 /* Worker. Ids of a mail's deliveries were made right after its own, so its id is the greatest below
  * theirs. */
@@ -632,7 +628,7 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         .rcpt_count = 1,
         .attempts = delivery->attempts,
         .created_unix_ms = now,
-        .mode = mail->mode,
+        .mode = mail->is_sandbox ? MODE_TEST : mail->mode,
         .size_bytes = mail->size_bytes,
     };
     delivery->status = DELIVERY_PENDING;

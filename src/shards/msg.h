@@ -39,8 +39,7 @@ enum msg_kind {
 
 enum msg_pool_kind { MSG_POOL_REQUEST, MSG_POOL_WAKE, MSG_POOL_COMMIT, MSG_POOL_COUNT };
 
-/* ---- words that bodies share -------------------------------------------------------------------
- */
+/* ---- words that bodies share ---------------------------------------------------------------- */
 
 enum mode { MODE_LIVE, MODE_TEST };
 enum permission { PERMISSION_FULL, PERMISSION_SEND };
@@ -102,8 +101,7 @@ const char *domain_status_text(enum domain_status status);
 enum attempt_outcome { ATTEMPT_DELIVERED, ATTEMPT_DEFERRED, ATTEMPT_BOUNCED, ATTEMPT_UNCERTAIN };
 const char *attempt_outcome_text(enum attempt_outcome outcome);
 
-/* ---- bodies: edge to shard ----------------------------------------------------------------------
- */
+/* ---- bodies: edge to shard ------------------------------------------------------------------ */
 
 struct shard_signup {
     struct account_id account;
@@ -264,8 +262,7 @@ struct shard_retry {
     enum delivery_status status;
 };
 
-/* ---- bodies: delivery and shards
- * ----------------------------------------------------------------- */
+/* ---- bodies: delivery and shards ------------------------------------------------------------ */
 
 /* Names an outbox row, with what the schedule needs to know of it. */
 struct outbox_entry {
@@ -345,8 +342,7 @@ struct deliver_verify {
     struct domain_checks checks;
 };
 
-/* ---- bodies: the committer and main
- * --------------------------------------------------------------- */
+/* ---- bodies: the committer and main --------------------------------------------------------- */
 
 struct commit_write {
     struct kv_batch

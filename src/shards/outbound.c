@@ -114,8 +114,7 @@ void outbound_send(struct shard *shard, struct msg *msg)
     answer(work, err);
 }
 
-/* ---- checks -------------------------------------------------------------------------------------
- */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 /* Reads only. is_replay: the answer is in the body already. */
 static enum err check(struct send_work *work, bool *is_replay)
@@ -321,8 +320,7 @@ static enum err gather_rcpts(struct send_work *work)
     return ERR_OK;
 }
 
-/* ---- composing ----------------------------------------------------------------------------------
- */
+/* ---- composing ------------------------------------------------------------------------------ */
 
 static void assign_ids(struct send_work *work)
 {
@@ -465,8 +463,7 @@ static void add_piece(struct send_work *work, struct key key, struct slice data)
     piece->len = work->rows.len - piece->offset;
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------
- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 static void store(struct send_work *work)
 {
@@ -501,6 +498,7 @@ static void store_mail(struct send_work *work)
     struct row_mail row = {
         .id = work->mail,
         .mode = work->who.has_key ? work->who.key.mode : MODE_LIVE,
+        .is_sandbox = send->is_sandbox,
         .direction = DIRECTION_OUTBOUND,
         .status = MAIL_QUEUED,
         .needs_utf8 = work->spans.needs_utf8 || send->from.needs_utf8,
@@ -592,6 +590,13 @@ static void store_deliveries(struct send_work *work)
     }
 }
 
+/* Whether a mail server may ever be contacted for this mail. */
+static bool leaves(const struct send_work *work)
+{
+    bool is_test = work->who.has_key && work->who.key.mode == MODE_TEST;
+    return !is_test && !work->job.msg->body.send.is_sandbox;
+}
+
 static void store_group(struct send_work *work, uint32_t group, uint32_t first, uint32_t count)
 {
     struct shard *shard = work->job.shard;
@@ -607,7 +612,7 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
         .rcpt_first = first,
         .rcpt_count = count,
         .created_unix_ms = work->now_unix_ms,
-        .mode = work->who.has_key ? work->who.key.mode : MODE_LIVE,
+        .mode = leaves(work) ? MODE_LIVE : MODE_TEST,
         .size_bytes = work->size_bytes,
     };
     shard_put_outbox(shard, key_outbox(entry.due_unix_ms, entry.account, entry.mail, group), &row);
@@ -634,8 +639,7 @@ static void store_counters(struct send_work *work)
     }
 }
 
-/* ---- packs --------------------------------------------------------------------------------------
- */
+/* ---- packs ---------------------------------------------------------------------------------- */
 
 static struct slice pack_addrs(struct arena *arena, const struct addr *addrs, uint32_t count)
 {
@@ -706,8 +710,7 @@ static void answer(struct send_work *work, enum err err)
     shard_answer(work->job.shard, work->job.msg, err);
 }
 
-/* ---- expiry -------------------------------------------------------------------------------------
- */
+/* ---- expiry --------------------------------------------------------------------------------- */
 
 /* Attachments lie under the day they expire on, idempotency keys under the day they were used on;
  * those of today and yesterday may still be asked for. */
