@@ -57,7 +57,7 @@ WEIGHS(USER, 35);
 WEIGHS(API_KEY, 80);
 WEIGHS(DOMAIN, 59);
 WEIGHS(DOMAIN_NAME, 16);
-WEIGHS(MAIL, 212);
+WEIGHS(MAIL, 213);
 WEIGHS(CHUNK, 4);
 WEIGHS(ATTACHMENT, 53);
 WEIGHS(DELIVERY, 63);
@@ -164,7 +164,8 @@ static void read_TEXT(struct row_reader *reader, struct slice *out)
 #define PUT_FIELD(type, name)  PUT_##type(out, row->name);
 #define READ_FIELD(type, name) read_##type(&reader, &read.name);
 
-#define ROW(name, NAME, version, fields)                                                           \
+/* Kept defined: the tests make a row family of their own. */
+#define DEFINE_CODEC(name, NAME, version, fields)                                                  \
     void row_##name##_encode(const struct row_##name *row, struct buf *out)                        \
     {                                                                                              \
         const size_t start = out->len;                                                             \
@@ -188,8 +189,7 @@ static void read_TEXT(struct row_reader *reader, struct slice *out)
         *row = read;                                                                               \
         return ERR_OK;                                                                             \
     }
-ROW_TABLE(ROW)
-#undef ROW
+ROW_TABLE(DEFINE_CODEC)
 
 /* ---- inspection ----------------------------------------------------------------------------- */
 
