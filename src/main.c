@@ -525,6 +525,7 @@ int main(int argc, char **argv)
         free(server);
         return 1;
     }
+    clock_set_offset(server->conf.test_clock_offset_ms);
     crypto_init();
     log_start(STDERR_FILENO, level_of(server->conf.log_level));
     raise_file_limit();

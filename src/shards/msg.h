@@ -170,6 +170,7 @@ struct shard_send {
     uint32_t header_count;
     struct mime_attachment *attachments;
     uint32_t attachment_count;
+    bool is_sandbox;              /* accepted and shown as ever, but never leaves */
     struct slice metadata;        /* pack of name, value, "t" or "n" */
     struct slice tags;            /* pack */
     struct slice idempotency_key; /* empty for none */
