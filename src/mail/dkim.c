@@ -56,6 +56,25 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+/* The length of the run from `at` on that stays as it is: bytes above space, and single spaces
+ * between two such. The first byte is ordinary, whatever it is; others below space are rare and
+ * start a run of their own. */
+static size_t run_len(struct slice data, size_t at)
+{
+    const uint8_t *bytes = (const uint8_t *)data.data;
+    size_t end = at + 1;
+
+    for (;;) {
+        while (end < data.len && bytes[end] > ' ') {
+            end++;
+        }
+        if (end + 1 >= data.len || bytes[end] != ' ' || bytes[end + 1] <= ' ') {
+            return end - at;
+        }
+        end += 2;
+    }
+}
+
 void dkim_body_start(struct dkim_body *body)
 {
     *body = (struct dkim_body){.is_line_empty = true};
@@ -83,13 +102,10 @@ void dkim_body_add(struct dkim_body *body, struct slice data)
             body->is_in_space = true;
             at++;
         } else {
-            size_t end = at + 1;
-            while (end < data.len && !ascii_is_space(data.data[end])) {
-                end++;
-            }
+            size_t len = run_len(data, at);
             pay_owed(body, &stage);
-            stage_add(&stage, data.data + at, end - at);
-            at = end;
+            stage_add(&stage, data.data + at, len);
+            at += len;
         }
     }
     stage_flush(&stage);

@@ -552,6 +552,17 @@ static char *write_qp_piece(char *out, struct slice line, size_t from, size_t to
     size_t used = *column;
 
     for (size_t i = from; i < to; i++) {
+        /* Most bytes: not the first of a line of output, not the last of the text's line, literal.
+         */
+        size_t plain_end = min_size(to, line.len - 1);
+        while (i < plain_end && used > 0 && used < QP_LINE - 1 &&
+               QP_CLASS[(uint8_t)line.data[i]] == 0) {
+            *out++ = line.data[i++];
+            used++;
+        }
+        if (i == to) {
+            break;
+        }
         uint8_t byte = (uint8_t)line.data[i];
         bool is_last_blank = i + 1 == line.len && (byte == ' ' || byte == '\t');
         bool is_escaped = QP_CLASS[byte] != 0 || is_last_blank;
