@@ -1,8 +1,9 @@
 /* verify.h - hands what a test made to an independent reader written in Python.
  *
- * A script of tests/support gets cases on its standard input, each a list of named byte strings, and
- * exits with 0 when every case is as it should be; otherwise it says on standard error what is not.
- * Debian's own interpreter is asked for, because python3-dkim is installed for that one.
+ * A script of tests/support gets cases on its standard input, each a list of named byte strings,
+ * and exits with 0 when every case is as it should be; otherwise it says on standard error what is
+ * not. It is found through MEERKAT_SOURCE, or else beside this file. Debian's own interpreter is
+ * asked for, because python3-dkim is installed for that one.
  */
 #ifndef SUPPORT_VERIFY_H
 #define SUPPORT_VERIFY_H

@@ -1,7 +1,8 @@
 """Reads composed mails with Python's email package and compares them with what went in.
 
-Keys of a case: name, mail, subject, addr (field, display name and address with NULs between), header
-(name, value), text, html, file (filename, type, content id, bytes), tree, utf8 (headers may be).
+Keys of a case: name, mail, subject, addr (field, display name and address with NULs between),
+header (name, value), text, html, file (filename, type, content id, bytes), tree, utf8 (headers may
+be).
 """
 import email
 import email.policy
@@ -42,7 +43,8 @@ def body_is(report, name, part, want, what):
     got = part.get_content().replace("\r\n", "\n")
     want = want.decode().replace("\r\n", "\n").replace("\r", "\n")
     # The last line of a body without multipart ends, whatever the text did.
-    report.check(got in (want, want + "\n"), name, "%s: got %.300r, want %.300r" % (what, got, want))
+    report.check(got in (want, want + "\n"), name,
+                 "%s: got %.300r, want %.300r" % (what, got, want))
 
 
 def files_are(report, name, parts, wanted):
@@ -76,7 +78,8 @@ def check_case(report, case):
         field, display, address = entry.decode().split("\0")
         addrs.setdefault(field, []).append((display, address))
     for field in ("from", "to", "cc", "reply-to"):
-        got = [(a.display_name, a.addr_spec) for a in message[field].addresses] if message[field] else []
+        found = message[field].addresses if message[field] else ()
+        got = [(a.display_name, a.addr_spec) for a in found]
         report.equal(got, addrs.get(field, []), name, field)
     for entry in every(case, "header"):
         key, value = entry.decode().split("\0")
