@@ -250,7 +250,7 @@ struct world *world_new(void)
     world_set(world, "loops", "2");
     world_set(world, "reserve_mb", "1");
     world_set(world, "drain_ms", "4000");
-    world_set(world, "log_level", "debug");
+    world_set(world, "log_level", "info");
     return world;
 }
 

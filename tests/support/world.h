@@ -136,7 +136,7 @@ void world_publish(struct world *world, const struct reply *reply, const char *p
 const char *world_send(struct world *world, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Reads the message until the member at path is `want`; returns that reply. */
 struct reply *world_await(struct world *world, const char *id, const char *path, const char *want);
-/* Signs up, verifies "send.test", and makes a sink the host of every other name under "test". */
+/* Starts a sink as the mail host of "dest.test" and the world, signs up, verifies "send.test". */
 struct peer *world_ready_to_send(struct world *world);
 
 /* ---- neighbours -------------------------------------------------------------------------------

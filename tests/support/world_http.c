@@ -238,7 +238,10 @@ struct reply *world_await(struct world *world, const char *id, const char *path,
 struct peer *world_ready_to_send(struct world *world)
 {
     struct peer *sink = world_sink(world, "127.0.0.1", NULL);
-    world_dns(world, "host-record=%s,127.0.0.1\naddress=/dest.test/127.0.0.1\n", WORLD_HOST);
+    world_dns(world,
+              "host-record=%s,127.0.0.1\nmx-host=dest.test,mx.dest.test,10\n"
+              "host-record=mx.dest.test,127.0.0.1\n",
+              WORLD_HOST);
     world_start(world);
     world_signup(world, "owner@customer.test");
     world_domain(world, "send.test");
