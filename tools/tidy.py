@@ -314,7 +314,7 @@ SELF_TEST = [  # path, text, the rules it breaks
     ("src/kv/a.c", "int f(void);\n", "banner"),
     ("src/kv/a.h", "/* a.h - a. */\n#ifndef KV_A_H\n#define KV_A_H\n", "banner"),
     ("src/kv/a.h", "/* a.h - a.\n\n\n */\n#ifndef KV_H\n#define KV_H\n#endif\n", "guard"),
-    ("src/net/a.h", "/* a.h - a.\n\n\n */\n#ifndef NET_A_H\n#define NET_A_H\n/* ownership */", "owns"),
+    ("src/net/a.h", "/* a.h - a\n\n\n*/\n/* Moves ownership. */\n", "guard owns"),
     ("src/shards/msg.def", "  MSG(A, a, x, y, P, B)\n  MSG(B, b, x, y, P, NONE)\n", ""),
     ("src/shards/msg.def", "  MSG(A, a, x, y, P, B)\n  MSG(B, b, x, y, P, A)\n", "waits waits"),
     ("src/shards/msg.def", "  MSG(A, a, x, y, P, C)\n", "waits"),
