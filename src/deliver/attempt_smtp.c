@@ -295,8 +295,13 @@ static void add_envelope(struct attempt_smtp *attempt, uint32_t index)
         if (attempt->caps.has_size) {
             buf_add_format(wire, " SIZE=%llu", (unsigned long long)mail->size_bytes);
         }
+        if ((mail->needs_8bit || mail->needs_utf8) && attempt->caps.eight_bit_mime) {
+            buf_add_str(
+                wire,
+                " BODY=8BITMIME"); /* RFC 6152 3; a server without it gets the bytes all the same */
+        }
         if (mail->needs_utf8) {
-            buf_add_str(wire, " BODY=8BITMIME SMTPUTF8"); /* RFC 6531 3.4 */
+            buf_add_str(wire, " SMTPUTF8"); /* RFC 6531 3.4 */
         }
     } else if (index <= mail->rcpt_count) {
         buf_add_format(wire, "RCPT TO:<%.*s>", SLICE_FMT(mail->rcpts[index - 1].addr));

@@ -41,6 +41,7 @@ struct attempt_mail {
     uint32_t chunk_count;
     struct slice first_chunk;
     bool needs_utf8;
+    bool needs_8bit;
 };
 
 struct attempt_smtp;

@@ -60,6 +60,7 @@ struct site *site_get(struct site_table *table, struct slice name)
     list_init(&site->link);
     list_init(&site->lanes);
     list_init(&site->idle_conns);
+    list_init(&site->queue);
     site->limit = LIMIT_START < table->limit_max ? LIMIT_START : table->limit_max;
     HASH_ADD_KEYPTR(hh, table->by_name, site->name, (unsigned)len, site);
     return site;
@@ -81,7 +82,7 @@ void site_put(struct site *site)
 bool site_admits(const struct site *site, uint64_t now_ms)
 {
     if (site->closed_until_ms == 0) {
-        return site->open < site->limit;
+        return site->open < site->limit * SITE_TRIPS_PER_CONN;
     }
     return now_ms >= site->closed_until_ms && site->open == 0; /* one probe */
 }

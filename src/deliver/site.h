@@ -37,8 +37,10 @@ struct site {
     struct link idle_conns;
     uint32_t idle_count;
     uint32_t entries;         /* in the schedule */
-    uint32_t open;            /* attempts in flight */
-    uint32_t limit;           /* attempts at once, by feedback */
+    struct link queue;        /* trips that are claimed and wait for a connection */
+    uint32_t open;            /* trips, from claim to outcome */
+    uint32_t busy;            /* of them, those that use a connection */
+    uint32_t limit;           /* connections in use at once, by feedback */
     uint32_t failures;        /* of the host, in a row */
     uint64_t closed_until_ms; /* monotonic; 0: circuit closed, traffic flows */
     UT_hash_handle hh;        /* by name */
@@ -50,7 +52,9 @@ void site_table_free(struct site_table *table);
 struct site *site_get(struct site_table *table, struct slice name);
 /* Forgets the site when nothing of it is left (no entries, attempts, connections, bad record). */
 void site_put(struct site *site);
-/* Whether one more attempt may start now. */
+/* Whether one more trip may start now: SITE_TRIPS_PER_CONN for each connection, so that claims and
+ * outcomes (a commit each) are under way while the connections are kept busy. */
+#define SITE_TRIPS_PER_CONN 4
 bool site_admits(const struct site *site, uint64_t now_ms);
 enum site_feedback { SITE_GOOD, SITE_HOST_FAILED };
 void site_feedback(struct site *site, enum site_feedback feedback, uint64_t now_ms);

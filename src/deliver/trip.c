@@ -44,7 +44,8 @@ _Static_assert(ARRAY_LEN(states) == STATE_COUNT, "a row for each state");
 static const struct sm_table table = {"trip", states, STATE_COUNT};
 
 struct trip {
-    struct link link; /* deliver->trips */
+    struct link link;  /* deliver->trips */
+    struct link queue; /* site->queue, while it waits for a connection */
     struct deliver *deliver;
     struct sm sm;
     struct sched_entry *entry;
@@ -61,12 +62,14 @@ struct trip {
     struct verdict failure; /* of the last host */
     bool is_plain_retry;    /* TLS failed here; once more without (RFC 7435) */
     bool is_reused;
+    bool is_busy; /* counted in site->busy */
     bool has_host_failed;
     char remote_host[256];
     char remote_addr[ADDR_TEXT_MAX];
     char tls[96];
 };
 
+static void fill_mail(struct trip *trip);
 static void begin(struct trip *trip);
 static void find_route(struct trip *trip);
 static void connect_next(struct trip *trip);
@@ -113,6 +116,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     sm_init(&trip->sm, &table, STATE_CLAIM);
     timer_init(&trip->timer, deliver->loop, NULL);
     buf_init(&trip->transcript, SMTP_TRANSCRIPT_MAX);
+    list_init(&trip->queue);
     list_push_back(&deliver->trips, &trip->link);
     deliver->trip_count += 1;
     entry->site->open += 1;
@@ -179,6 +183,7 @@ static void on_claimed(struct trip *trip, struct msg *msg)
         return;
     }
     trip->claim = msg;
+    fill_mail(trip);
     sm_move(&trip->sm, STATE_WAIT);
     trip->started_unix_ms = clock_unix_ms();
     uint64_t delay_ms = trip->deliver->place->conf->test_delivery_delay_ms;
@@ -207,6 +212,7 @@ static void fill_mail(struct trip *trip)
         .chunk_count = claim->chunk_count,
         .first_chunk = claim->first_chunk,
         .needs_utf8 = claim->needs_utf8,
+        .needs_8bit = claim->needs_8bit,
     };
 }
 
@@ -240,7 +246,7 @@ static void rehearse_all(struct trip *trip)
 
 static void begin(struct trip *trip)
 {
-    fill_mail(trip);
+    struct site *site = trip->entry->site;
     if (claim_of(trip)->mode == MODE_TEST) {
         rehearse_all(trip);
         conclude(trip);
@@ -253,12 +259,33 @@ static void begin(struct trip *trip)
         conclude(trip);
         return;
     }
-    struct link *idle = list_pop_front(&trip->entry->site->idle_conns);
+    if (site->busy >= site->limit) {
+        list_push_back(&site->queue, &trip->queue);
+        return;
+    }
+    site->busy += 1;
+    trip->is_busy = true;
+    struct link *idle = list_pop_front(&site->idle_conns);
     if (idle != NULL) {
         take_idle(trip, attempt_smtp_of_link(idle));
         return;
     }
     find_route(trip);
+}
+
+/* The trip needs no connection any more: the next in line may have it. */
+static void leave_site(struct trip *trip)
+{
+    struct site *site = trip->entry->site;
+    if (!trip->is_busy) {
+        return;
+    }
+    trip->is_busy = false;
+    site->busy -= 1;
+    while (site->busy < site->limit && !list_is_empty(&site->queue)) {
+        struct link *next = list_pop_front(&site->queue);
+        begin(CONTAINER_OF(next, struct trip, queue));
+    }
 }
 
 /* ---- route ---------------------------------------------------------------------------------- */
@@ -554,9 +581,12 @@ static void conclude(struct trip *trip)
         return; /* on_chunk_home comes back here */
     }
     sm_move(&trip->sm, STATE_OUTCOME);
-    site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
-                  loop_now_ms(trip->deliver->loop));
+    if (trip->is_busy) { /* otherwise nobody was asked */
+        site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
+                      loop_now_ms(trip->deliver->loop));
+    }
     post_outcome(trip);
+    leave_site(trip);
 }
 
 static void on_outcome_again(struct timer *timer)
@@ -613,6 +643,7 @@ static void abandon(struct trip *trip)
     switch (state_of(trip)) {
     case STATE_WAIT:
         timer_stop(&trip->timer);
+        list_remove(&trip->queue);
         begin(trip);
         break;
     case STATE_ROUTE:

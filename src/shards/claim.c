@@ -370,6 +370,7 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     body->rcpts = arena_array(&msg->arena, group->open_count, sizeof(*body->rcpts));
     body->rcpt_count = group->open_count;
     body->needs_utf8 = work->mail.needs_utf8;
+    body->needs_8bit = work->mail.needs_8bit;
     for (uint32_t i = 0; i < group->open_count; i++) {
         body->rcpts[i] = group->open[i].recipient;
         body->needs_utf8 = body->needs_utf8 || !slice_is_ascii(body->rcpts[i]);

@@ -289,6 +289,7 @@ struct shard_claim {
     uint32_t attempt; /* number of this try, from 1 */
     uint64_t created_unix_ms;
     bool needs_utf8;
+    bool needs_8bit;
     enum mode mode;
 };
 

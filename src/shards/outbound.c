@@ -502,6 +502,7 @@ static void store_mail(struct send_work *work)
         .direction = DIRECTION_OUTBOUND,
         .status = MAIL_QUEUED,
         .needs_utf8 = work->spans.needs_utf8 || send->from.needs_utf8,
+        .needs_8bit = work->spans.needs_8bit,
         .from_name = send->from.name,
         .from_addr = send->from.text,
         .to = pack_addrs(arena, send->to, send->to_count),
