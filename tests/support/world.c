@@ -342,13 +342,18 @@ static bool read_run_file(struct world *world)
     return is_ours;
 }
 
-void world_start(struct world *world)
+void world_launch(struct world *world)
 {
     if (world->dns == NULL) {
         world_dns(world, "host-record=%s,127.0.0.1\n", WORLD_HOST);
     }
     world_set(world, "dns_servers", "127.0.0.1:%u", (unsigned)world->dns->tcp_port);
     start_daemon(world);
+}
+
+void world_start(struct world *world)
+{
+    world_launch(world);
     struct wait wait = wait_start(WORLD_WAIT_MS);
     while (!read_run_file(world)) {
         if (waitpid(world->daemon, NULL, WNOHANG) == world->daemon) {

@@ -91,6 +91,8 @@ void world_set(struct world *world, const char *name, const char *fmt, ...) PRIN
 
 /* Starts dnsmasq, if it does not run yet, and meerkatd, and waits until it listens. */
 void world_start(struct world *world);
+/* The same without the waiting: for a test that kills it on its way up. */
+void world_launch(struct world *world);
 /* SIGTERM; insists on exit status 0 and a log without sanitizer reports. */
 void world_stop(struct world *world);
 /* SIGKILL, and waits. */
