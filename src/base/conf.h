@@ -60,6 +60,8 @@
     X(reserve_mb, UINT, "256", 1, 1048576,                                                         \
       "free disk space below which no new mail is accepted, MiB")                                  \
     X(drain_ms, UINT, "20000", 100, 600000, "time for a graceful stop, milliseconds")              \
+    X(drain_notice_ms, UINT, "250", 0, 60000,                                                      \
+      "time at a stop in which new requests are told 503 before connections are refused")          \
     X(mail_max, UINT, "31457280", 1024, 31457280, "largest composed mail, bytes")                  \
     X(body_max, UINT, "41943040", 1024, 41943040, "largest request body, bytes")                   \
     X(daily_max, UINT, "0", 0, 4294967295, "mails an account may send a day; 0: no limit")         \

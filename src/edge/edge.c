@@ -268,38 +268,48 @@ static void finish_drain(struct edge *edge)
 void edge_session_gone(struct edge *edge)
 {
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
-    if (edge->session_count > 0) {
-        return;
-    }
-    if (edge->drain != NULL) {
+    if (edge->session_count == 0 && edge->is_closed && edge->drain != NULL) {
         finish_drain(edge);
     }
 }
 
-static void on_drain_due(struct timer *timer)
+static void end_sessions(struct edge *edge)
 {
-    struct edge *edge = CONTAINER_OF(timer, struct edge, drain_timer);
-    LIST_EACH_SAFE (&edge->sessions, it, after) {
-        conn_abort(&CONTAINER_OF(it, struct session, link)->conn);
-    }
-    timer_start(&edge->drain_timer, DRAIN_POLL_MS);
-}
-
-static void drain(struct edge *edge, struct msg *msg)
-{
-    edge->phase = EDGE_DRAINING;
-    edge->drain = msg;
-    close_listeners(edge);
-    uint64_t now_ms = loop_now_ms(edge->loop);
-    uint64_t deadline_ms = msg->body.control.deadline_ms;
-    timer_init(&edge->drain_timer, edge->loop, on_drain_due);
-    timer_start(&edge->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
     LIST_EACH_SAFE (&edge->sessions, it, after) {
         session_end(CONTAINER_OF(it, struct session, link));
     }
-    if (edge->session_count == 0 && edge->drain != NULL) {
-        finish_drain(edge);
+}
+
+/* First call: the notice is over, nobody new comes in. Later ones: who has not gone by now is cut
+ * off. */
+static void on_drain_due(struct timer *timer)
+{
+    struct edge *edge = CONTAINER_OF(timer, struct edge, drain_timer);
+    if (!edge->is_closed) {
+        edge->is_closed = true;
+        close_listeners(edge);
+        end_sessions(edge);
+        uint64_t now_ms = loop_now_ms(edge->loop);
+        uint64_t deadline_ms = edge->drain == NULL ? 0 : edge->drain->body.control.deadline_ms;
+        timer_start(&edge->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 1);
+    } else {
+        LIST_EACH_SAFE (&edge->sessions, it, after) {
+            conn_abort(&CONTAINER_OF(it, struct session, link)->conn);
+        }
+        timer_start(&edge->drain_timer, DRAIN_POLL_MS);
     }
+    edge_session_gone(edge);
+}
+
+/* For drain_notice_ms every new request, /api/health included, is told 503, so that load balancers
+ * look elsewhere before connections are refused. What was accepted before is answered as ever. */
+static void drain(struct edge *edge, struct msg *msg)
+{
+    bool was_open = edge->phase == EDGE_OPEN;
+    edge->phase = EDGE_DRAINING;
+    edge->drain = msg;
+    timer_init(&edge->drain_timer, edge->loop, on_drain_due);
+    timer_start(&edge->drain_timer, was_open ? edge->place->conf->drain_notice_ms : 0);
 }
 
 /* Messages of clients that left, and password jobs, come home before the actor is dead. */

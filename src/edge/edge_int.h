@@ -63,6 +63,7 @@ struct edge {
     struct msg *drain; /* CONTROL_DRAIN waiting for the last session */
     struct msg *stop;
     struct timer drain_timer;
+    bool is_closed; /* listeners are */
 };
 
 struct session {

@@ -65,7 +65,7 @@ static void judge_peer(struct session *session)
 void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls)
 {
     CHECK_LOOP(edge->loop);
-    if (edge->phase != EDGE_OPEN || edge->session_count >= CONNS_PER_LOOP_MAX) {
+    if (edge->is_closed || edge->session_count >= CONNS_PER_LOOP_MAX) {
         (void)close(socket); /* nothing was read or promised */
         return;
     }
@@ -176,6 +176,10 @@ static enum err admit(struct request *request)
     request->is_head = http->method == HTTP_METHOD_HEAD;
     request->is_close = !http->is_keep_alive;
     request->is_old = http->minor_version == 0;
+    if (edge->phase != EDGE_OPEN) {
+        request->is_close = true;
+        return ERR_DRAINING;
+    }
     if (!is_transport_good(request->session, http)) {
         return ERR_PLAIN_HTTP;
     }
@@ -328,6 +332,7 @@ static void pump(struct session *session, struct slice data)
     session->is_in_feed = false;
     if (used < data.len) {
         buf_add(&session->unread, slice_from(data, used));
+        CHECK(!session->unread.is_over); /* one read's worth fits */
         conn_pause(&session->conn);
     }
     if (!session->is_ending) {
