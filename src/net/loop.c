@@ -247,10 +247,14 @@ static void run_due_timers(struct loop *loop)
 static void arm_ticker(struct loop *loop)
 {
     struct heap_node *first = heap_first(&loop->timers);
-    if (first == NULL || first->key >= loop->armed_ms) {
+    if (first == NULL) {
         return;
     }
     uint64_t now_ms = clock_mono_ms();
+    /* A fake clock may have jumped over armed_ms without the ticker noticing. */
+    if (first->key >= loop->armed_ms && loop->armed_ms > now_ms) {
+        return;
+    }
     uint64_t delay_ms = first->key > now_ms ? first->key - now_ms : 0;
     uv_update_time(&loop->uv); /* delays count from libuv's idea of now */
     int status = uv_timer_start(&loop->ticker, on_tick, delay_ms, 0);
