@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/limits.h"
+#include "support/ledger.h"
 #include "support/load.h"
 #include "support/world.h"
 
@@ -30,28 +30,12 @@
 #define YOUNG_MS      80
 #define LAST_WORDS_MS 2000 /* to read what the dead daemon had sent */
 #define DRAIN_MS      90000
-#define READ_CONNS    8
-#define NUMBERS_MAX   200000
-
-/* A mail as the daemon and the sink tell of it. */
-struct fate {
-    const struct mailing_entry *entry; /* NULL: not acknowledged */
-    const char *key;
-    uint32_t excuses; /* attempts that may have delivered without anybody knowing */
-    uint32_t arrivals;
-    char message_id[80]; /* of the first arrival */
-    bool is_found;
-    bool is_delivered;
-};
 
 struct scene {
     struct world *world;
     struct mailing mailings[ACCOUNTS];
     struct load *load;
     const char *sink_log;
-    struct fate *fates; /* by number */
-    uint64_t *pending;  /* numbers whose messages are to be read */
-    uint64_t pending_count;
     uint64_t seed;
 };
 
@@ -134,8 +118,6 @@ static void scene_end(struct scene *scene)
     for (uint32_t i = 0; i < ACCOUNTS; i++) {
         mailing_fini(&scene->mailings[i]);
     }
-    free(scene->fates);
-    free(scene->pending);
     free(scene);
 }
 
@@ -151,177 +133,21 @@ static uint64_t acknowledged(const struct scene *scene)
     return sum;
 }
 
-static void list_fates(struct scene *scene)
-{
-    scene->fates = calloc(NUMBERS_MAX, sizeof *scene->fates);
-    scene->pending = calloc(NUMBERS_MAX, sizeof *scene->pending);
-    cr_assert(scene->fates != NULL && scene->pending != NULL);
-    for (uint32_t i = 0; i < ACCOUNTS; i++) {
-        for (uint64_t n = 0; n < scene->mailings[i].accepted; n++) {
-            const struct mailing_entry *entry = mailing_at(&scene->mailings[i], n);
-            cr_assert_lt(entry->number, NUMBERS_MAX);
-            struct fate *fate = &scene->fates[entry->number];
-            cr_assert_null(fate->entry, "two answers to one request");
-            fate->entry = entry;
-            fate->key = scene->mailings[i].key;
-            scene->pending[scene->pending_count++] = entry->number;
-        }
-    }
-}
-
-static bool ask_message(void *context, uint64_t number, struct buf *out)
-{
-    const struct scene *scene = context;
-    if (number >= scene->pending_count) {
-        return false;
-    }
-    const struct fate *fate = &scene->fates[scene->pending[number]];
-    buf_add_format(out,
-                   "GET /api/messages/%s HTTP/1.1\r\nhost: localhost\r\n"
-                   "authorization: Bearer %s\r\n\r\n",
-                   fate->entry->id, fate->key);
-    return true;
-}
-
-/* A try whose end is not known, or that says of itself that the mail may have arrived. */
-static bool is_excuse(const json_t *attempt)
-{
-    const char *outcome = json_string_value(json_object_get(attempt, "outcome"));
-    const char *response = json_string_value(json_object_get(attempt, "response"));
-    cr_assert_not_null(outcome);
-    return strcmp(outcome, "uncertain") == 0 ||
-           (strcmp(outcome, "deferred") == 0 && response != NULL &&
-            strstr(response, "may have been delivered") != NULL);
-}
-
-static void take_message(void *context, const struct load_answer *answer)
-{
-    struct scene *scene = context;
-    struct fate *fate = &scene->fates[scene->pending[answer->number]];
-    if (answer->status == 503) {
-        return; /* asked again */
-    }
-    cr_assert_eq(answer->status, 200, "%s was acknowledged and is gone: %u %.*s", fate->entry->id,
-                 (unsigned)answer->status, SLICE_FMT(answer->body));
-    json_t *json = json_loadb(answer->body.data, answer->body.len, 0, NULL);
-    const json_t *message = json_object_get(json, "message");
-    const json_t *delivery = json_array_get(json_object_get(json, "deliveries"), 0);
-    const char *status = json_string_value(json_object_get(message, "send_status"));
-    cr_assert(status != NULL && delivery != NULL, "%.*s", SLICE_FMT(answer->body));
-    fate->is_found = true;
-    fate->is_delivered = strcmp(status, "delivered") == 0;
-    fate->excuses = 0;
-    size_t index;
-    json_t *attempt;
-    json_array_foreach(json_object_get(delivery, "log"), index, attempt)
-    {
-        fate->excuses += is_excuse(attempt);
-    }
-    json_decref(json);
-}
-
-/* Reads every message that is not known to be delivered, once. */
-static void read_pending(struct scene *scene)
-{
-    struct load *load = load_new(&(struct load_options){
-        .conn_count = READ_CONNS, .ask = ask_message, .answer = take_message, .context = scene});
-    load_connect(load, scene->world->http_port);
-    load_run(load, DRAIN_MS, 0);
-    cr_assert_eq(load_counts(load)->answered, scene->pending_count);
-    load_free(load);
-    uint64_t kept = 0;
-    for (uint64_t i = 0; i < scene->pending_count; i++) {
-        if (!scene->fates[scene->pending[i]].is_delivered) {
-            scene->pending[kept++] = scene->pending[i];
-        }
-    }
-    scene->pending_count = kept;
-}
-
-static long long metric(struct world *world, const char *name)
-{
-    const struct reply *reply = world_get(world, "/metrics");
-    size_t at = slice_find(reply->body, slice_str(world_text(world, "\n%s ", name)));
-    cr_assert_neq(at, SIZE_MAX, "there is no metric %s", name);
-    struct slice rest = slice_from(reply->body, at + strlen(name) + 2);
-    return strtoll(slice_cut(&rest, '\n').data, NULL, 10);
-}
-
-static void await_deliveries(struct scene *scene)
-{
-    struct wait wait = wait_start(DRAIN_MS);
-    do {
-        while (metric(scene->world, "meerkat_schedule_entries") > 0 && wait_more(&wait)) {
-        }
-        read_pending(scene);
-    } while (scene->pending_count > 0 && wait_more(&wait));
-    if (scene->pending_count > 0) {
-        const struct fate *fate = &scene->fates[scene->pending[0]];
-        world_fail(scene->world, "%" PRIu64 " acknowledged mails are not delivered, first %s: %.*s",
-                   scene->pending_count, fate->entry->id,
-                   SLICE_FMT(world_call(scene->world,
-                                        &(struct world_call){.method = "GET",
-                                                             .path = world_text(scene->world,
-                                                                                "/api/messages/%s",
-                                                                                fate->entry->id),
-                                                             .bearer = fate->key})
-                                 ->body));
-    }
-}
-
-/* One line a mail: milliseconds, Message-ID, sender, recipient, bytes; tabs between. */
-static void read_sink_log(struct scene *scene)
-{
-    struct slice rest = world_read_file(scene->world, scene->sink_log);
-    while (rest.len > 0) {
-        struct slice line = slice_cut(&rest, '\n');
-        (void)slice_cut(&line, '\t'); /* the time, and below the sender */
-        struct slice message_id = slice_cut(&line, '\t');
-        (void)slice_cut(&line, '\t');
-        struct slice local = slice_from(slice_cut(&line, '@'), 1);
-        uint64_t number = 0;
-        cr_assert_eq(slice_uint(local, NUMBERS_MAX - 1, &number), ERR_OK, "%.*s", SLICE_FMT(local));
-        struct fate *fate = &scene->fates[number];
-        if (fate->arrivals == 0) {
-            snprintf(fate->message_id, sizeof fate->message_id, "%.*s", SLICE_FMT(message_id));
-        }
-        cr_assert(slice_equal(message_id, slice_str(fate->message_id)),
-                  "n%" PRIu64 " came under two Message-IDs", number);
-        fate->arrivals += 1;
-    }
-}
-
-static void judge(struct scene *scene)
-{
-    uint64_t twice = 0;
-    uint64_t uncertain = 0;
-    uint64_t unasked = 0;
-    for (uint64_t i = 0; i < NUMBERS_MAX; i++) {
-        const struct fate *fate = &scene->fates[i];
-        if (fate->entry == NULL) {
-            unasked += fate->arrivals; /* stored, but the daemon died before it could say so */
-            continue;
-        }
-        cr_assert_geq(fate->arrivals, 1, "%s is said to be delivered; it never arrived",
-                      fate->entry->id);
-        cr_assert_leq(fate->arrivals, 1 + fate->excuses,
-                      "%s arrived %u times with %u attempts of unknown outcome in its log",
-                      fate->entry->id, (unsigned)fate->arrivals, (unsigned)fate->excuses);
-        twice += fate->arrivals > 1;
-        uncertain += fate->excuses;
-    }
-    printf("twice %" PRIu64 ", attempts of unknown outcome %" PRIu64
-           ", delivered without an answer %" PRIu64 "\n",
-           twice, uncertain, unasked);
-}
-
 /* Every acknowledged mail is there, arrived, and came twice only with a reason. */
 static void check_all(struct scene *scene)
 {
-    list_fates(scene);
-    await_deliveries(scene);
-    read_sink_log(scene);
-    judge(scene);
+    struct ledger ledger;
+    ledger_init(&ledger, scene->world);
+    for (uint32_t i = 0; i < ACCOUNTS; i++) {
+        ledger_add(&ledger, &scene->mailings[i]);
+    }
+    ledger_await(&ledger, DRAIN_MS);
+    ledger_read_sink(&ledger, scene->sink_log);
+    ledger_judge(&ledger);
+    printf("twice %" PRIu64 ", attempts of unknown outcome %" PRIu64
+           ", delivered without an answer %" PRIu64 "\n",
+           ledger.twice, ledger.excuses, ledger.unasked);
+    ledger_fini(&ledger);
 }
 
 /* ---- the tests ------------------------------------------------------------------------------- */
