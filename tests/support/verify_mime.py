@@ -5,6 +5,7 @@ header (name, value), text, html, file (filename, type, content id, bytes), tree
 be).
 """
 import email
+import email.errors
 import email.policy
 
 from blobs import Report, every, one, read_cases
@@ -62,15 +63,24 @@ def files_are(report, name, parts, wanted):
                      % (filename, len(got), got, len(data), data))
 
 
+def parse(mail, may_be_utf8):
+    # The parser of bytes knows no UTF-8 in headers (RFC 6532); that of text does.
+    if may_be_utf8:
+        return email.message_from_string(mail.decode(), policy=email.policy.default)
+    return email.message_from_bytes(mail, policy=email.policy.default)
+
+
 def check_case(report, case):
     name = one(case, "name").decode()
     mail = one(case, "mail")
     lines_are_sound(report, name, mail, one(case, "utf8") is not None)
-    message = email.message_from_bytes(mail, policy=email.policy.default)
+    message = parse(mail, one(case, "utf8") is not None)
     for part in message.walk():
         report.equal([repr(d) for d in part.defects], [], name, "defects")
         for key, value in part.items():
-            report.equal([repr(d) for d in value.defects], [], name, "defects of %s" % key)
+            defects = [repr(d) for d in value.defects
+                       if not isinstance(d, email.errors.NonASCIILocalPartDefect)]
+            report.equal(defects, [], name, "defects of %s" % key)
     subject = one(case, "subject")
     report.equal(message["subject"], subject.decode() if subject else None, name, "subject")
     addrs = {}
