@@ -380,6 +380,9 @@ void world_stop(struct world *world)
 {
     static const char *const reports[] = {"Sanitizer", "runtime error:", "CHECK failed"};
     CHECK(world->daemon != 0);
+    curl_easy_cleanup(world->curl); /* hang up: a drain waits a second for idle clients */
+    world->curl = curl_easy_init();
+    CHECK(world->curl != NULL);
     (void)kill(world->daemon, SIGTERM); /* it may have ended by itself; the status tells */
     int status = reap(world->daemon, STOP_WAIT_MS);
     if (status != 0) {
