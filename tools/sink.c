@@ -25,6 +25,7 @@
  */
 #include "sink.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -247,6 +248,25 @@ static void set_auth(struct sink *sink)
     buf_fini(&plain);
 }
 
+/* Numbers go on where an earlier sink left off, so that the newest mail sorts last. */
+static void find_last_number(struct sink *sink, const char *path)
+{
+    DIR *folder = opendir(path);
+    if (folder == NULL) {
+        fatal("cannot read the folder %s: %s", path, strerror(errno));
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(folder)) != NULL) {
+        struct slice name = slice_str(entry->d_name);
+        uint64_t number = 0;
+        if (slice_ends(name, SLICE(".eml")) &&
+            slice_u64(slice_head(name, slice_find_byte(name, '-')), &number) == ERR_OK) {
+            sink->stored = max_u64(sink->stored, number);
+        }
+    }
+    (void)closedir(folder); /* it was only read */
+}
+
 static void open_all(struct sink *sink)
 {
     const struct options *options = &sink->options;
@@ -260,6 +280,7 @@ static void open_all(struct sink *sink)
         if (mkdir(path, 0700) == -1 && errno != EEXIST) {
             fatal("cannot make the folder %s: %s", path, strerror(errno));
         }
+        find_last_number(sink, path);
     }
     if (options->log.len > 0) {
         (void)snprintf(path, sizeof path, "%.*s", SLICE_FMT(options->log)); /* open says so */

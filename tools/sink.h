@@ -106,6 +106,7 @@ struct sink {
     uint64_t grey[GREY_MAX];
     size_t grey_count;
     uint64_t size_max;
+    uint64_t stored; /* the number of the last file */
     int log_fd;
     bool has_web;
 };
