@@ -95,6 +95,9 @@ void site_feedback(struct site *site, enum site_feedback feedback, uint64_t now_
         site->limit += site->limit < site->table->limit_max ? 1 : 0;
         return;
     }
+    if (now_ms < site->closed_until_ms) {
+        return; /* begun before the circuit opened: the same event, not one more probe */
+    }
     site->failures += 1;
     site->limit = site->limit > 1 ? site->limit / 2 : 1;
     if (site->failures < SITE_FAILURES_MAX) {
