@@ -45,12 +45,11 @@
 #define LEVEL_BASE_BYTES     (64 * MIB)
 #define BLOCK_BYTES          (8 * KIB)
 #define BLOB_FILE_BYTES      (64 * MIB)
-#define INFO_LOG_BYTES       (1 * MIB)
 #define MANIFEST_BYTES       (16 * MIB)
 #define MANIFEST_BLOCK_BYTES (64 * KIB)
 #define BACKGROUND_JOBS      4
 #define FILTER_BITS_PER_KEY  10.0
-#define INFO_LOG_WARN        2 /* of RocksDB's levels */
+#define INFO_LOG_FATAL       4 /* of RocksDB's levels */
 #define COMPACT_FORCE        2 /* BottommostLevelCompaction::kForce */
 
 /* Blob files older than this share of a family's are emptied by the compactions that meet them, and
@@ -727,10 +726,11 @@ static rocksdb_options_t *make_options(const struct kv_options *options)
     rocksdb_options_set_blob_gc_age_cutoff(rocks, BLOB_AGE_CUTOFF);
     rocksdb_options_set_blob_gc_force_threshold(rocks, BLOB_FORCE_THRESHOLD);
 
-    /* The info log is for those who debug RocksDB; our own log has its errors. */
-    rocksdb_options_set_info_log_level(rocks, INFO_LOG_WARN);
-    rocksdb_options_set_max_log_file_size(rocks, INFO_LOG_BYTES);
-    rocksdb_options_set_keep_log_file_num(rocks, 2);
+    /* The info log is kept silent after its header. Its writer aborts the process on the second
+     * line that finds the disk full, where RocksDB was built with assertions (Debian's is), and C
+     * has no way to bring a logger of our own. What it would say reaches us as words of errors. */
+    rocksdb_options_set_info_log_level(rocks, INFO_LOG_FATAL);
+    rocksdb_options_set_keep_log_file_num(rocks, 1);
     rocksdb_options_set_stats_dump_period_sec(rocks, 0);
     rocksdb_options_set_stats_persist_period_sec(rocks, 0);
     rocksdb_options_set_skip_stats_update_on_db_open(rocks, 1);

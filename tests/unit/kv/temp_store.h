@@ -21,8 +21,10 @@
 static inline void temp_folder_make(char path[TEMP_PATH_MAX])
 {
     const char *base = getenv("TMPDIR");
-    const int len =
-        snprintf(path, TEMP_PATH_MAX, "%s/meerkat-kv-XXXXXX", base != NULL ? base : "/tmp");
+    if (base == NULL) { /* what outlives a killed process, outlives it in memory too */
+        base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    }
+    const int len = snprintf(path, TEMP_PATH_MAX, "%s/meerkat-kv-XXXXXX", base);
     CHECK(len > 0 && len < TEMP_PATH_MAX);
     CHECK(mkdtemp(path) != NULL);
 }
