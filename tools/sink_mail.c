@@ -72,8 +72,8 @@ static void store_mail(struct session *session, const char *queue_id)
     struct buf path;
     buf_init(&path, 4096);
     sink->stored += 1;
-    buf_add_format(&path, "%.*s/%06" PRIu64 "-%s.eml", SLICE_FMT(sink->options.store),
-                   sink->stored, queue_id);
+    buf_add_format(&path, "%.*s/%06" PRIu64 "-%s.eml", SLICE_FMT(sink->options.store), sink->stored,
+                   queue_id);
     sink_write_file(buf_slice(&path), buf_slice(&head), buf_slice(&session->mail));
     buf_fini(&path);
     buf_fini(&head);
