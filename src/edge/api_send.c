@@ -18,6 +18,7 @@ struct attachment_body {
     struct slice url;
     struct slice content_type;
     struct slice content_id;
+    bool has_content; /* an empty file is one, too */
 };
 
 struct send_body {
@@ -45,7 +46,11 @@ struct send_body {
 #define AT(member) .offset = offsetof(struct attachment_body, member)
 static const struct json_field attachment_fields[] = {
     {.name = "filename", .type = JSON_TEXT, AT(filename), .max = ATTACHMENT_NAME_MAX},
-    {.name = "content", .type = JSON_TEXT, AT(content), .max = HTTP_BODY_MAX},
+    {.name = "content",
+     .type = JSON_TEXT,
+     AT(content),
+     .has_offset = offsetof(struct attachment_body, has_content),
+     .max = HTTP_BODY_MAX},
     {.name = "url", .type = JSON_TEXT, AT(url), .max = HTTP_URL_MAX},
     {.name = "contentType", .type = JSON_TEXT, AT(content_type), .max = ATTACHMENT_NAME_MAX},
     {.name = "contentId", .type = JSON_TEXT, AT(content_id), .max = ATTACHMENT_NAME_MAX},
@@ -261,6 +266,9 @@ static bool read_attachment(struct request *request, uint32_t index,
     if (body->url.len > 0) {
         return fail(request, arena_format(&request->keep, "%.*s.url", SLICE_FMT(param)),
                     "attachments by url are not available on this server; send their content");
+    }
+    if (!body->has_content) {
+        return fail(request, content, "the content of an attachment is required, as base64");
     }
     if (slice_has_control(body->filename, "")) {
         return fail(request, arena_format(&request->keep, "%.*s.filename", SLICE_FMT(param)),
