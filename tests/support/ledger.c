@@ -125,7 +125,8 @@ long long metric_of(struct world *world, const char *name)
         world_fail(world, "there is no metric %s", name);
     }
     struct slice rest = slice_from(reply->body, at + strlen(line));
-    const char *value = world_text(world, "%.*s", SLICE_FMT(slice_cut(&rest, '\n')));
+    struct slice digits = slice_cut(&rest, '\n');
+    const char *value = world_text(world, "%.*s", SLICE_FMT(digits));
     return strtoll(value, NULL, 10);
 }
 
