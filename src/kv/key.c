@@ -1,4 +1,6 @@
-/* Keys are built front to back by the add_ functions and never patched. Numbers are big endian, so
+/* key.c - builders and readers of keys.
+ *
+ * Keys are built front to back by the add_ functions and never patched. Numbers are big endian, so
  * that memcmp, which is how RocksDB compares, is numeric order. */
 #include "kv/key.h"
 

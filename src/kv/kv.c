@@ -1,4 +1,6 @@
-/* The families of RocksDB, in the order of the handles: 0 is "default" (KV_FAMILY_META), then
+/* kv.c - the store over RocksDB's C interface.
+ *
+ * The families of RocksDB, in the order of the handles: 0 is "default" (KV_FAMILY_META), then
  * "shard00" and on, last "deliver". RocksDB makes missing families in that order, each durably, so
  * a store that lacks "deliver" is one whose making was cut short: it is empty and may be finished.
  *

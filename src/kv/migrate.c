@@ -1,4 +1,6 @@
-/* The stamp is the only row of the meta family. A step is written like this: it brings rows of
+/* migrate.c - reading, checking and raising the format stamp.
+ *
+ * The stamp is the only row of the meta family. A step is written like this: it brings rows of
  * format n to n + 1 in batches of its own, may be run again over its own half-finished work, and
  * leaves the stamp alone; climb raises the stamp when the step's rows are synced. */
 #include "kv/migrate.h"
@@ -11,12 +13,10 @@
 #define STAMP_KEY       SLICE("format")
 #define STAMP_MAX_BYTES 128
 
-typedef enum err (*migrate_step_fn)(struct kv *kv);
-
 /* steps[n] leads from format n to n + 1; steps[0] is never run. */
 struct migrate_plan {
     uint32_t format;
-    const migrate_step_fn *steps;
+    enum err (*const *steps)(struct kv *kv);
 };
 
 static enum err open_by_plan(struct kv *kv, const struct migrate_plan *plan, uint64_t now_unix_ms,
@@ -31,7 +31,7 @@ static enum err damaged(const char *what);
 
 enum err migrate_open(struct kv *kv, uint64_t now_unix_ms, struct store_stamp *stamp)
 {
-    static const migrate_step_fn steps[STORE_FORMAT] = {NULL};
+    static enum err (*const steps[STORE_FORMAT])(struct kv * kv) = {NULL};
     const struct migrate_plan plan = {.format = STORE_FORMAT, .steps = steps};
     return open_by_plan(kv, &plan, now_unix_ms, stamp);
 }
@@ -140,9 +140,8 @@ static enum err climb(struct kv *kv, const struct migrate_plan *plan, struct row
 {
     while (row->format < plan->format) {
         LOG_INFO("kv.migrate", LOG_U64("from", row->format), LOG_U64("to", row->format + 1));
-        const migrate_step_fn step = plan->steps[row->format];
-        CHECK(step != NULL);
-        enum err err = step(kv);
+        CHECK(plan->steps[row->format] != NULL);
+        enum err err = plan->steps[row->format](kv);
         if (err == ERR_OK) {
             err = kv_sync(kv);
         }

@@ -1,4 +1,6 @@
-/* Every function of a row family is generated from row.def; what is written by hand is one pair of
+/* row.c - the bytes of rows.
+ *
+ * Every function of a row family is generated from row.def; what is written by hand is one pair of
  * put_ and read_ per field type. */
 #include "kv/row.h"
 

@@ -668,6 +668,33 @@ Test(kv, keeps_what_was_synced_when_killed, .timeout = 60)
     temp_folder_drop(path);
 }
 
+/* The child dies somewhere between RocksDB's first file and the last family. */
+Test(kv, finishes_a_store_whose_making_was_cut_short, .timeout = 60)
+{
+    char path[TEMP_PATH_MAX];
+    temp_folder_make(path);
+    char current[2 * TEMP_PATH_MAX];
+    (void)snprintf(current, sizeof(current), "%s/CURRENT", path);
+    pid_t child = fork();
+    cr_assert_neq(child, -1);
+    if (child == 0) {
+        kv_close(temp_open(path, FULL_FAMILIES));
+        _exit(0);
+    }
+    while (access(current, F_OK) == -1) {
+        cr_assert_eq(waitpid(child, NULL, WNOHANG), 0, "the maker failed");
+    }
+    cr_assert_eq(kill(child, SIGKILL), 0);
+    cr_assert_eq(waitpid(child, NULL, 0), child);
+
+    struct kv *kv = temp_open(path, FULL_FAMILIES);
+    cr_assert_eq(kv_shard_count(kv), FULL_FAMILIES);
+    cr_assert_eq(temp_put(kv, KV_FAMILY_DELIVER, SLICE("k"), SLICE("v")), ERR_OK);
+    cr_assert_eq(temp_put(kv, FULL_FAMILIES - 1, SLICE("k"), SLICE("v")), ERR_OK);
+    kv_close(kv);
+    temp_folder_drop(path);
+}
+
 static void find_log(const char *path, char out[2 * TEMP_PATH_MAX])
 {
     DIR *dir = opendir(path);

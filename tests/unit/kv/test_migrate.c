@@ -154,8 +154,8 @@ static enum err step_that_fails(struct kv *kv)
     return err == ERR_OK ? ERR_STORAGE : err;
 }
 
-static const migrate_step_fn good_steps[] = {NULL, step_from_1, step_from_2};
-static const migrate_step_fn failing_steps[] = {NULL, step_from_1, step_that_fails};
+static enum err (*const good_steps[])(struct kv *kv) = {NULL, step_from_1, step_from_2};
+static enum err (*const failing_steps[])(struct kv *kv) = {NULL, step_from_1, step_that_fails};
 static const struct migrate_plan good_plan = {.format = 3, .steps = good_steps};
 static const struct migrate_plan failing_plan = {.format = 3, .steps = failing_steps};
 
