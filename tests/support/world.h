@@ -23,7 +23,7 @@
 #include "base/slice.h"
 
 #define WORLD_OPTIONS_MAX 40
-#define WORLD_PEERS_MAX   8
+#define WORLD_PEERS_MAX   16
 #define WORLD_WAIT_MS     15000 /* how long the helpers wait for anything; sanitizers are slow */
 #define WORLD_HOST        "mail.meerkat.test"
 
