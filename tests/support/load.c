@@ -51,7 +51,8 @@ struct load {
     uint64_t waiting; /* connections in STEP_WAITING */
     uint64_t next_number;
     uint16_t tcp_port;
-    bool is_over; /* nothing more is asked */
+    bool is_over;    /* nothing more is asked */
+    bool is_holding; /* nothing is asked yet */
     int epoll_fd;
 };
 
@@ -101,6 +102,23 @@ void load_connect(struct load *load, uint16_t tcp_port)
     }
     load->tcp_port = tcp_port;
     load->is_over = false;
+}
+
+bool load_open(struct load *load, uint64_t ms)
+{
+    uint64_t end_ms = clock_mono_ms() + ms;
+    load->is_holding = true;
+    while (load->counts.open < load->options.conn_count && clock_mono_ms() < end_ms) {
+        move_all(load);
+        turn(load, TURN_MS);
+    }
+    load->is_holding = false;
+    uint64_t now_ms = clock_mono_ms();
+    for (uint32_t i = 0; i < load->options.conn_count; i++) {
+        load->conns[i].rest_until_ms =
+            now_ms + load->options.rest_ms * i / load->options.conn_count;
+    }
+    return load->counts.open == load->options.conn_count;
 }
 
 void load_run(struct load *load, uint64_t ms, uint64_t answers)
@@ -216,6 +234,9 @@ static void open_conn(struct load *load, uint32_t index)
 
 static void ask(struct load *load, struct load_conn *conn)
 {
+    if (load->is_holding) {
+        return;
+    }
     if (load->is_over || !load->options.ask(load->options.context, load->next_number, &conn->out)) {
         load->is_over = true;
         return;
@@ -368,30 +389,35 @@ void mailing_init(struct mailing *mailing, const char *key, const char *from, co
 {
     *mailing = (struct mailing){.key = key, .from = from, .domain = domain, .text_bytes = 200};
     buf_init(&mailing->entries, ENTRIES_MAX);
+    buf_init(&mailing->text, REQUEST_MAX);
 }
 
 void mailing_fini(struct mailing *mailing)
 {
     buf_fini(&mailing->entries);
+    buf_fini(&mailing->text);
 }
 
 /* Words that no compression shrinks much, so that a disk fills as fast as it is told to. */
-static void add_text(uint32_t bytes, uint64_t number, struct buf *out)
+static void make_text(struct mailing *mailing)
 {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
-    uint64_t state = number + 1;
-    for (uint32_t i = 0; i < bytes; i++) {
+    uint64_t state = 1;
+    for (uint32_t i = 0; i < mailing->text_bytes; i++) {
         state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        buf_add_byte(out, i % 72 == 71 ? ' ' : letters[state >> 58]);
+        buf_add_byte(&mailing->text, i % 72 == 71 ? ' ' : letters[state >> 58]);
     }
 }
 
 bool mailing_ask(void *context, uint64_t number, struct buf *out)
 {
-    const struct mailing *mailing = context;
+    struct mailing *mailing = context;
     if (mailing->mail_max != 0 && number >= mailing->mail_max) {
         return false;
+    }
+    if (mailing->text.len == 0) {
+        make_text(mailing);
     }
     struct buf body;
     buf_init(&body, REQUEST_MAX);
@@ -399,7 +425,7 @@ bool mailing_ask(void *context, uint64_t number, struct buf *out)
                    "{\"from\":\"%s\",\"to\":\"n%" PRIu64 "@%s\",\"subject\":\"mail %" PRIu64
                    "\",\"text\":\"",
                    mailing->from, number, mailing->domain, number);
-    add_text(mailing->text_bytes, number, &body);
+    buf_add(&body, buf_slice(&mailing->text));
     buf_add_str(&body, "\"}");
     buf_add_format(out,
                    "POST /v1/send HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %s\r\n"

@@ -53,6 +53,9 @@ struct load *load_new(const struct load_options *options);
 void load_free(struct load *load);
 /* Closes what is open; the next run connects to 127.0.0.1:tcp_port. */
 void load_connect(struct load *load, uint16_t tcp_port);
+/* Opens all connections and asks nothing yet; whether all are open within ms. The first requests
+ * are then spread over rest_ms. */
+bool load_open(struct load *load, uint64_t ms) MUST_USE;
 /* Works for ms milliseconds, or until `answers` more came (0: any number), or nothing is left to
  * ask and all is answered. */
 void load_run(struct load *load, uint64_t ms, uint64_t answers);
@@ -79,6 +82,7 @@ struct mailing {
     uint32_t text_bytes;
     uint64_t mail_max;  /* requests in all; 0: no end */
     struct buf entries; /* of struct mailing_entry, one for each 202 */
+    struct buf text;    /* made once, from text_bytes */
     uint64_t accepted;
     uint64_t busy; /* 503 with a retry-after, by code */
     uint64_t storage;
