@@ -439,7 +439,7 @@ uint16_t world_free_port(void)
     }
 }
 
-static bool is_listening(uint16_t tcp_port)
+bool world_is_listening(uint16_t tcp_port)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(tcp_port)};
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -466,7 +466,7 @@ static void start_dns(struct world *world, uint16_t tcp_port)
     world->dns->pid = spawn(world, &how);
     world->dns->tcp_port = tcp_port;
     struct wait wait = wait_start(WORLD_WAIT_MS);
-    while (!is_listening(tcp_port)) {
+    while (!world_is_listening(tcp_port)) {
         int status = reap(world->dns->pid, 0);
         if (status != -1 || !wait_more(&wait)) {
             world_fail(world, "dnsmasq does not start (%d): %s", status,
@@ -628,27 +628,20 @@ struct slice world_sink_mail(struct world *world, const struct peer *sink, uint3
     return world_read_file(world, path);
 }
 
-/* ---- Python ---------------------------------------------------------------------------------- */
+/* ---- tools ----------------------------------------------------------------------------------- */
 
-int world_python(struct world *world, const char *script, struct slice input, struct slice *output)
+int world_tool(struct world *world, const char *const *argv, struct slice input,
+               struct slice *output)
 {
-    const char *source = getenv("MEERKAT_SOURCE");
-    const char *here = __FILE__; /* .../tests/support/world.c */
-    const char *slash = strrchr(here, '/');
-    CHECK(slash != NULL);
-    const char *path = source != NULL
-                           ? world_text(world, "%s/tests/support/%s", source, script)
-                           : world_text(world, "%.*s/%s", (int)(slash - here), here, script);
-    const char *in = world_text(world, "%s/python.in", world->dir);
-    const char *out = world_text(world, "%s/python.out", world->dir);
-    const char *argv[] = {"/usr/bin/python3", path, NULL};
+    const char *in = world_text(world, "%s/tool.in", world->dir);
+    const char *out = world_text(world, "%s/tool.out", world->dir);
     struct spawn how = {.argv = argv, .input = in, .output = out};
     world_write_file(world, in, input);
     (void)unlink(out); /* of the run before */
     int status = reap(spawn(world, &how), 4 * WORLD_WAIT_MS);
     struct slice said = world_read_file(world, out);
     if (status != 0) {
-        fprintf(stderr, "%s: %.*s\n", script, SLICE_FMT(said));
+        fprintf(stderr, "%s: %.*s\n", argv[0], SLICE_FMT(said));
     }
     if (output != NULL) {
         *output = said;

@@ -165,9 +165,11 @@ struct peer *world_spawn(struct world *world, const char *name, const char *cons
 void world_peer_stop(struct world *world, struct peer *peer, int signal_number);
 /* A port that nobody listens on just now, TCP and UDP, on 127.0.0.1. */
 uint16_t world_free_port(void);
-/* Runs a script of tests/support with Debian's Python, `input` on its standard input; its standard
- * output in *output, if not NULL. Returns its exit status. */
-int world_python(struct world *world, const char *script, struct slice input, struct slice *output);
+bool world_is_listening(uint16_t tcp_port);
+/* Runs a program to its end with `input` on its standard input; what it printed in *output, if not
+ * NULL. Returns its exit status. */
+int world_tool(struct world *world, const char *const *argv, struct slice input,
+               struct slice *output);
 
 /* ---- small things -----------------------------------------------------------------------------
  */
