@@ -103,8 +103,12 @@ static struct postfix start_postfix(struct world *world, const struct certs *cer
         slice_str(world_text(world, main_cf, NOBODY, NOBODY, certs->cert_path, certs->key_path)));
     world_write_file(world, world_text(world, "%s/master.cf", postfix.dir),
                      slice_str(world_text(world, master_cf, (unsigned)postfix.tcp_port)));
-    const char *argv[] = {"/usr/sbin/postfix", "-c", postfix.dir, "start-fg", NULL};
-    postfix.peer = world_spawn(world, "postfix", argv);
+    const char *check[] = {"/usr/sbin/postfix", "-c", postfix.dir, "check", NULL};
+    const char *run[] = {"/usr/lib/postfix/sbin/master", "-c", postfix.dir, "-s", NULL};
+    if (world_tool(world, check, SLICE(""), NULL) != 0) { /* it also makes the queue's folders */
+        world_fail(world, "Postfix does not like its folder");
+    }
+    postfix.peer = world_spawn(world, "postfix", run);
     struct wait wait = wait_start(WORLD_WAIT_MS);
     while (!world_is_listening(postfix.tcp_port)) {
         if (!wait_more(&wait)) {

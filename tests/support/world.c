@@ -27,6 +27,7 @@
 #define POLL_NS        4000000
 #define LOG_TAIL_BYTES 6000
 #define ARGS_MAX       48
+#define KEPT_MAX       64
 #define TXT_PIECE      250 /* RFC 1035 3.3: a string of a TXT record has at most 255 bytes */
 #define FAILED_TO_EXEC 127
 
@@ -151,6 +152,71 @@ static const char *tool_path(struct world *world, const char *name)
     return world_text(world, "%s/%s", self, name);
 }
 
+/* ---- the keeper ------------------------------------------------------------------------------
+ *
+ * A process beside the test that knows its children and, when the test has died, ends them and
+ * removes the folder. The kernel's own signal at a parent's death (PR_SET_PDEATHSIG) is forgotten
+ * by programs that change their user, as dnsmasq and Postfix do.
+ */
+
+static int remove_one(const char *path, const struct stat *info UNUSED, int type UNUSED,
+                      struct FTW *where UNUSED)
+{
+    return remove(path);
+}
+
+static void remove_folder(const char *dir)
+{
+    (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* what stays does no harm */
+}
+
+NORETURN static void keep(int fd, const char *dir)
+{
+    int32_t pids[KEPT_MAX] = {0};
+    int32_t news; /* a pid that was born, or a negative one that is gone */
+    while (read(fd, &news, sizeof news) == sizeof news) {
+        for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+            if (pids[i] == (news < 0 ? -news : 0)) {
+                pids[i] = news < 0 ? 0 : news;
+                break;
+            }
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+        if (pids[i] != 0) {
+            (void)kill(pids[i], SIGKILL); /* it may be gone */
+        }
+    }
+    if (getenv("MEERKAT_KEEP") == NULL) {
+        remove_folder(dir);
+    }
+    _exit(0);
+}
+
+/* Leaves the test's files and its process group, so that nobody waits for it. */
+static void start_keeper(struct world *world)
+{
+    int ends[2];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    world->keeper = fork();
+    CHECK(world->keeper != -1);
+    if (world->keeper == 0) {
+        (void)setsid(); /* cannot fail in a new child */
+        if (dup2(ends[0], STDIN_FILENO) == -1 || close_range(STDIN_FILENO + 1, ~0U, 0) == -1) {
+            _exit(1);
+        }
+        keep(STDIN_FILENO, world->dir);
+    }
+    (void)close(ends[0]); /* the keeper's */
+    world->keeper_fd = ends[1];
+}
+
+static void tell_keeper(struct world *world, pid_t news)
+{
+    int32_t pid = news;
+    CHECK(write(world->keeper_fd, &pid, sizeof pid) == sizeof pid);
+}
+
 /* ---- children -------------------------------------------------------------------------------- */
 
 struct spawn {
@@ -169,6 +235,7 @@ static pid_t spawn(struct world *world, const struct spawn *spawn)
         world_fail(world, "fork: %s", strerror(errno));
     }
     if (pid > 0) {
+        tell_keeper(world, pid);
         return pid;
     }
     sigset_t none;
@@ -187,13 +254,14 @@ static pid_t spawn(struct world *world, const struct spawn *spawn)
 }
 
 /* Exit status, or 128 and the signal; -1 when it did not end in time. */
-static int reap(pid_t pid, uint64_t ms)
+static int reap(struct world *world, pid_t pid, uint64_t ms)
 {
     struct wait wait = wait_start(ms);
     do {
         int status = 0;
         pid_t got = waitpid(pid, &status, WNOHANG);
         if (got == pid) {
+            tell_keeper(world, -pid);
             return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
         if (got == -1) {
@@ -221,7 +289,7 @@ void world_peer_stop(struct world *world, struct peer *peer, int signal_number)
         return;
     }
     (void)kill(peer->pid, signal_number); /* it may have ended by itself */
-    int status = reap(peer->pid, WORLD_WAIT_MS);
+    int status = reap(world, peer->pid, WORLD_WAIT_MS);
     if (status == -1) {
         world_fail(world, "%s does not stop", peer->name);
     }
@@ -243,6 +311,7 @@ struct world *world_new(void)
     world->documents = json_array();
     world->curl = curl_easy_init();
     CHECK(world->curl != NULL);
+    start_keeper(world);
     world_set(world, "data", "%s", world->data);
     world_set(world, "http_listen", "127.0.0.1:0");
     world_set(world, "hostname", WORLD_HOST);
@@ -254,12 +323,6 @@ struct world *world_new(void)
     return world;
 }
 
-static int remove_one(const char *path, const struct stat *info UNUSED, int type UNUSED,
-                      struct FTW *where UNUSED)
-{
-    return remove(path);
-}
-
 void world_end(struct world *world)
 {
     if (world->daemon != 0) {
@@ -268,7 +331,8 @@ void world_end(struct world *world)
     for (uint32_t i = 0; i < world->peer_count; i++) {
         world_peer_stop(world, &world->peers[i], SIGTERM);
     }
-    (void)nftw(world->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* what stays does no harm */
+    (void)close(world->keeper_fd); /* it leaves, and removes the folder */
+    CHECK(waitpid(world->keeper, NULL, 0) == world->keeper);
     curl_easy_cleanup(world->curl);
     json_decref(world->documents);
     free(world->dns_records);
@@ -356,8 +420,9 @@ void world_start(struct world *world)
     world_launch(world);
     struct wait wait = wait_start(WORLD_WAIT_MS);
     while (!read_run_file(world)) {
-        if (waitpid(world->daemon, NULL, WNOHANG) == world->daemon) {
-            world_fail(world, "meerkatd ended instead of starting");
+        int status = reap(world, world->daemon, 0);
+        if (status != -1) {
+            world_fail(world, "meerkatd ended with %d instead of starting", status);
         }
         if (!wait_more(&wait)) {
             world_fail(world, "meerkatd does not get ready");
@@ -368,7 +433,7 @@ void world_start(struct world *world)
 int world_run(struct world *world)
 {
     start_daemon(world);
-    int status = reap(world->daemon, WORLD_WAIT_MS);
+    int status = reap(world, world->daemon, WORLD_WAIT_MS);
     if (status == -1) {
         world_fail(world, "meerkatd runs on");
     }
@@ -384,7 +449,7 @@ void world_stop(struct world *world)
     world->curl = curl_easy_init();
     CHECK(world->curl != NULL);
     (void)kill(world->daemon, SIGTERM); /* it may have ended by itself; the status tells */
-    int status = reap(world->daemon, STOP_WAIT_MS);
+    int status = reap(world, world->daemon, STOP_WAIT_MS);
     if (status != 0) {
         world_fail(world, status == -1 ? "meerkatd does not stop (%d)" : "meerkatd ended with %d",
                    status);
@@ -402,7 +467,7 @@ void world_kill(struct world *world)
 {
     CHECK(world->daemon != 0);
     (void)kill(world->daemon, SIGKILL); /* gone already is as good */
-    if (reap(world->daemon, WORLD_WAIT_MS) == -1) {
+    if (reap(world, world->daemon, WORLD_WAIT_MS) == -1) {
         world_fail(world, "meerkatd survives SIGKILL");
     }
     world->daemon = 0;
@@ -467,7 +532,7 @@ static void start_dns(struct world *world, uint16_t tcp_port)
     world->dns->tcp_port = tcp_port;
     struct wait wait = wait_start(WORLD_WAIT_MS);
     while (!world_is_listening(tcp_port)) {
-        int status = reap(world->dns->pid, 0);
+        int status = reap(world, world->dns->pid, 0);
         if (status != -1 || !wait_more(&wait)) {
             world_fail(world, "dnsmasq does not start (%d): %s", status,
                        world_read_file(world, world->dns->output).data);
@@ -550,7 +615,7 @@ static uint16_t await_port(struct world *world, struct peer *peer, const char *p
     uint64_t port = 0;
     struct wait wait = wait_start(WORLD_WAIT_MS);
     while (slice_uint(slice_trim(world_read_file(world, path)), 65535, &port) != ERR_OK) {
-        int status = reap(peer->pid, 0);
+        int status = reap(world, peer->pid, 0);
         if (status != -1 || !wait_more(&wait)) {
             world_fail(world, "%s does not start (%d): %s", peer->name, status,
                        world_read_file(world, peer->output).data);
@@ -638,7 +703,7 @@ int world_tool(struct world *world, const char *const *argv, struct slice input,
     struct spawn how = {.argv = argv, .input = in, .output = out};
     world_write_file(world, in, input);
     (void)unlink(out); /* of the run before */
-    int status = reap(spawn(world, &how), 4 * WORLD_WAIT_MS);
+    int status = reap(world, spawn(world, &how), 4 * WORLD_WAIT_MS);
     struct slice said = world_read_file(world, out);
     if (status != 0) {
         fprintf(stderr, "%s: %.*s\n", argv[0], SLICE_FMT(said));

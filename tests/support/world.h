@@ -9,7 +9,7 @@
  * above it. Nothing here judges Meerkat but world_stop, which insists on a clean exit.
  *
  * Environment: MEERKAT_BUILD, the folder with meerkatd and sink; by default that of the test
- * itself.
+ * itself. MEERKAT_KEEP, set to anything, leaves the folder for a look at it.
  */
 #ifndef SUPPORT_WORLD_H
 #define SUPPORT_WORLD_H
@@ -54,6 +54,8 @@ struct world {
     } options[WORLD_OPTIONS_MAX];
     uint32_t option_count;
     pid_t daemon; /* 0: not running */
+    pid_t keeper; /* ends the others and removes the folder when the test has died */
+    int keeper_fd;
     uint16_t http_port;
     uint16_t https_port;
     void *curl; /* one handle: the connection is kept */
