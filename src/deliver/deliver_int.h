@@ -1,4 +1,8 @@
-/* deliver_int.h - what the files of the delivery actor share; included nowhere else. */
+/* deliver_int.h - what the files of the delivery actor share; included nowhere else.
+ *
+ * deliver.c has the switch, admission and drain; trip.c what happens to one outbox row. Everything
+ * here is touched on delivery's loop only.
+ */
 #ifndef DELIVER_DELIVER_INT_H
 #define DELIVER_DELIVER_INT_H
 

@@ -196,7 +196,7 @@ uint32_t kv_shard_count(const struct kv *kv)
 }
 
 enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *arena,
-                struct slice *value, bool *found)
+                struct slice *value)
 {
     CHECK(key.len > 0);
     char *words = NULL;
@@ -207,8 +207,7 @@ enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *
         return rocks_failed("get", words);
     }
     if (pinned == NULL) {
-        *found = false;
-        return ERR_OK;
+        return ERR_NOT_FOUND;
     }
     size_t len = 0;
     const char *bytes = rocksdb_pinnableslice_value(pinned, &len);
@@ -217,7 +216,6 @@ enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *
         char *copy = arena_bytes(arena, len);
         memcpy(copy, bytes, len);
         *value = slice_of(copy, len);
-        *found = true;
         err = ERR_OK;
     }
     rocksdb_pinnableslice_destroy(pinned);

@@ -55,10 +55,10 @@ MUST_USE enum err kv_open(const struct kv_options *options, struct kv **kv);
 void kv_close(struct kv *kv);
 uint32_t kv_shard_count(const struct kv *kv);
 
-/* *found false and *value untouched when absent. The value lands in arena (ERR_TOO_LARGE when it
- * does not fit). */
+/* ERR_NOT_FOUND when absent. The value lands in arena (ERR_TOO_LARGE when it does not fit); *value
+ * is untouched on failure. */
 MUST_USE enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *arena,
-                         struct slice *value, bool *found);
+                         struct slice *value);
 
 /* ---- batches -------------------------------------------------------------------------------- */
 

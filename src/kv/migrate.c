@@ -72,10 +72,12 @@ static enum err read_stamp(struct kv *kv, struct row_format *row, bool *found)
     struct arena arena;
     arena_init(&arena, STAMP_MAX_BYTES, STAMP_MAX_BYTES);
     struct slice bytes = SLICE("");
-    enum err err = kv_get(kv, KV_FAMILY_META, STAMP_KEY, &arena, &bytes, found);
-    if (err == ERR_TOO_LARGE ||
-        (err == ERR_OK && *found && row_format_decode(bytes, row) != ERR_OK)) {
+    enum err err = kv_get(kv, KV_FAMILY_META, STAMP_KEY, &arena, &bytes);
+    *found = err == ERR_OK;
+    if (err == ERR_TOO_LARGE || (err == ERR_OK && row_format_decode(bytes, row) != ERR_OK)) {
         err = damaged("the format stamp cannot be read");
+    } else if (err == ERR_NOT_FOUND) {
+        err = ERR_OK;
     }
     arena_fini(&arena);
     return err;

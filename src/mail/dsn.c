@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* ---- the rules ------------------------------------------------------------------------------- */
+/* ---- the rules ------------------------------------------------------------------------------ */
 
 #define ON(step) (UINT32_C(1) << SMTP_STEP_##step)
 #define ANY      ((UINT32_C(1) << SMTP_STEP_COUNT) - 1)
@@ -152,7 +152,7 @@ const char *smtp_step_name(enum smtp_step step)
     return names[step];
 }
 
-/* ---- what a verdict shows -------------------------------------------------------------------- */
+/* ---- what a verdict shows ------------------------------------------------------------------- */
 
 static const char *derive_enhanced(enum smtp_step step, uint16_t code, enum verdict_class class)
 {

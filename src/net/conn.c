@@ -30,8 +30,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FLUSH_NOW_BYTES (64 * KIB) /* beyond this, waiting for the end of the turn saves nothing   \
-                                    */
+#define FLUSH_NOW_BYTES                                                                            \
+    (64 * KIB) /* beyond this, waiting for the end of the turn saves nothing                       \
+                */
 #define LINGER_MS    1000
 #define STALL_MS     30000 /* a closing conn whose queue has not moved for so long is dropped */
 #define CIPHER_SLACK MIB   /* record headers and tags of CONN_WRITE_MAX_BYTES: 22 bytes in 16 Ki */

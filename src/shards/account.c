@@ -20,8 +20,7 @@ static void touch_key(struct shard *shard, const struct caller *caller,
 static enum err directory_claim(struct shard *shard, struct shard_directory *body);
 static enum err directory_release(struct shard *shard, const struct shard_directory *body);
 
-/* ---- callers ------------------------------------------------------------------------------------
- */
+/* ---- callers -------------------------------------------------------------------------------- */
 
 enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct caller *caller,
                             struct principal *principal)
@@ -114,8 +113,7 @@ bool principal_sees(const struct principal *principal, uint8_t mode)
     return !principal->has_key || principal->key.mode == mode;
 }
 
-/* ---- people -------------------------------------------------------------------------------------
- */
+/* ---- people --------------------------------------------------------------------------------- */
 
 void account_signup(struct shard *shard, struct msg *msg)
 {
@@ -214,8 +212,7 @@ void account_me(struct shard *shard, struct msg *msg)
     shard_answer(shard, msg, err);
 }
 
-/* ---- the directory ------------------------------------------------------------------------------
- */
+/* ---- the directory -------------------------------------------------------------------------- */
 
 void account_directory(struct shard *shard, struct msg *msg)
 {

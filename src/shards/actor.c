@@ -227,8 +227,7 @@ void actor_set_trace(bool is_on)
     is_tracing = is_on;
 }
 
-/* ---- dispatch ---------------------------------------------------------------------------------
- */
+/* ---- dispatch ------------------------------------------------------------------------------- */
 
 static void on_wake(void *context)
 {
@@ -337,8 +336,7 @@ static struct msg *queue_pop(struct msg_queue *queue)
     return msg;
 }
 
-/* ---- pools ------------------------------------------------------------------------------------
- */
+/* ---- pools ---------------------------------------------------------------------------------- */
 
 /* The gauge moves by differences, so that the actors of a thread add up; a cell may go below zero
  * and wrap, the sum over cells is right nevertheless. */

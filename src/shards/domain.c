@@ -118,8 +118,7 @@ void domain_lookup_home(struct shard *shard, struct msg *msg)
     }
 }
 
-/* ---- create -------------------------------------------------------------------------------------
- */
+/* ---- create --------------------------------------------------------------------------------- */
 
 static void domain_create(struct shard *shard, struct msg *msg, const struct principal *who)
 {
@@ -245,8 +244,7 @@ static enum err find_name(struct shard *shard, struct account_id account, struct
     return shard_get_domain_name(shard, key_domain_name(account, name), &shard->scratch, &row);
 }
 
-/* ---- read ---------------------------------------------------------------------------------------
- */
+/* ---- read ----------------------------------------------------------------------------------- */
 
 static void domain_get(struct shard *shard, struct msg *msg)
 {
@@ -296,8 +294,7 @@ static void list_done(struct shard_job *job)
     shard_answer(job->shard, job->msg, work->err);
 }
 
-/* ---- delete -------------------------------------------------------------------------------------
- */
+/* ---- delete --------------------------------------------------------------------------------- */
 
 static void domain_delete(struct shard *shard, struct msg *msg)
 {
@@ -329,8 +326,7 @@ static void delete_rows(struct domain_work *work)
     shard_answer(shard, work->job.msg, err);
 }
 
-/* ---- verification -------------------------------------------------------------------------------
- */
+/* ---- verification --------------------------------------------------------------------------- */
 
 static void domain_checked(struct shard *shard, struct msg *msg)
 {
@@ -402,8 +398,7 @@ static bool checks_may_send(const struct domain_checks *checks)
     return checks->spf && (checks->dkim_rsa || checks->dkim_ed);
 }
 
-/* ---- shared -------------------------------------------------------------------------------------
- */
+/* ---- shared --------------------------------------------------------------------------------- */
 
 /* Asks the directory of the row's name; false when every look-up is out. */
 static bool lookup(struct domain_work *work, enum directory_op op)

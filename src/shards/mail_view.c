@@ -351,8 +351,8 @@ static enum err read_deliveries(struct view_work *work)
     return err;
 }
 
-/* The attempts of one recipient, each with its group's transcript. An attempt's key begins with the
- * recipient's index. */
+/* The attempts of one recipient, each with its group's transcript. A number is missing while its
+ * attempt runs. */
 static enum err read_attempts(struct view_work *work, struct delivery_view *view)
 {
     struct arena *arena = &work->job.msg->arena;

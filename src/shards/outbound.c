@@ -16,9 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PART_OVERHEAD  1024 /* headers and boundaries of one part, about */
-#define MESSAGE_ID_MAX 40
-#define PIECE_OVERHEAD 64 /* of a chunk's row */
+#define PART_OVERHEAD 1024 /* headers and boundaries of one part, about */
 
 struct rcpt {
     struct slice text;

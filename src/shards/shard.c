@@ -28,6 +28,7 @@
 static void on_msg(struct actor *actor, struct msg *msg);
 static void on_drained(struct actor *actor);
 static void on_request(struct shard *shard, struct msg *msg);
+static enum err may_handle(const struct shard *shard, enum msg_kind kind);
 static void on_home(struct shard *shard, struct msg *msg);
 static void on_commit_home(struct shard *shard, struct msg *msg);
 static void on_wake_home(struct shard *shard, struct msg *msg);
@@ -115,8 +116,7 @@ struct actor *shard_actor(struct shard *shard)
     return &shard->actor;
 }
 
-/* ---- reading and writing ------------------------------------------------------------------------
- */
+/* ---- reading and writing -------------------------------------------------------------------- */
 
 enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
                    struct slice *value)
@@ -148,12 +148,7 @@ enum err shard_get(struct shard *shard, const struct key *key, struct arena *are
 enum err shard_load(const struct shard *shard, const struct key *key, struct arena *arena,
                     struct slice *value)
 {
-    bool is_found = false;
-    enum err err = kv_get(shard->kv, shard->family, key_slice(key), arena, value, &is_found);
-    if (err != ERR_OK) {
-        return err;
-    }
-    return is_found ? ERR_OK : ERR_NOT_FOUND;
+    return kv_get(shard->kv, shard->family, key_slice(key), arena, value);
 }
 
 void shard_delete(struct shard *shard, struct key key)
@@ -238,8 +233,7 @@ void shard_probe(struct shard *shard)
     }
 }
 
-/* ---- dispatch -----------------------------------------------------------------------------------
- */
+/* ---- dispatch ------------------------------------------------------------------------------- */
 
 static void on_msg(struct actor *actor, struct msg *msg)
 {
@@ -266,13 +260,9 @@ static void on_drained(struct actor *actor)
 static void on_request(struct shard *shard, struct msg *msg)
 {
     enum msg_kind kind = (enum msg_kind)msg->kind;
-    bool is_ledger = shard->family == KV_FAMILY_DELIVER;
-    if (is_ledger && kind != MSG_SHARD_LEDGER && kind != MSG_SHARD_CONTROL) {
-        msg_return(msg, ERR_INVALID);
-        return;
-    }
-    if (!shard->is_started && kind != MSG_SHARD_CONTROL) {
-        msg_return(msg, ERR_BUSY); /* the floor of ids is not known yet */
+    enum err err = may_handle(shard, kind);
+    if (err != ERR_OK) {
+        msg_return(msg, err);
         return;
     }
     switch (kind) {
@@ -337,6 +327,17 @@ static void on_request(struct shard *shard, struct msg *msg)
         break;
     }
     CHECK(kind == MSG_SHARD_CONTROL); /* posted to the wrong actor */
+}
+
+static enum err may_handle(const struct shard *shard, enum msg_kind kind)
+{
+    if (kind == MSG_SHARD_CONTROL) {
+        return ERR_OK;
+    }
+    if (shard->family == KV_FAMILY_DELIVER && kind != MSG_SHARD_LEDGER) {
+        return ERR_INVALID;
+    }
+    return shard->is_started ? ERR_OK : ERR_BUSY; /* the floor of ids is not known yet */
 }
 
 static void on_home(struct shard *shard, struct msg *msg)
@@ -419,8 +420,7 @@ static void on_start(struct shard *shard, struct msg *msg)
     msg_return(msg, ERR_OK);
 }
 
-/* ---- the commit cycle ---------------------------------------------------------------------------
- */
+/* ---- the commit cycle ----------------------------------------------------------------------- */
 
 static void begin(struct shard *shard)
 {
@@ -573,8 +573,7 @@ static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
     batch->accepted_bytes = 0;
 }
 
-/* ---- hints to delivery --------------------------------------------------------------------------
- */
+/* ---- hints to delivery ---------------------------------------------------------------------- */
 
 void shard_announce(struct shard *shard, const struct outbox_entry *entry)
 {
@@ -777,8 +776,7 @@ static void on_sweep(struct timer *timer)
     timer_start(&shard->sweep, SWEEP_MS);
 }
 
-/* ---- work on other threads ----------------------------------------------------------------------
- */
+/* ---- work on other threads ------------------------------------------------------------------ */
 
 static void job_work(struct job *job)
 {

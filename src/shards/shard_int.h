@@ -134,8 +134,7 @@ struct shard {
     struct seal_key return_path_seal; /* likewise; key of the return path's check */
 };
 
-/* ---- reading and writing (shard.c) --------------------------------------------------------------
- */
+/* ---- reading and writing (shard.c) ---------------------------------------------------------- */
 
 /* Filling batch, flying batch, store. ERR_NOT_FOUND when absent; value in arena. */
 MUST_USE enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
@@ -172,8 +171,7 @@ struct id shard_id(struct shard *shard, struct account_id account);
 /* Asks the committer for the free space, at most once in PROBE_MS. */
 void shard_probe(struct shard *shard);
 
-/* ---- account.c ----------------------------------------------------------------------------------
- */
+/* ---- account.c ------------------------------------------------------------------------------ */
 
 /* A caller whose rights were checked. Text is in the message's arena. */
 struct principal {
@@ -196,21 +194,18 @@ void account_login(struct shard *shard, struct msg *msg);
 void account_me(struct shard *shard, struct msg *msg);
 void account_directory(struct shard *shard, struct msg *msg);
 
-/* ---- domain.c -----------------------------------------------------------------------------------
- */
+/* ---- domain.c ------------------------------------------------------------------------------- */
 
 void domain_handle(struct shard *shard, struct msg *msg);
 /* A look-up of ours came home. */
 void domain_lookup_home(struct shard *shard, struct msg *msg);
 
-/* ---- outbound.c ---------------------------------------------------------------------------------
- */
+/* ---- outbound.c ----------------------------------------------------------------------------- */
 
 void outbound_send(struct shard *shard, struct msg *msg);
 void outbound_expire(struct shard *shard, struct msg *msg);
 
-/* ---- claim.c ------------------------------------------------------------------------------------
- */
+/* ---- claim.c -------------------------------------------------------------------------------- */
 
 void claim_claim(struct shard *shard, struct msg *msg);
 void claim_chunk(struct shard *shard, struct msg *msg);
@@ -222,8 +217,7 @@ bool outbox_is_leased(const struct row_outbox *row, uint64_t boot, uint64_t now_
 /* Still to be delivered. */
 bool delivery_is_open(const struct row_delivery *row);
 
-/* ---- mail_view.c --------------------------------------------------------------------------------
- */
+/* ---- mail_view.c ---------------------------------------------------------------------------- */
 
 void mail_list(struct shard *shard, struct msg *msg);
 void mail_read(struct shard *shard, struct msg *msg);

@@ -79,9 +79,8 @@ static inline bool temp_has(struct kv *kv, uint32_t family, struct slice key, st
     struct arena arena;
     arena_init(&arena, 4096, 4 * MIB);
     struct slice stored = SLICE("");
-    bool found = false;
-    const enum err err = kv_get(kv, family, key, &arena, &stored, &found);
-    const bool has = err == ERR_OK && found && slice_equal(stored, value);
+    const enum err err = kv_get(kv, family, key, &arena, &stored);
+    const bool has = err == ERR_OK && slice_equal(stored, value);
     arena_fini(&arena);
     return has;
 }

@@ -123,8 +123,10 @@ static enum err append_digit(struct kv *kv, char digit)
     struct arena arena;
     arena_init(&arena, 64, 64);
     struct slice trail = SLICE("");
-    bool found = false;
-    enum err err = kv_get(kv, 0, SLICE("trail"), &arena, &trail, &found);
+    enum err err = kv_get(kv, 0, SLICE("trail"), &arena, &trail);
+    if (err == ERR_NOT_FOUND) {
+        err = ERR_OK;
+    }
     char text[16] = {0};
     CHECK(trail.len < sizeof(text) - 1);
     if (trail.len > 0) {
