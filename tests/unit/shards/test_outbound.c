@@ -353,6 +353,27 @@ Test(outbound, marks_what_a_test_key_sends)
     rig_close(rig);
 }
 
+Test(outbound, keeps_a_rehearsal_from_leaving_and_shows_it_as_live)
+{
+    struct rig *rig = rig_open();
+    struct arena arena;
+    arena_init(&arena, 64 * KIB, 8 * MIB);
+    struct account_id account = sender(rig);
+    struct msg *msg = rig_mail(rig, account, "a@example.com", "b@example.net");
+    msg->body.send.is_sandbox = true;
+    cr_assert_eq(post(rig, account, msg), ERR_OK);
+    struct id id = msg->body.send.id;
+    struct row_mail mail = rig_get_mail(rig, account, key_mail(account, id), &arena);
+    cr_expect_eq(mail.mode, MODE_LIVE);
+    cr_expect(mail.is_sandbox);
+    struct outbox_entry *entry = rig_entry(rig, id, 0);
+    struct row_outbox row =
+        rig_get_outbox(rig, account, key_outbox(entry->due_unix_ms, account, id, 0), &arena);
+    cr_expect_eq(row.mode, MODE_TEST);
+    arena_fini(&arena);
+    rig_close(rig);
+}
+
 Test(outbound, ends_at_the_daily_quota_and_starts_again_the_next_day)
 {
     struct rig *rig = rig_open();
