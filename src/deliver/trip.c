@@ -14,7 +14,8 @@
 #include "base/sm.h"
 #include "deliver/rehearse.h"
 
-#define TARGETS_PER_TRIP 5 /* addresses tried in one attempt */
+#define TARGETS_PER_TRIP 5      /* addresses tried in one attempt */
+#define DAMAGED_MS       600000 /* a row that cannot be read: somebody has to look first */
 #define AGAIN_MS         1000
 #define JITTER_PERCENT   20
 
@@ -176,7 +177,7 @@ static void on_claimed(struct trip *trip, struct msg *msg)
         if (!is_settled) {
             LOG_WARN("trip.claim", LOG_ERR(msg->err),
                      LOG_ID("message", ID_MESSAGE, trip->entry->mail));
-            later(trip, AGAIN_MS);
+            later(trip, msg->err == ERR_CORRUPT ? DAMAGED_MS : AGAIN_MS);
         }
         msg_put(&trip->deliver->actor, msg);
         gone(trip);
