@@ -126,14 +126,12 @@ def mutable_name(head):
     names = re.findall(r"\w+", words)
     if len(names) < 2 or (names[0] in ("struct", "enum", "union") and len(names) < 3):
         return None
-    is_const = re.search(r"\bconst\b", words.rsplit("*", 1)[-1])  # of the pointer, not its target
-    return None if is_const else names[-1]
+    return None if re.search(r"\bconst\b", words.rsplit("*", 1)[-1]) else names[-1]
 
 
 def parameter_count(head):
     inside = head[head.find("(") + 1:head.rfind(")")]
-    inside = re.sub(r"\([^()]*\)", "", inside)
-    return inside.count(",") + 1
+    return re.sub(r"\([^()]*\)", "", inside).count(",") + 1
 
 
 def folder_of(path):
@@ -208,6 +206,8 @@ def check_code(path, text):
             yield "goto", f"line {number}: goto leads to fail only"
         if re.search(r"\btypedef\s+(struct|enum|union)\b|\btypedef\b.*_t\s*;", line):
             yield "typedef", f"line {number}"
+    if len(set(re.findall(r"\.timeout = \w+", code))) > 1:
+        yield "timeout", "Criterion leaks memory when the tests of a file have different ones"
     if path.startswith("src/") and not SHARING_FILES.fullmatch(path):
         shared = SHARING.search(code) or SHARING.search("\n".join(re.findall(r"#include.*", text)))
         if shared:
@@ -276,8 +276,7 @@ def check_tree(root):
         except UnicodeDecodeError:
             yield path, "ascii", "is not even UTF-8"
             continue
-        for rule, detail in check_file(path, text):
-            yield path, rule, detail
+        yield from ((path, rule, detail) for rule, detail in check_file(path, text))
     yield from check_catalogues(root)
 
 
@@ -312,6 +311,7 @@ SELF_TEST = [  # path, text, the rules it breaks
     ("src/kv/a.c", HEAD + "/* \u00e4 */\n", "ascii"),
     ("src/kv/a.c", HEAD + "/* " + "TO" + "DO */\n", "todo"),
     ("src/kv/a.c", "int f(void);\n", "banner"),
+    ("tests/a.c", HEAD + "T(a, .timeout = 3){}\nT(b, .timeout = 2){}\n", "timeout"),
     ("src/kv/a.h", "/* a.h - a. */\n#ifndef KV_A_H\n#define KV_A_H\n", "banner"),
     ("src/kv/a.h", "/* a.h - a.\n\n\n */\n#ifndef KV_H\n#define KV_H\n#endif\n", "guard"),
     ("src/net/a.h", "/* a.h - a\n\n\n*/\n/* Moves ownership. */\n", "guard owns"),
