@@ -443,12 +443,18 @@ int world_run(struct world *world)
 
 void world_stop(struct world *world)
 {
-    static const char *const reports[] = {"Sanitizer", "runtime error:", "CHECK failed"};
     CHECK(world->daemon != 0);
     curl_easy_cleanup(world->curl); /* hang up: a drain waits a second for idle clients */
     world->curl = curl_easy_init();
     CHECK(world->curl != NULL);
     (void)kill(world->daemon, SIGTERM); /* it may have ended by itself; the status tells */
+    world_await_stop(world);
+}
+
+void world_await_stop(struct world *world)
+{
+    static const char *const reports[] = {"Sanitizer", "runtime error:", "CHECK("};
+    CHECK(world->daemon != 0);
     int status = reap(world, world->daemon, STOP_WAIT_MS);
     if (status != 0) {
         world_fail(world, status == -1 ? "meerkatd does not stop (%d)" : "meerkatd ended with %d",

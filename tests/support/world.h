@@ -97,6 +97,8 @@ void world_start(struct world *world);
 void world_launch(struct world *world);
 /* SIGTERM; insists on exit status 0 and a log without sanitizer reports. */
 void world_stop(struct world *world);
+/* The same for a daemon that was told already: a second signal would end it at once. */
+void world_await_stop(struct world *world);
 /* SIGKILL, and waits. */
 void world_kill(struct world *world);
 /* Starts meerkatd and expects it to end by itself: its exit status, or 128 and the signal. */
