@@ -263,18 +263,29 @@ static void on_judged(struct request *request, struct msg *msg)
     api_json_send(request, 200, &body);
 }
 
-static void on_looked_up(struct request *request, struct msg *msg)
+static void post_checks(struct request *request, struct domain_checks checks)
 {
     struct msg *next = take(request, DOMAIN_CHECKED);
     if (next != NULL) {
-        next->body.domain.checks = msg->body.verify.checks;
+        next->body.domain.checks = checks;
         api_post(request, api_shard(request), next, on_judged);
     }
+}
+
+static void on_looked_up(struct request *request, struct msg *msg)
+{
+    post_checks(request, msg->body.verify.checks);
 }
 
 static void on_row(struct request *request, struct msg *msg)
 {
     const struct row_domain *row = &msg->body.domain.rows[0];
+    struct slice sandbox = request->edge->place->conf->sandbox_domain;
+    if (sandbox.len > 0 && slice_equal(sandbox, row->name)) {
+        /* Its shard knows the verdict; without DNS there is nobody to ask. */
+        post_checks(request, (struct domain_checks){0});
+        return;
+    }
     struct msg *next = api_take(request, MSG_DELIVER_VERIFY);
     if (next == NULL) {
         return;
