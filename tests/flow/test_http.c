@@ -7,125 +7,17 @@
 #include <criterion/criterion.h>
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/limits.h"
 #include "support/certs.h"
+#include "support/client.h"
 #include "support/world.h"
-
-/* ---- a client that does as it likes ---------------------------------------------------------- */
-
-struct client {
-    int fd;
-    struct buf in;
-    bool is_ended; /* the server has closed */
-};
-
-static void client_open(struct world *world, struct client *client, uint32_t ip)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(world->http_port)};
-    addr.sin_addr.s_addr = htonl(ip);
-    client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert_neq(client->fd, -1);
-    cr_assert_eq(connect(client->fd, (struct sockaddr *)&addr, sizeof addr), 0);
-    buf_init(&client->in, 64 * MIB);
-    client->is_ended = false;
-}
-
-static void client_close(struct client *client)
-{
-    (void)close(client->fd); /* nothing is lost that matters */
-    buf_fini(&client->in);
-}
-
-/* What the server does not take, because it has closed, is dropped. */
-static void client_say(struct client *client, struct slice bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t count = send(client->fd, bytes.data, bytes.len, MSG_NOSIGNAL);
-        if (count <= 0) {
-            return;
-        }
-        bytes = slice_from(bytes, (size_t)count);
-    }
-}
-
-static bool client_read(struct client *client, int ms)
-{
-    struct pollfd poll_fd = {.fd = client->fd, .events = POLLIN};
-    if (client->is_ended || poll(&poll_fd, 1, ms) != 1) {
-        return false;
-    }
-    char *room = buf_room(&client->in, 64 * KIB);
-    cr_assert_not_null(room);
-    ssize_t count = recv(client->fd, room, (size_t)(64 * KIB), 0);
-    if (count <= 0) {
-        client->is_ended = true;
-        return false;
-    }
-    buf_grew(&client->in, (size_t)count);
-    return true;
-}
-
-static void client_await_end(struct client *client)
-{
-    struct wait wait = wait_start(WORLD_WAIT_MS);
-    while (!client->is_ended && wait_more(&wait)) {
-        (void)client_read(client, 100); /* is_ended tells */
-    }
-    cr_assert(client->is_ended, "the server keeps the connection: %.*s",
-              SLICE_FMT(buf_slice(&client->in)));
-}
-
-static size_t count_of(struct slice text, const char *needle)
-{
-    size_t count = 0;
-    size_t at;
-    while ((at = slice_find(text, slice_str(needle))) != SIZE_MAX) {
-        count += 1;
-        text = slice_from(text, at + 1);
-    }
-    return count;
-}
-
-/* Waits until needle stands `count` times in what came. */
-static void client_await(struct client *client, const char *needle, size_t count)
-{
-    struct wait wait = wait_start(WORLD_WAIT_MS);
-    while (count_of(buf_slice(&client->in), needle) < count && !client->is_ended &&
-           wait_more(&wait)) {
-        (void)client_read(client, 100); /* what came is counted */
-    }
-    cr_assert_geq(count_of(buf_slice(&client->in), needle), count, "no \"%s\" in: %.*s", needle,
-                  SLICE_FMT(buf_slice(&client->in)));
-}
-
-/* The status of the n-th answer, from 0. */
-static int status_of(const struct client *client, size_t number)
-{
-    struct slice rest = buf_slice(&client->in);
-    for (size_t i = 0;; i++) {
-        size_t at = slice_find(rest, SLICE("HTTP/1.1 "));
-        uint64_t status = 0;
-        if (at == SIZE_MAX) {
-            return -1;
-        }
-        rest = slice_from(rest, at + 9);
-        if (i == number) {
-            return slice_uint(slice_head(rest, 3), 999, &status) == ERR_OK ? (int)status : -1;
-        }
-    }
-}
 
 static struct world *plain_world(void)
 {
@@ -148,7 +40,7 @@ Test(http, one_connection_serves_many_requests_each_with_an_id_of_its_own)
         client_say(&client, SLICE(HEALTH));
         client_await(&client, "{\"ok\":true}", i + 1);
     }
-    cr_assert_eq(count_of(buf_slice(&client.in), "x-request-id: req_"), 3);
+    cr_assert_eq(client_count(buf_slice(&client.in), "x-request-id: req_"), 3);
     struct slice first = buf_slice(&client.in);
     first = slice_from(first, slice_find(first, SLICE("req_")));
     struct slice second = slice_from(first, slice_find(slice_from(first, 4), SLICE("req_")) + 4);
@@ -156,13 +48,13 @@ Test(http, one_connection_serves_many_requests_each_with_an_id_of_its_own)
 
     client_say(&client, SLICE("GET /api/health HTTP/1.1\r\n" H "Connection: close\r\n\r\n"));
     client_await_end(&client);
-    cr_assert_eq(count_of(buf_slice(&client.in), "HTTP/1.1 200"), 4);
+    cr_assert_eq(client_count(buf_slice(&client.in), "HTTP/1.1 200"), 4);
     client_close(&client);
 
     client_open(world, &client, INADDR_LOOPBACK);
     client_say(&client, SLICE("GET /api/health HTTP/1.0\r\n\r\n"));
     client_await_end(&client);
-    cr_assert_eq(status_of(&client, 0), 200);
+    cr_assert_eq(client_status(&client, 0), 200);
     client_close(&client);
     world_end(world);
 }
@@ -184,9 +76,9 @@ Test(http, pipelined_answers_come_in_the_order_of_the_requests)
     client_open(world, &client, INADDR_LOOPBACK);
     client_say(&client, buf_slice(&out));
     client_await(&client, "HTTP/1.1 ", 2 * HTTP_PIPELINE_MAX + 1);
-    cr_assert_eq(status_of(&client, 0), 401);
+    cr_assert_eq(client_status(&client, 0), 401);
     for (size_t i = 0; i < 2 * HTTP_PIPELINE_MAX; i++) {
-        cr_assert_eq(status_of(&client, i + 1), i % 2 == 0 ? 200 : 404, "answer %zu", i + 1);
+        cr_assert_eq(client_status(&client, i + 1), i % 2 == 0 ? 200 : 404, "answer %zu", i + 1);
     }
     client_close(&client);
     buf_fini(&out);
@@ -290,12 +182,12 @@ Test(http, a_request_that_could_be_read_in_two_ways_is_refused_and_ends_the_conn
         client_say(&client, frame_bytes(world, &frames[i]));
         client_await_end(&client);
         struct slice in = buf_slice(&client.in);
-        cr_expect_eq(status_of(&client, 0), frames[i].status, "%s: %.*s", frames[i].name,
+        cr_expect_eq(client_status(&client, 0), frames[i].status, "%s: %.*s", frames[i].name,
                      SLICE_FMT(in));
-        cr_expect_eq(count_of(in, "HTTP/1.1 "), 1, "%s: more than one answer: %.*s", frames[i].name,
-                     SLICE_FMT(in));
-        cr_expect_eq(count_of(in, "x-request-id: req_"), 1, "%s: no id", frames[i].name);
-        cr_expect_eq(count_of(in, "{\"error\":"), 1, "%s: no sentence", frames[i].name);
+        cr_expect_eq(client_count(in, "HTTP/1.1 "), 1, "%s: more than one answer: %.*s",
+                     frames[i].name, SLICE_FMT(in));
+        cr_expect_eq(client_count(in, "x-request-id: req_"), 1, "%s: no id", frames[i].name);
+        cr_expect_eq(client_count(in, "{\"error\":"), 1, "%s: no sentence", frames[i].name);
         client_close(&client);
     }
     cr_assert_eq(world_get(world, "/api/health")->status, 200);
@@ -333,9 +225,10 @@ Test(http, what_is_odd_but_clear_is_served)
         client_open(world, &client, INADDR_LOOPBACK);
         client_say(&client, odd[i].bytes);
         client_await(&client, "\r\n\r\n", 1);
-        cr_expect_eq(status_of(&client, 0), odd[i].status, "%s: %.*s", odd[i].name,
+        cr_expect_eq(client_status(&client, 0), odd[i].status, "%s: %.*s", odd[i].name,
                      SLICE_FMT(buf_slice(&client.in)));
-        cr_expect_eq(count_of(buf_slice(&client.in), "x-request-id: req_"), 1, "%s", odd[i].name);
+        cr_expect_eq(client_count(buf_slice(&client.in), "x-request-id: req_"), 1, "%s",
+                     odd[i].name);
         client_close(&client);
     }
     struct world_call head = {.method = "HEAD", .path = "/api/health"};
@@ -373,7 +266,7 @@ Test(http, a_body_is_asked_for_only_when_it_will_be_taken)
     client_say(&client, SLICE("POST /v1/send HTTP/1.1\r\n" H "Expect: 100-continue\r\n"
                               "Content-Length: 2\r\n\r\n"));
     client_await_end(&client);
-    cr_assert_eq(status_of(&client, 0), 401);
+    cr_assert_eq(client_status(&client, 0), 401);
     client_close(&client);
     world_end(world);
 }
@@ -389,13 +282,13 @@ Test(http, a_body_over_its_ceiling_is_refused_before_it_is_sent)
     client_say(&client, slice_str(head));
     client_say(&client, SLICE("Content-Length: 41943041\r\n\r\n"));
     client_await_end(&client);
-    cr_expect_eq(status_of(&client, 0), 413);
+    cr_expect_eq(client_status(&client, 0), 413);
     client_close(&client);
 
     client_open(world, &client, INADDR_LOOPBACK);
     client_say(&client, SLICE(POST H "Transfer-Encoding: chunked\r\n\r\n20000\r\n"));
     client_await_end(&client);
-    cr_expect_eq(status_of(&client, 0), 413, "%.*s", SLICE_FMT(buf_slice(&client.in)));
+    cr_expect_eq(client_status(&client, 0), 413, "%.*s", SLICE_FMT(buf_slice(&client.in)));
     client_close(&client);
     world_end(world);
 }
@@ -428,7 +321,7 @@ static int status_at(struct world *world, uint32_t ip, const char *header)
                                              "Connection: close\r\n\r\n",
                                              header)));
     client_await_end(&client);
-    int status = status_of(&client, 0);
+    int status = client_status(&client, 0);
     client_close(&client);
     return status;
 }
@@ -479,10 +372,10 @@ static const char *https_failure(struct world *world, const char *ca)
 /* Both loops say so. */
 static void reload_badly(struct world *world, const char *event)
 {
-    size_t before = count_of(world_log(world), event);
+    size_t before = client_count(world_log(world), event);
     cr_assert_eq(kill(world->daemon, SIGHUP), 0);
     struct wait wait = wait_start(WORLD_WAIT_MS);
-    while (count_of(world_log(world), event) < before + 2 && wait_more(&wait)) {
+    while (client_count(world_log(world), event) < before + 2 && wait_more(&wait)) {
     }
 }
 
@@ -535,7 +428,7 @@ Test(http, plain_bytes_on_the_tls_port_end_the_connection)
     client_open(world, &client, INADDR_LOOPBACK);
     client_say(&client, SLICE(HEALTH));
     client_await_end(&client);
-    cr_expect_eq(status_of(&client, 0), -1);
+    cr_expect_eq(client_status(&client, 0), -1);
     client_close(&client);
     world->http_port = plain_port;
     cr_expect_eq(world_get(world, "/api/health")->status, 200);
@@ -606,8 +499,8 @@ Test(http, a_stop_answers_what_it_has_accepted_and_lets_nobody_else_in)
     cr_assert_eq(kill(world->daemon, SIGTERM), 0);
     client_await_end(&idle);
     client_await_end(&busy);
-    cr_expect_eq(status_of(&busy, 0), 202, "%.*s", SLICE_FMT(buf_slice(&busy.in)));
-    cr_expect_eq(count_of(buf_slice(&busy.in), "HTTP/1.1 "), 1);
+    cr_expect_eq(client_status(&busy, 0), 202, "%.*s", SLICE_FMT(buf_slice(&busy.in)));
+    cr_expect_eq(client_count(buf_slice(&busy.in), "HTTP/1.1 "), 1);
     cr_expect(!world_is_listening(world->http_port), "it still listens");
     client_close(&idle);
     client_close(&busy);

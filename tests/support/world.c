@@ -569,6 +569,11 @@ void world_dns(struct world *world, const char *fmt, ...)
     start_dns(world, tcp_port);
 }
 
+void world_dns_forget(struct world *world)
+{
+    world->dns_records[0] = '\0';
+}
+
 void world_dns_stop(struct world *world)
 {
     world_peer_stop(world, world->dns, SIGTERM);

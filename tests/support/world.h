@@ -152,6 +152,8 @@ struct peer *world_ready_to_send(struct world *world);
  * no line mentions do not exist. Beware: meerkatd caches every answer for five seconds at least. */
 void world_dns(struct world *world, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void world_dns_stop(struct world *world);
+/* The next world_dns starts from nothing. */
+void world_dns_forget(struct world *world);
 
 /* A sink on ip (127.0.0.x). The first one's port becomes the option smtp_port; later ones listen
  * on the same port of another address. arguments: further ones of tools/sink, NULL at the end, or
