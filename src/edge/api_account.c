@@ -256,13 +256,23 @@ static void on_email_free(struct request *request, struct msg *msg)
     crypto_wipe(signup->password, sizeof signup->password);
 }
 
+/* Characters, not bytes: the reader of JSON has seen to it that the text is UTF-8. */
+static size_t char_count(struct slice text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        count += ((unsigned char)text.data[i] & 0xc0) != 0x80;
+    }
+    return count;
+}
+
 void api_signup(struct request *request)
 {
     struct login_body body;
     if (!read_login(request, &body)) {
         return;
     }
-    if (body.password.len < PASSWORD_MIN) {
+    if (char_count(body.password) < PASSWORD_MIN) {
         api_fail_field(request, ERR_BAD_FIELD, SLICE("password"),
                        SLICE("password must have at least 10 characters"));
         return;
