@@ -28,7 +28,8 @@ def read_machine(folder):
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    device, kind = (output("df", "--output=source,fstype", folder).splitlines() or ["? ?"])[-1].split()
+    disk = output("df", "--output=source,fstype", folder).splitlines() or ["? ?"]
+    device, kind = disk[-1].split()
     return {
         "name": platform.node(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

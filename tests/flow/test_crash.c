@@ -204,7 +204,7 @@ static int await_exit(struct world *world)
     return status;
 }
 
-Test(crash, sigterm_under_load_answers_what_it_took_and_ends_clean, .timeout = 120)
+Test(crash, sigterm_under_load_answers_what_it_took_and_ends_clean, .timeout = 300)
 {
     struct scene *scene = scene_new();
     struct world *world = scene->world;
