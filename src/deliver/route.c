@@ -190,6 +190,10 @@ static void on_aaaa(struct dns_query *query, const struct dns_answer *answer)
 static void look_up_hosts(struct route *route)
 {
     CHECK(route->waiting == 0);
+    if (route->host_count == 0) {
+        finish(route); /* every MX name was longer than a host's may be */
+        return;
+    }
     route->waiting = 2 * route->host_count;
     for (uint32_t i = 0; i < route->host_count; i++) {
         struct route_host *host = &route->hosts[i];
