@@ -67,14 +67,18 @@ static bool has_dkim(const struct dns_answer *answer, enum sign_algo algo, struc
     return false;
 }
 
+/* RFC 7489 6.6.3: a record begins with exactly this tag, and of two neither counts. */
 static bool has_dmarc(const struct dns_answer *answer)
 {
+    uint32_t records = 0;
     for (uint32_t i = 0; i < answer->count; i++) {
-        if (slice_starts_nocase(answer->records[i].text, SLICE("v=DMARC1"))) {
-            return true;
-        }
+        struct slice rest = answer->records[i].text;
+        struct slice version = slice_cut(&rest, ';');
+        struct slice tag = slice_trim(slice_cut(&version, '='));
+        records +=
+            slice_equal(tag, SLICE("v")) && slice_equal(slice_trim(version), SLICE("DMARC1"));
     }
-    return false;
+    return records == 1;
 }
 
 static void judge(struct deliver_verify *verify, enum question question,
