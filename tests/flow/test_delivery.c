@@ -209,6 +209,31 @@ Test(delivery, a_retry_can_be_asked_for_once_and_by_the_owner_only)
     world_end(world);
 }
 
+Test(delivery, a_stop_during_an_attempt_is_told_in_its_log_and_made_good_afterwards)
+{
+    struct peer *sink;
+    struct world *world = world_with(&sink, "3600000", "60000");
+    world_set(world, "drain_ms", "800");
+    world_stop(world);
+    world_set(world, "retry_first_ms", "10");
+    world_start(world);
+    world_sink_profile(world, sink, "stall:dot");
+    const char *id = send_to(world, "bob@dest.test");
+    struct wait wait = wait_start(WORLD_WAIT_MS);
+    while (world_sink_count(world, sink, "connections") == 0 && wait_more(&wait)) {
+    }
+    world_stop(world); /* cleanly, though the server never answers */
+    world_sink_profile(world, sink, "");
+    world_start(world);
+    struct reply *read = world_await(world, id, "deliveries.0.status", "delivered");
+    cr_assert_eq(reply_count(read, "deliveries.0.log"), 2);
+    cr_assert_str_eq(reply_text(read, "deliveries.0.log.0.outcome"), "deferred");
+    cr_assert_not_null(strstr(reply_text(read, "deliveries.0.log.0.response"), "stop"), "%s",
+                       reply_text(read, "deliveries.0.log.0.response"));
+    cr_assert_eq(world_sink_count(world, sink, "mails"), 1);
+    world_end(world);
+}
+
 /* ---- several recipients ---------------------------------------------------------------------- */
 
 static void check_mixed(struct world *world, const char *to)

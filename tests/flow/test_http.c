@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/limits.h"
@@ -471,6 +472,83 @@ Test(http, what_belongs_to_others_is_not_found)
     cr_expect_eq(reply_count(world_call(world, &list), ""), 0);
     list.path = "/api/domains";
     cr_expect_eq(reply_count(world_call(world, &list), ""), 0);
+    world_end(world);
+}
+
+/* ---- clients that are no good ---------------------------------------------------------------- */
+
+static const char *send_request(struct world *world, const char *text)
+{
+    const char *body = world_text(
+        world, "{\"from\":\"a@send.test\",\"to\":\"b@dest.test\",\"text\":\"%s\"}", text);
+    return world_text(world,
+                      "POST /v1/send HTTP/1.1\r\n" H "Authorization: Bearer %s\r\n"
+                      "Content-Length: %zu\r\n\r\n%s",
+                      world->key, strlen(body), body);
+}
+
+/* Gone without a goodbye: the server's next write meets a reset. */
+static void vanish(struct client *client)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    cr_assert_eq(setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    client_close(client);
+}
+
+Test(http, clients_that_leave_before_their_answer_do_no_harm)
+{
+    enum { MAILS = 20 };
+    struct world *world = world_new();
+    world_set(world, "test_commit_delay_ms", "40");
+    struct peer *sink = world_ready_to_send(world);
+    for (int i = 0; i < MAILS; i++) {
+        struct client client;
+        client_open(world, &client, INADDR_LOOPBACK);
+        client_say(&client, slice_str(send_request(world, world_text(world, "%d", i))));
+        if (i % 2 == 0) {
+            client_say(&client, slice_head(slice_str(send_request(world, "half")), 150));
+        }
+        struct wait pause = wait_start(i % 4 < 2 ? 0 : 30);
+        while (wait_more(&pause)) {
+        }
+        vanish(&client);
+    }
+    /* Whether a request that was whole counts is up to the moment; half a one never does. */
+    struct reply *list = world_get(world, "/api/messages");
+    size_t kept = reply_count(list, "");
+    cr_assert_leq(kept, MAILS);
+    cr_assert_geq(kept, MAILS / 4);
+    struct wait wait = wait_start(WORLD_WAIT_MS);
+    while (world_sink_count(world, sink, "mails") < (long long)kept && wait_more(&wait)) {
+    }
+    cr_assert_eq(world_sink_count(world, sink, "mails"), (long long)kept);
+    world_end(world); /* every message and slot has come home, or this complains */
+}
+
+Test(http, a_client_that_does_not_read_costs_only_itself)
+{
+    struct world *world = world_new();
+    (void)world_ready_to_send(world); /* nobody asks the sink */
+    size_t len = (size_t)(5 * MIB);
+    char *text = arena_bytes(&world->arena, len + 1);
+    memset(text, 'x', len);
+    text[len] = '\0';
+    const char *id = world_send(
+        world, "{'from':'a@send.test','to':'b@dest.test','text':'%s','sandbox':true}", text);
+    const char *request = world_text(
+        world, "GET /api/messages/%s/raw HTTP/1.1\r\n" H "Authorization: Bearer %s\r\n\r\n", id,
+        world->key);
+    struct client greedy;
+    client_open(world, &greedy, INADDR_LOOPBACK);
+    for (int i = 0; i < HTTP_PIPELINE_MAX; i++) {
+        client_say(&greedy, slice_str(request)); /* 80 MiB of answers, and nobody to take them */
+    }
+    for (int i = 0; i < 20; i++) {
+        cr_assert_eq(world_get(world, "/api/health")->status, 200);
+        cr_assert_eq(world_get(world, "/api/messages/%s", id)->status, 200);
+    }
+    client_await_end(&greedy); /* cut off: more than CONN_WRITE_MAX_BYTES would wait for it */
+    client_close(&greedy);
     world_end(world);
 }
 

@@ -7,12 +7,14 @@
  */
 #include <criterion/criterion.h>
 
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/crypto.h"
 #include "base/limits.h"
+#include "support/client.h"
 #include "support/verify.h"
 #include "support/world.h"
 
@@ -388,6 +390,43 @@ Test(send, an_idempotency_key_sends_once_and_refuses_another_body)
         .headers = {"Idempotency-Key: order-1"},
     };
     cr_assert_eq(world_call(world, &call)->status, 404);
+    world_end(world);
+}
+
+Test(send, two_sends_with_one_key_at_once_are_one_mail)
+{
+    static const char body[] = "{\"from\":\"a@send.test\",\"to\":\"b@dest.test\",\"text\":\"x\"}";
+    struct world *world = world_new();
+    world_set(world, "test_commit_delay_ms", "200"); /* the first is on its way to the disk */
+    struct peer *sink = world_ready_to_send(world);
+    struct client clients[4];
+    const char *request = world_text(world,
+                                     "POST /v1/send HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+                                     "Authorization: Bearer %s\r\nIdempotency-Key: k\r\n"
+                                     "Content-Length: %zu\r\n\r\n%s",
+                                     world->key, sizeof body - 1, body);
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+        client_open(world, &clients[i], INADDR_LOOPBACK);
+        client_say(&clients[i], slice_str(request));
+    }
+    struct slice id = SLICE("");
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+        client_await_end(&clients[i]);
+        int status = client_status(&clients[i], 0);
+        cr_expect(status == 202 || status == 409, "%d", status);
+        struct slice in = buf_slice(&clients[i].in);
+        size_t at = slice_find(in, SLICE("\"msg_"));
+        if (status == 202) {
+            struct slice mine = arena_dup(&world->arena, slice_sub(in, at, 27));
+            cr_expect(id.len == 0 || slice_equal(id, mine), "%.*s", SLICE_FMT(in));
+            id = mine;
+        }
+        client_close(&clients[i]);
+    }
+    struct reply *list = world_get(world, "/api/messages");
+    cr_assert_eq(reply_count(list, ""), 1);
+    (void)world_await(world, reply_text(list, "0.id"), "message.send_status", "delivered");
+    cr_assert_eq(world_sink_count(world, sink, "mails"), 1);
     world_end(world);
 }
 
