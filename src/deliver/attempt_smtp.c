@@ -150,14 +150,30 @@ static enum state state_of(const struct attempt_smtp *attempt)
     return (enum state)attempt->sm.state;
 }
 
-static void move(struct attempt_smtp *attempt, enum state state)
+/* The time for this state begins anew. */
+static void set_deadline(struct attempt_smtp *attempt)
 {
-    sm_move(&attempt->sm, (uint8_t)state);
+    enum state state = state_of(attempt);
     uint64_t timeout_ms = waits[state].timeout_ms;
     if (timeout_ms != 0 && state != STATE_READY && attempt->options.timeout_ms != 0) {
         timeout_ms = attempt->options.timeout_ms;
     }
     conn_set_deadline(&attempt->conn, timeout_ms);
+}
+
+static void move(struct attempt_smtp *attempt, enum state state)
+{
+    sm_move(&attempt->sm, (uint8_t)state);
+    set_deadline(attempt);
+}
+
+/* The step whose answer is awaited, for texts and verdicts. */
+static enum smtp_step step_of(const struct attempt_smtp *attempt)
+{
+    if (state_of(attempt) != STATE_ENVELOPE || attempt->replied == 0) {
+        return waits[state_of(attempt)].step;
+    }
+    return attempt->replied > attempt->mail->rcpt_count ? SMTP_STEP_DATA : SMTP_STEP_RCPT;
 }
 
 static bool has_verdicts(const struct attempt_mail *mail)
@@ -208,11 +224,7 @@ static void die(struct attempt_smtp *attempt, const struct verdict *verdict)
 static void die_own(struct attempt_smtp *attempt, const char *enhanced, const char *text)
 {
     struct verdict verdict;
-    enum smtp_step step = waits[state_of(attempt)].step;
-    if (state_of(attempt) == STATE_ENVELOPE && attempt->replied > 0) {
-        step = attempt->replied > attempt->mail->rcpt_count ? SMTP_STEP_DATA : SMTP_STEP_RCPT;
-    }
-    verdict_own(&verdict, step, VERDICT_DEFERRED, enhanced, text);
+    verdict_own(&verdict, step_of(attempt), VERDICT_DEFERRED, enhanced, text);
     verdict.scope = VERDICT_HOST;
     die(attempt, &verdict);
 }
@@ -223,6 +235,13 @@ static void die_reply(struct attempt_smtp *attempt, enum smtp_step step,
     struct verdict verdict;
     verdict_from_reply(&verdict, step, reply->code, slice_str(reply->enhanced),
                        buf_slice(&reply->text));
+    if (verdict.class == VERDICT_DELIVERED) {
+        /* A good answer where it means nothing, as 250 for a greeting, must not be taken for the
+         * mail's: what ends a connection has delivered nothing. */
+        verdict.class = VERDICT_DEFERRED;
+        verdict.scope = VERDICT_HOST;
+        memcpy(verdict.enhanced, "4.5.0", sizeof "4.5.0");
+    }
     die(attempt, &verdict);
 }
 
@@ -425,12 +444,13 @@ static void on_envelope_reply(struct attempt_smtp *attempt, const struct smtp_re
 {
     struct attempt_mail *mail = attempt->mail;
     uint32_t index = attempt->replied;
-    attempt->replied += 1;
     bool is_good = reply->code / 100 == 2;
     if (reply->code == 421) {
-        die_reply(attempt, index == 0 ? SMTP_STEP_MAIL : SMTP_STEP_RCPT, reply);
+        die_reply(attempt, step_of(attempt), reply);
         return;
     }
+    attempt->replied += 1;
+    set_deadline(attempt); /* RFC 5321 4.5.3.2: for each command */
     if (index == 0) {
         attempt->is_mail_refused = !is_good;
         if (!is_good) {
@@ -505,9 +525,7 @@ void attempt_smtp_chunk(struct attempt_smtp *attempt, struct slice data)
     CHECK(state_of(attempt) == STATE_BODY);
     attempt->next_chunk += 1;
     write_stuffed(attempt, data);
-    conn_set_deadline(&attempt->conn, attempt->options.timeout_ms != 0
-                                          ? attempt->options.timeout_ms
-                                          : waits[STATE_BODY].timeout_ms);
+    set_deadline(attempt);
     send_body(attempt);
 }
 
@@ -611,7 +629,6 @@ static void on_reply(struct attempt_smtp *attempt, const struct smtp_reply *repl
         }
         break;
     case STATE_BODY: /* the server gave up on the mail before its end */
-        judge_all(attempt, SMTP_STEP_BODY, reply);
         die_reply(attempt, SMTP_STEP_BODY, reply);
         break;
     case STATE_READY: /* usually 421: closing an idle connection */
@@ -723,8 +740,8 @@ static void on_fail(struct conn *conn, enum err err)
     const char *doubt =
         is_final ? " after the whole mail was sent; it may have been delivered" : "";
     if (err == ERR_TIMEOUT) {
-        snprintf(text, sizeof text, "no answer in time at %s%s",
-                 smtp_step_name(waits[state_of(attempt)].step), doubt);
+        snprintf(text, sizeof text, "no answer in time at %s%s", smtp_step_name(step_of(attempt)),
+                 doubt);
         die_own(attempt, "4.4.2", text);
     } else if (state_of(attempt) == STATE_CONNECT) {
         snprintf(text, sizeof text, "cannot connect to %s: %s", attempt->addr, conn->failure);
@@ -733,8 +750,8 @@ static void on_fail(struct conn *conn, enum err err)
         snprintf(text, sizeof text, "TLS failed: %s%s", conn->failure, doubt);
         die_own(attempt, "4.7.5", text);
     } else {
-        snprintf(text, sizeof text, "connection lost at %s%s",
-                 smtp_step_name(waits[state_of(attempt)].step), doubt);
+        snprintf(text, sizeof text, "connection lost at %s%s", smtp_step_name(step_of(attempt)),
+                 doubt);
         die_own(attempt, "4.4.2", text);
     }
 }

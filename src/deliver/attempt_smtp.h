@@ -5,9 +5,10 @@
  * recipients of one mail are judged one by one. Uses PIPELINING, SIZE, 8BITMIME and SMTPUTF8 when
  * offered. Bodies are pulled in chunks as the socket drains.
  *
- * The moment that matters: until the final dot is sent the mail was certainly not delivered and the
- * owner may try another host (on_failed). Once it is sent and no reply came, nobody knows; the
- * recipients are judged deferred with a text that says so (RFC 5321 4.5.3.2.6 and RFC 1047).
+ * The moments that matter: until DATA is accepted the owner may try another host (on_failed); after
+ * it, or once a recipient was judged, the mail ends here (on_judged) and the rest is deferred. Once
+ * the final dot is sent and no reply came, nobody knows what became of the mail; the deferral's
+ * text says so (RFC 5321 4.5.3.2.6 and RFC 1047).
  *
  * Everything said by both sides is kept in a transcript of bounded size; credentials are not.
  */
