@@ -16,6 +16,7 @@ enum key_tag {
     TAG_EVENT = 'E',
     TAG_USAGE = 'G',
     TAG_IDEMPOTENCY = 'I',
+    TAG_API_KEY_ID = 'J',
     TAG_API_KEY = 'K',
     TAG_ATTEMPT = 'L',
     TAG_MAIL = 'M',
@@ -70,6 +71,11 @@ struct key key_api_key(struct account_id account, const struct sha256 *hash)
     struct key key = key_of_account(TAG_API_KEY, account);
     add_bytes(&key, hash->bytes, sizeof(hash->bytes));
     return key;
+}
+
+struct key key_api_key_id(struct account_id account, struct id api_key)
+{
+    return key_of_mail(TAG_API_KEY_ID, account, api_key);
 }
 
 struct key key_domain(struct account_id account, struct id domain)
@@ -219,6 +225,11 @@ struct key key_prefix_users(struct account_id account)
     return key_of_account(TAG_USER, account);
 }
 
+struct key key_prefix_api_key_ids(struct account_id account)
+{
+    return key_of_account(TAG_API_KEY_ID, account);
+}
+
 struct key key_prefix_domains(struct account_id account)
 {
     return key_of_account(TAG_DOMAIN, account);
@@ -330,7 +341,7 @@ static struct key key_of_account(enum key_tag tag, struct account_id account)
     return key;
 }
 
-/* Also for users and domains, whose keys have the same shape. */
+/* Also for users, domains and API keys, whose keys have the same shape. */
 static struct key key_of_mail(enum key_tag tag, struct account_id account, struct id mail)
 {
     struct key key = key_of_account(tag, account);

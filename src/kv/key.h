@@ -5,6 +5,7 @@
  * Times inside keys are Unix milliseconds or days.
  *
  *   account  A acc              user       U acc id          api key     K acc sha256
+ *   its hash J acc id
  *   domain   D acc id           name       N acc text        mail        M acc id
  *   chunk    C acc id n         attachment T acc id n        its data    B day acc id n m
  *   delivery V acc id n         attempt    L acc id n try    transcript  R acc id group try
@@ -39,6 +40,7 @@ enum directory_kind { DIRECTORY_EMAIL = 1, DIRECTORY_DOMAIN = 2 };
 struct key key_account(struct account_id account);
 struct key key_user(struct account_id account, struct id user);
 struct key key_api_key(struct account_id account, const struct sha256 *hash);
+struct key key_api_key_id(struct account_id account, struct id api_key);
 struct key key_domain(struct account_id account, struct id domain);
 struct key key_domain_name(struct account_id account, struct slice name);
 struct key key_mail(struct account_id account, struct id mail);
@@ -64,6 +66,7 @@ struct key key_ledger(uint32_t kind);
 struct key
 key_after(const struct key *prefix); /* the least key greater than all that start with prefix */
 struct key key_prefix_users(struct account_id account);
+struct key key_prefix_api_key_ids(struct account_id account);
 struct key key_prefix_domains(struct account_id account);
 struct key key_prefix_mails(struct account_id account);
 struct key key_prefix_attachments(struct account_id account, struct id mail);

@@ -56,7 +56,8 @@ enum row_weight {
     _Static_assert(WEIGHT_##NAME == (bytes), #NAME " changed its shape: raise its version")
 WEIGHS(ACCOUNT, 29);
 WEIGHS(USER, 35);
-WEIGHS(API_KEY, 80);
+WEIGHS(API_KEY, 130);
+WEIGHS(API_KEY_ID, 32);
 WEIGHS(DOMAIN, 59);
 WEIGHS(DOMAIN_NAME, 16);
 WEIGHS(MAIL, 214);

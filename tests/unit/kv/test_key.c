@@ -50,6 +50,7 @@ static size_t every_key(uint8_t variant, struct key keys[32])
     keys[n++] = key_account((struct account_id){.value = variant});
     keys[n++] = key_user(account, last);
     keys[n++] = key_api_key(account, &sha);
+    keys[n++] = key_api_key_id(account, last);
     keys[n++] = key_domain(account, last);
     keys[n++] = key_domain_name(account, slice_str(letter));
     keys[n++] = key_mail(account, last);
@@ -176,6 +177,8 @@ Test(key, prefixes_cover_exactly_their_rows)
         struct key outside;
     } cases[] = {
         {"users", key_prefix_users(account), key_user(account, mail), key_user(other, mail)},
+        {"API keys", key_prefix_api_key_ids(account), key_api_key_id(account, mail),
+         key_api_key_id(other, mail)},
         {"domains", key_prefix_domains(account), key_domain(account, mail),
          key_domain(other, mail)},
         {"mails", key_prefix_mails(account), key_mail(account, mail), key_mail(other, mail)},
