@@ -39,6 +39,8 @@ static void begin(struct shard *shard);
 static void flush(struct shard *shard);
 static void settle(struct shard *shard);
 static void finish_stop(struct shard *shard);
+static enum err load_cached(struct shard *shard, const struct key *key, struct arena *arena,
+                            struct slice *value);
 static void batch_init(struct batch *batch, uint32_t family);
 static void batch_fini(struct batch *batch);
 static bool batch_is_empty(const struct batch *batch);
@@ -104,6 +106,7 @@ void shard_free(struct shard *shard)
     for (size_t i = 0; i < ARRAY_LEN(shard->batches); i++) {
         batch_fini(&shard->batches[i]);
     }
+    row_cache_fini(&shard->cache);
     arena_fini(&shard->scratch);
     buf_fini(&shard->encoded);
     crypto_wipe(&shard->dkim_seal, sizeof(shard->dkim_seal));
@@ -142,7 +145,27 @@ enum err shard_get(struct shard *shard, const struct key *key, struct arena *are
         *value = arena_dup(arena, found);
         return ERR_OK;
     }
-    return shard_load(shard, key, arena, value);
+    return load_cached(shard, key, arena, value);
+}
+
+/* Only what the store says is kept, and only while no open batch has another opinion. */
+static enum err load_cached(struct shard *shard, const struct key *key, struct arena *arena,
+                            struct slice *value)
+{
+    struct slice bytes = key_slice(key);
+    struct slice kept;
+    if (!row_cache_wants(bytes)) {
+        return shard_load(shard, key, arena, value);
+    }
+    if (row_cache_find(&shard->cache, bytes, &kept)) {
+        *value = arena_dup(arena, kept);
+        return ERR_OK;
+    }
+    enum err err = shard_load(shard, key, arena, value);
+    if (err == ERR_OK) {
+        row_cache_keep(&shard->cache, bytes, *value);
+    }
+    return err;
 }
 
 enum err shard_load(const struct shard *shard, const struct key *key, struct arena *arena,
@@ -154,6 +177,7 @@ enum err shard_load(const struct shard *shard, const struct key *key, struct are
 void shard_delete(struct shard *shard, struct key key)
 {
     kv_batch_delete(shard->filling->rows, key_slice(&key));
+    row_cache_drop(&shard->cache, key_slice(&key));
     shard->depends = DEPENDS_FILLING;
 }
 
@@ -163,6 +187,7 @@ static void put_encoded(struct shard *shard, const struct key *key)
     enum err err = buf_err(&shard->encoded);
     CHECK(err == ERR_OK);
     kv_batch_put(shard->filling->rows, key_slice(key), buf_slice(&shard->encoded));
+    row_cache_drop(&shard->cache, key_slice(key));
     shard->depends = DEPENDS_FILLING;
 }
 

@@ -30,6 +30,7 @@
 #include "shards/actor.h"
 #include "shards/msg.h"
 #include "shards/place.h"
+#include "shards/row_cache.h"
 
 #define SCAN_RETRY_MS       1000                       /* delivery's schedule was full */
 #define SWEEP_MS            (UINT64_C(10) * 60 * 1000) /* between two looks for forgotten rows */
@@ -113,6 +114,7 @@ struct shard {
     struct batch *filling;
     struct batch *flying; /* NULL: the committer has nothing of ours */
     enum depends depends; /* of the handler that runs */
+    struct row_cache cache;
     struct arena scratch; /* of the handler that runs */
     struct buf encoded;   /* one row */
     uint64_t free_bytes;  /* of the store's filesystem, as of the last commit */
