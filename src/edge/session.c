@@ -24,11 +24,12 @@
 #include "edge/api_int.h"
 #include "edge/auth.h"
 
-#define KEEP_MAX      (64 * KIB)
-#define BODY_GRACE_MS 10000
-#define SECOND_MS     1000
-#define UNREAD_MAX    (CONN_READ_BYTES + 16 * KIB)
-#define ANSWER_MAX    (MAIL_BYTES_MAX + 2 * MIB)
+#define KEEP_MAX         (64 * KIB)
+#define REFUSED_BODY_MAX (8 * KIB)
+#define BODY_GRACE_MS    10000
+#define SECOND_MS        1000
+#define UNREAD_MAX       (CONN_READ_BYTES + 16 * KIB)
+#define ANSWER_MAX       (MAIL_BYTES_MAX + 2 * MIB)
 
 static void on_open(struct conn *conn);
 static void on_data(struct conn *conn, struct slice data);
@@ -222,18 +223,23 @@ static bool has_body(const struct http_request *http)
     return http->is_chunked || (http->content_length != UINT64_MAX && http->content_length > 0);
 }
 
+/* A refusal with a small body behind it waits for the body, so that the connection stays in step
+ * and keep-alive goes on: under overload a reconnect, with TLS a handshake, would cost both sides
+ * more. A larger one is not read. */
 static void on_headers(struct session *session)
 {
     struct request *request = session->reading;
     request->refusal = admit(request);
     if (request->refusal != ERR_OK && has_body(&request->http)) {
-        /* The body is not read, so the connection cannot be kept in step: answer and close. Without
-         * a body the codec finishes the request first and keep-alive goes on. */
-        request->is_close = true;
-        session->is_ending = true;
-        request->read_us = clock_mono_us();
-        api_fail(request, request->refusal);
-        return;
+        /* Chunked is UINT64_MAX; who waits for 100 Continue sends none when told no. */
+        if (request->http.content_length > REFUSED_BODY_MAX || request->http.expects_continue) {
+            request->is_close = true;
+            session->is_ending = true;
+            request->read_us = clock_mono_us();
+            api_fail(request, request->refusal);
+            return;
+        }
+        http_allow_body(session->codec, REFUSED_BODY_MAX);
     }
     session->body_started_ms = loop_now_ms(session->edge->loop);
     if (request->http.expects_continue && request->refusal == ERR_OK) {
