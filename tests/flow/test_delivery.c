@@ -116,8 +116,8 @@ static void check_attempt(const struct bad_server *server, const struct reply *r
     } else {
         cr_expect(json_is_null(reply_at(read, "deliveries.0.next_attempt_at")), "%s", name);
     }
-    cr_expect_str_eq(reply_text(read, "message.send_status"), server->status, "%s: %s", name,
-                     reply_text(read, "message.send_status"));
+    cr_expect_str_eq(reply_text(read, "deliveries.0.status"), server->status, "%s: %s", name,
+                     reply_text(read, "deliveries.0.status"));
 }
 
 Test(delivery, each_bad_server_is_blamed_at_the_step_where_it_failed)
@@ -130,7 +130,7 @@ Test(delivery, each_bad_server_is_blamed_at_the_step_where_it_failed)
         world_sink_profile(world, sink, server->profile);
         uint64_t sent_unix_ms = clock_unix_ms();
         const char *id = send_to(world, world_text(world, "u@d%zu.test", i));
-        struct reply *read = world_await(world, id, "deliveries.0.status", server->status);
+        struct reply *read = world_await(world, id, "message.send_status", server->status);
         check_attempt(server, read, sent_unix_ms);
     }
     world_end(world);
@@ -170,13 +170,13 @@ Test(delivery, a_mail_that_nobody_takes_bounces_at_the_end_of_its_time)
     world_sink_profile(world, sink, "tempfail:1000");
     uint64_t sent_unix_ms = clock_unix_ms();
     const char *id = send_to(world, "bob@dest.test");
-    struct reply *read = world_await(world, id, "deliveries.0.status", "bounced");
+    struct reply *read = world_await(world, id, "message.send_status", "bounced");
     cr_assert_geq(clock_unix_ms(), sent_unix_ms + 1500);
     cr_assert_str_eq(reply_text(read, "deliveries.0.enhanced_status"), "4.4.7");
     cr_assert_not_null(strstr(reply_text(read, "deliveries.0.last_response"), "not yet"));
     cr_assert(json_is_null(reply_at(read, "deliveries.0.next_attempt_at")));
     cr_assert_gt(reply_int(read, "deliveries.0.attempts"), 2);
-    cr_assert_str_eq(reply_text(read, "message.send_status"), "bounced");
+    cr_assert_str_eq(reply_text(read, "deliveries.0.status"), "bounced");
     world_end(world);
 }
 

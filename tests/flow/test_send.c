@@ -100,7 +100,7 @@ Test(send, a_mail_arrives_and_can_be_read_back)
     cr_assert(slice_starts(slice_str(reply_text(sent, "id")), SLICE("msg_")));
     const char *id = reply_text(sent, "id");
 
-    struct reply *read = world_await(world, id, "deliveries.0.status", "delivered");
+    struct reply *read = world_await(world, id, "message.send_status", "delivered");
     cr_assert_str_eq(reply_text(read, "message.id"), id);
     cr_assert_str_eq(reply_text(read, "message.direction"), "outbound");
     cr_assert_str_eq(reply_text(read, "message.mode"), "live");
@@ -108,7 +108,7 @@ Test(send, a_mail_arrives_and_can_be_read_back)
     cr_assert_str_eq(reply_text(read, "message.from.name"), "Ann");
     cr_assert_str_eq(reply_text(read, "message.to_addr"), "bob@dest.test");
     cr_assert_str_eq(reply_text(read, "message.subject"), "Hello");
-    cr_assert_str_eq(reply_text(read, "message.send_status"), "delivered");
+    cr_assert_str_eq(reply_text(read, "deliveries.0.status"), "delivered");
     cr_assert_str_eq(reply_text(read, "message.text_body"), "A line.\n.dot\n\nLast");
     cr_assert_gt(reply_int(read, "message.received_at"), 1500000000000);
     cr_assert_eq(reply_count(read, "deliveries"), 1);

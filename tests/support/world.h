@@ -140,7 +140,8 @@ const char *world_domain(struct world *world, const char *domain);
 void world_publish(struct world *world, const struct reply *reply, const char *purpose);
 /* Posts to /v1/send, expects 202 and returns the message's id. As world_post. */
 const char *world_send(struct world *world, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Reads the message until the member at path is `want`; returns that reply. */
+/* Reads the message until the member at path is `want`; returns that reply. The message itself is
+ * read first: who waits for message.send_status sees everything else at least as late. */
 struct reply *world_await(struct world *world, const char *id, const char *path, const char *want);
 /* Starts a sink as the mail host of "dest.test" and the world, signs up, verifies "send.test". */
 struct peer *world_ready_to_send(struct world *world);
