@@ -64,6 +64,19 @@ struct actor *api_shard(struct request *request)
     return place_shard(request->edge->place, request->caller.account);
 }
 
+bool api_reserve(struct request *request, uint64_t bytes)
+{
+    struct edge *edge = request->edge;
+    if (edge->body_bytes + bytes > EDGE_BODY_BYTES) {
+        metric_add(METRIC_HTTP_SHED, 1);
+        api_fail(request, ERR_BUSY);
+        return false;
+    }
+    request->reserved_bytes += bytes;
+    edge->body_bytes += bytes;
+    return true;
+}
+
 static void on_good_return(struct request *request, struct msg *msg)
 {
     if (msg->err != ERR_OK) {

@@ -32,6 +32,9 @@ void api_post(struct request *request, struct actor *to, struct msg *msg,
 void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
                      request_msg_fn *on_return);
 struct actor *api_shard(struct request *request); /* of the caller's account */
+/* Counts bytes that the answer will hold against EDGE_BODY_BYTES; answers 503 and returns false
+ * when there are too many already. */
+bool api_reserve(struct request *request, uint64_t bytes) MUST_USE;
 
 /* ---- answer --------------------------------------------------------------------------------- */
 

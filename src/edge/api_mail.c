@@ -323,6 +323,9 @@ static void post_raw(struct request *request, uint32_t chunk, request_msg_fn *on
 static void on_raw(struct request *request, struct msg *msg)
 {
     const struct shard_raw *raw = &msg->body.raw;
+    if (raw->chunk == 0 && !api_reserve(request, raw->size_bytes)) {
+        return;
+    }
     buf_add(&request->gathered, raw->data);
     if (buf_err(&request->gathered) != ERR_OK) {
         api_fail(request, ERR_CORRUPT);

@@ -373,13 +373,6 @@ static void resume(struct session *session)
 
 /* ---- answering ------------------------------------------------------------------------------ */
 
-static void on_drain(struct conn *conn)
-{
-    struct session *session = session_of(conn);
-    set_deadline(session);
-    resume(session);
-}
-
 static void maybe_close(struct session *session)
 {
     if (session->is_ending && session->request_count == 0) {
@@ -388,11 +381,10 @@ static void maybe_close(struct session *session)
     }
 }
 
-void session_answered(struct request *request)
+/* Answers leave in the order of their requests, and only as fast as the client reads them. */
+static void send_answers(struct session *session)
 {
-    struct session *session = request->session;
-    request->is_answered = true;
-    while (!list_is_empty(&session->requests)) {
+    while (!list_is_empty(&session->requests) && !conn_is_choked(&session->conn)) {
         struct request *first = CONTAINER_OF(session->requests.next, struct request, link);
         if (!first->is_answered) {
             break;
@@ -409,6 +401,20 @@ void session_answered(struct request *request)
         set_deadline(session);
     }
     maybe_close(session);
+}
+
+static void on_drain(struct conn *conn)
+{
+    struct session *session = session_of(conn);
+    send_answers(session);
+    resume(session);
+}
+
+void session_answered(struct request *request)
+{
+    struct session *session = request->session;
+    request->is_answered = true;
+    send_answers(session);
     resume(session);
 }
 

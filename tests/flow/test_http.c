@@ -547,7 +547,7 @@ Test(http, a_client_that_does_not_read_costs_only_itself)
         cr_assert_eq(world_get(world, "/api/health")->status, 200);
         cr_assert_eq(world_get(world, "/api/messages/%s", id)->status, 200);
     }
-    client_await_end(&greedy); /* cut off: more than CONN_WRITE_MAX_BYTES would wait for it */
+    client_await(&greedy, "HTTP/1.1 200", 1); /* answers wait for the reader, they are not lost */
     client_close(&greedy);
     world_end(world);
 }
