@@ -281,6 +281,9 @@ static enum err read_object(struct reader *r, const json_t *object, const struct
             if (field->is_required) {
                 return refuse(r, &here, "is required");
             }
+            if (value && field->null_offset != 0) {
+                *(bool *)((char *)out + field->null_offset) = true;
+            }
             continue;
         }
         enum err err = read_field(r, value, field, (char *)out + field->offset, &here);

@@ -69,6 +69,8 @@ struct json_field {
     uint32_t offset;  /* of the member in the struct */
     uint32_t
         has_offset; /* of a bool set when present and not null; 0 for none (so it can't be first) */
+    uint32_t null_offset; /* of a bool set when null was given, which else counts as absent; 0 for
+                             none */
     uint64_t max; /* text: bytes; U64: value; lists, maps: items; 0 means the shape's own ceiling */
     const struct json_shape *sub;
 };

@@ -105,6 +105,10 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define PASSWORD_MIN        10
 #define PASSWORD_MAX        1024
 #define DOMAINS_PER_ACCOUNT 1000
+#define KEYS_PER_ACCOUNT    5000 /* revoked and expired ones count: they stay listed */
+#define KEY_NAME_MAX        100  /* characters */
+#define KEY_ITEMS_MAX       100  /* domains, addresses or networks of one key */
+#define KEY_OVERLAP_S_MAX   (UINT64_C(7) * 24 * 3600)
 #define SESSION_MS          (UINT64_C(12) * 3600 * 1000)
 #define PASSWORD_JOBS_MAX   64 /* waiting password hashes per edge; more is 503 */
 

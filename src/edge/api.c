@@ -47,6 +47,23 @@ bool api_param_id(struct request *request, uint32_t index, enum id_kind kind, st
     return true;
 }
 
+bool api_read_metadata(struct request *request, const struct json_pairs *pairs, struct buf *pack)
+{
+    for (uint32_t i = 0; i < pairs->count; i++) {
+        const struct json_pair *pair = &pairs->items[i];
+        if (pair->name.len == 0 || pair->name.len > METADATA_NAME_MAX ||
+            pair->value.len > METADATA_VALUE_MAX) {
+            api_fail_field(request, ERR_BAD_FIELD, SLICE("metadata"),
+                           SLICE("a metadata name or value is too long"));
+            return false;
+        }
+        buf_put_slice(pack, pair->name);
+        buf_put_slice(pack, pair->value);
+        buf_put_slice(pack, pair->is_text ? SLICE("t") : SLICE("n"));
+    }
+    return true;
+}
+
 /* ---- post ----------------------------------------------------------------------------------- */
 
 struct msg *api_take(struct request *request, enum msg_kind kind)
@@ -224,4 +241,22 @@ void api_bool(struct json_writer *w, const char *name, bool value)
 {
     json_key(w, name);
     json_bool(w, value);
+}
+
+void api_metadata(struct json_writer *w, struct slice pack)
+{
+    json_key(w, "metadata");
+    json_open_object(w);
+    struct slice name;
+    struct slice value;
+    struct slice type;
+    while (get_slice(&pack, &name) && get_slice(&pack, &value) && get_slice(&pack, &type)) {
+        json_key_slice(w, name);
+        if (slice_equal(type, SLICE("t"))) {
+            json_text(w, value);
+        } else {
+            json_raw(w, value);
+        }
+    }
+    json_close_object(w);
 }

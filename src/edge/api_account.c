@@ -388,18 +388,11 @@ void api_login(struct request *request)
 
 static void write_scopes(struct json_writer *w, const struct shard_me *me)
 {
+    uint32_t rights = me->has_key ? key_rights(&me->key) : UINT32_MAX;
     json_key(w, "scopes");
     json_open_array(w);
-    if (me->has_key && me->key.scopes.len > 0) {
-        struct slice rest = me->key.scopes;
-        struct slice scope;
-        while (get_slice(&rest, &scope)) {
-            json_text(w, scope);
-        }
-    } else if (me->has_key && me->key.permission == PERMISSION_SEND) {
-        json_text(w, slice_str(right_text(RIGHT_MAIL_SEND)));
-    } else {
-        for (enum right right = RIGHT_MAIL_SEND; right < RIGHT_COUNT; right++) {
+    for (enum right right = RIGHT_NONE + 1; right < RIGHT_COUNT; right++) {
+        if (rights & UINT32_C(1) << right) {
             json_text(w, slice_str(right_text(right)));
         }
     }

@@ -20,6 +20,11 @@ bool api_page(struct request *request, uint32_t *limit) MUST_USE;
 bool api_param_id(struct request *request, uint32_t index, enum id_kind kind,
                   struct id *id) MUST_USE;
 
+/* Metadata of a mail or a key as a pack of name, value, "t" or "n"; answers 400 and returns false
+ * when a name or value is too long. */
+bool api_read_metadata(struct request *request, const struct json_pairs *pairs,
+                       struct buf *pack) MUST_USE;
+
 /* ---- post ----------------------------------------------------------------------------------- */
 
 /* A message of the edge's pool; NULL after answering 503. */
@@ -59,6 +64,7 @@ void api_text(struct json_writer *w, const char *name, struct slice text);
 void api_text_or_null(struct json_writer *w, const char *name, struct slice text);
 void api_u64(struct json_writer *w, const char *name, uint64_t value);
 void api_bool(struct json_writer *w, const char *name, bool value);
+void api_metadata(struct json_writer *w, struct slice pack);
 
 /* ---- handlers ------------------------------------------------------------------------------- */
 
@@ -67,6 +73,13 @@ void api_metrics(struct request *request);
 void api_signup(struct request *request);
 void api_login(struct request *request);
 void api_me(struct request *request);
+void api_key_create(struct request *request);
+void api_key_list(struct request *request);
+void api_key_get(struct request *request);
+void api_key_change(struct request *request);
+void api_key_revoke(struct request *request);
+void api_key_rotate(struct request *request);
+void api_key_rotate_first(struct request *request);
 void api_domain_create(struct request *request);
 void api_domain_list(struct request *request);
 void api_domain_get(struct request *request);

@@ -18,24 +18,6 @@ static void write_pack(struct json_writer *w, const char *name, struct slice pac
     json_close_array(w);
 }
 
-static void write_metadata(struct json_writer *w, struct slice pack)
-{
-    json_key(w, "metadata");
-    json_open_object(w);
-    struct slice name;
-    struct slice value;
-    struct slice type;
-    while (get_slice(&pack, &name) && get_slice(&pack, &value) && get_slice(&pack, &type)) {
-        json_key_slice(w, name);
-        if (slice_equal(type, SLICE("t"))) {
-            json_text(w, value);
-        } else {
-            json_raw(w, value);
-        }
-    }
-    json_close_object(w);
-}
-
 static void write_mode(struct json_writer *w, uint8_t mode)
 {
     api_text(w, "mode", mode == MODE_TEST ? SLICE("test") : SLICE("live"));
@@ -69,7 +51,7 @@ static void write_mail(struct json_writer *w, const struct row_mail *mail)
     api_u64(w, "size_bytes", mail->size_bytes);
     api_text(w, "send_status", slice_str(mail_status_text((enum mail_status)mail->status)));
     api_text_or_null(w, "webhook_status", slice_of(NULL, 0));
-    write_metadata(w, mail->metadata);
+    api_metadata(w, mail->metadata);
     write_pack(w, "tags", mail->tags);
 }
 

@@ -213,21 +213,6 @@ static bool read_headers(struct request *request, const struct send_body *body,
     return true;
 }
 
-static bool read_metadata(struct request *request, const struct json_pairs *pairs, struct buf *pack)
-{
-    for (uint32_t i = 0; i < pairs->count; i++) {
-        const struct json_pair *pair = &pairs->items[i];
-        if (pair->name.len == 0 || pair->name.len > METADATA_NAME_MAX ||
-            pair->value.len > METADATA_VALUE_MAX) {
-            return fail(request, SLICE("metadata"), "a metadata name or value is too long");
-        }
-        buf_put_slice(pack, pair->name);
-        buf_put_slice(pack, pair->value);
-        buf_put_slice(pack, pair->is_text ? SLICE("t") : SLICE("n"));
-    }
-    return true;
-}
-
 static bool read_tags(struct request *request, const struct json_texts *tags, struct buf *pack)
 {
     for (uint32_t i = 0; i < tags->count; i++) {
@@ -247,7 +232,7 @@ static bool read_labels(struct request *request, const struct send_body *body,
     struct buf tags;
     buf_init(&metadata, MIB);
     buf_init(&tags, MIB);
-    bool is_good = read_metadata(request, &body->metadata, &metadata) &&
+    bool is_good = api_read_metadata(request, &body->metadata, &metadata) &&
                    read_tags(request, &body->tags, &tags);
     if (is_good) { /* a failed request may be gone already */
         send->metadata = arena_dup(&request->arena, buf_slice(&metadata));

@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/cidr.h"
 #include "base/conf.h"
 #include "base/id.h"
 #include "base/list.h"
@@ -76,6 +77,7 @@ struct session {
     struct request *reading; /* the one being parsed; last of the list, or NULL */
     struct buf unread;       /* bytes behind a full pipeline */
     uint64_t body_started_ms;
+    struct ip6 peer;
     bool is_tls_listener;
     bool is_plain_allowed; /* loopback listener */
     bool is_proxy;         /* peer is a trusted proxy */

@@ -46,21 +46,64 @@ static struct session *session_of(struct conn *conn)
 
 /* ---- birth and death ------------------------------------------------------------------------ */
 
+static bool is_trusted(const struct session *session, const struct conn_addr *addr)
+{
+    struct slice rest = session->edge->place->conf->trusted_proxies;
+    while (rest.len > 0) {
+        struct slice cidr = slice_trim(slice_cut(&rest, ','));
+        bool is_inside = false;
+        if (cidr.len > 0 && conn_addr_in_cidr(addr, cidr, &is_inside) == ERR_OK && is_inside) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct ip6 ip_of(const struct conn_addr *addr)
+{
+    char text[ADDR_TEXT_MAX];
+    struct ip6 ip = {.bytes = {0}};
+    err_ignore(ip6_parse(slice_of(text, conn_addr_text(addr, text)), &ip)); /* then there is none */
+    return ip;
+}
+
 static void judge_peer(struct session *session)
 {
     struct conn_addr local;
     struct conn_addr peer;
     conn_local(&session->conn, &local);
     conn_peer(&session->conn, &peer);
+    session->peer = ip_of(&peer);
     session->is_plain_allowed = conn_addr_is_loopback(&local);
-    struct slice rest = session->edge->place->conf->trusted_proxies;
-    while (rest.len > 0) {
-        struct slice cidr = slice_trim(slice_cut(&rest, ','));
-        bool is_inside = false;
-        if (cidr.len > 0 && conn_addr_in_cidr(&peer, cidr, &is_inside) == ERR_OK && is_inside) {
-            session->is_proxy = true;
+    session->is_proxy = is_trusted(session, &peer);
+}
+
+/* Whom a request comes from. A trusted proxy appends its peer to X-Forwarded-For, so the list is
+ * read from its end: the first hop that is no proxy of ours is the client. What stands before it,
+ * or is no address, the client may have made up. */
+static struct ip6 client_of(const struct session *session, const struct http_request *http)
+{
+    struct ip6 client = session->peer;
+    bool is_proxy = session->is_proxy;
+    for (uint32_t i = http->header_count; is_proxy && i > 0; i--) {
+        const struct http_header *header = &http->headers[i - 1];
+        struct slice rest = header->value;
+        if (!slice_equal_nocase(header->name, SLICE("x-forwarded-for"))) {
+            continue;
+        }
+        while (is_proxy && rest.len > 0) {
+            size_t comma = slice_rfind_byte(rest, ',');
+            struct slice hop = comma == SIZE_MAX ? rest : slice_from(rest, comma + 1);
+            struct conn_addr addr;
+            rest = comma == SIZE_MAX ? SLICE("") : slice_head(rest, comma);
+            if (conn_addr_parse(hop, 0, &addr) != ERR_OK) {
+                return client;
+            }
+            client = ip_of(&addr);
+            is_proxy = is_trusted(session, &addr);
         }
     }
+    return client;
 }
 
 void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls)
@@ -197,6 +240,7 @@ static enum err admit(struct request *request)
             return err;
         }
         request->caller.right = request->route->right;
+        request->caller.peer = client_of(request->session, http);
     }
     struct slice encoding = http_header_get(http, SLICE("content-encoding"));
     if (encoding.len > 0 && !slice_equal_nocase(encoding, SLICE("identity"))) {

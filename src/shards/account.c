@@ -1,4 +1,4 @@
-/* account.c - accounts, users and keys, who a caller is, and the directory of names.
+/* account.c - accounts and users, who a caller is, and the directory of names.
  *
  * The directory rows that live in this shard belong to names that hash here, not to its accounts;
  * an email or a domain is claimed by message before its owner may rely on it.
@@ -12,11 +12,6 @@
 
 #define FIRST_KEY_NAME "First key"
 
-static enum err check_key(struct shard *shard, struct msg *msg, const struct caller *caller,
-                          struct principal *principal);
-static bool key_grants(const struct row_api_key *key, enum right right);
-static void touch_key(struct shard *shard, const struct caller *caller,
-                      const struct row_api_key *key);
 static enum err directory_claim(struct shard *shard, struct shard_directory *body);
 static enum err directory_release(struct shard *shard, const struct shard_directory *body);
 
@@ -35,7 +30,7 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
     if (err == ERR_OK) {
         switch (caller->kind) {
         case CALLER_KEY:
-            err = check_key(shard, msg, caller, &found);
+            err = api_key_check(shard, msg, caller, &found);
             break;
         case CALLER_SESSION:
             arena_mark_secret(&msg->arena); /* the row holds the password's hash */
@@ -50,62 +45,6 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
         *principal = found;
     }
     return err == ERR_NOT_FOUND ? ERR_UNAUTHORIZED : err;
-}
-
-static enum err check_key(struct shard *shard, struct msg *msg, const struct caller *caller,
-                          struct principal *principal)
-{
-    struct row_api_key *key = &principal->key;
-    enum err err =
-        shard_get_api_key(shard, key_api_key(caller->account, &caller->key_hash), &msg->arena, key);
-    if (err != ERR_OK) {
-        return err;
-    }
-    bool is_expired = key->expires_unix_ms != 0 && key->expires_unix_ms <= clock_unix_ms();
-    if (key->is_revoked || !key->is_enabled || is_expired) {
-        return ERR_UNAUTHORIZED;
-    }
-    if (!key_grants(key, caller->right)) {
-        msg->param = slice_str(right_text(caller->right));
-        return ERR_SCOPE;
-    }
-    principal->has_key = true;
-    touch_key(shard, caller, key);
-    return ERR_OK;
-}
-
-static bool key_grants(const struct row_api_key *key, enum right right)
-{
-    if (right == RIGHT_NONE) {
-        return true;
-    }
-    struct slice rest = key->scopes;
-    if (rest.len == 0) {
-        return key->permission == PERMISSION_FULL || right == RIGHT_MAIL_SEND;
-    }
-    struct slice wanted = slice_str(right_text(right));
-    struct slice scope;
-    while (get_slice(&rest, &scope)) {
-        if (slice_equal(scope, wanted)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Rides on the next batch; not worth one of its own when the disk is short. */
-static void touch_key(struct shard *shard, const struct caller *caller,
-                      const struct row_api_key *key)
-{
-    uint64_t now = clock_unix_ms();
-    bool is_recent = now < key->last_used_unix_ms + KEY_TOUCH_MS;
-    if (is_recent || shard->is_draining ||
-        shard->free_bytes < shard->place->conf->reserve_mb * MIB) {
-        return;
-    }
-    struct row_api_key row = *key;
-    row.last_used_unix_ms = now;
-    shard_put_api_key(shard, key_api_key(caller->account, &caller->key_hash), &row);
 }
 
 bool principal_sees(const struct principal *principal, uint8_t mode)
@@ -153,7 +92,9 @@ void account_signup(struct shard *shard, struct msg *msg)
     };
     shard_put_account(shard, key_account(account), &row);
     shard_put_user(shard, key_user(account, body->user.id), &body->user);
+    struct row_api_key_id index = {.hash = body->key_hash};
     shard_put_api_key(shard, key_api_key(account, &body->key_hash), &key);
+    shard_put_api_key_id(shard, key_api_key_id(account, key.id), &index);
     LOG_INFO("account.created", LOG_ACCOUNT("account", account));
     shard_answer(shard, msg, ERR_OK);
 }
@@ -177,8 +118,11 @@ void account_drop(struct shard *shard, struct msg *msg)
     struct key keys = key_api_key(account, &least);
     struct key keys_end = key_api_key(account, &greatest);
     keys_end = key_after(&keys_end);
+    struct key ids = key_prefix_api_key_ids(account);
+    struct key ids_end = key_after(&ids);
     kv_batch_delete_range(shard->filling->rows, key_slice(&users), key_slice(&users_end));
     kv_batch_delete_range(shard->filling->rows, key_slice(&keys), key_slice(&keys_end));
+    kv_batch_delete_range(shard->filling->rows, key_slice(&ids), key_slice(&ids_end));
     /* Ranges are not seen by the overlay; without its account row nobody passes the check. */
     shard_delete(shard, key_account(account));
     LOG_INFO("account.dropped", LOG_ACCOUNT("account", account));

@@ -21,11 +21,13 @@
 /* One request that outlives its handler. Lives in its message's arena. */
 struct domain_work {
     struct shard_job job;
+    struct principal who;
     struct row_domain row; /* CREATE: in the making. CHECKED, DELETE: as it was read */
     struct domain_checks checks;
     enum err err;
 };
 
+static enum err check_key_domain(const struct principal *who, const struct shard_domain *body);
 static void domain_create(struct shard *shard, struct msg *msg, const struct principal *who);
 static void create_make(struct domain_work *work);
 static void create_job(struct shard_job *job);
@@ -35,7 +37,7 @@ static enum err count_domains(const struct shard *shard, struct account_id accou
 static void create_done(struct shard_job *job);
 static enum err find_name(struct shard *shard, struct account_id account, struct slice name);
 static void domain_get(struct shard *shard, struct msg *msg);
-static void domain_list(struct shard *shard, struct msg *msg);
+static void domain_list(struct shard *shard, struct msg *msg, const struct principal *who);
 static void list_job(struct shard_job *job);
 static void list_done(struct shard_job *job);
 static void domain_delete(struct shard *shard, struct msg *msg);
@@ -52,6 +54,9 @@ void domain_handle(struct shard *shard, struct msg *msg)
 {
     struct principal who;
     enum err err = shard_check_caller(shard, msg, &msg->body.domain.caller, &who);
+    if (err == ERR_OK) {
+        err = check_key_domain(&who, &msg->body.domain);
+    }
     if (err != ERR_OK) {
         shard_answer(shard, msg, err);
         return;
@@ -61,7 +66,7 @@ void domain_handle(struct shard *shard, struct msg *msg)
         domain_create(shard, msg, &who);
         return;
     case DOMAIN_LIST:
-        domain_list(shard, msg);
+        domain_list(shard, msg, &who);
         return;
     case DOMAIN_GET:
         domain_get(shard, msg);
@@ -74,6 +79,22 @@ void domain_handle(struct shard *shard, struct msg *msg)
         return;
     }
     CHECK(msg->body.domain.op == DOMAIN_CREATE);
+}
+
+/* A key bound to domains manages those, and makes no others; its list shows no others. */
+static enum err check_key_domain(const struct principal *who, const struct shard_domain *body)
+{
+    switch (body->op) {
+    case DOMAIN_CREATE:
+        return !who->has_key || who->key.domains.len == 0 ? ERR_OK : ERR_KEY_SCOPE;
+    case DOMAIN_LIST:
+        break;
+    case DOMAIN_GET:
+    case DOMAIN_DELETE:
+    case DOMAIN_CHECKED:
+        return principal_may_use_domain(who, body->id) ? ERR_OK : ERR_KEY_SCOPE;
+    }
+    return ERR_OK;
 }
 
 void domain_lookup_home(struct shard *shard, struct msg *msg)
@@ -255,9 +276,11 @@ static void domain_get(struct shard *shard, struct msg *msg)
     answer_row(work, err);
 }
 
-static void domain_list(struct shard *shard, struct msg *msg)
+static void domain_list(struct shard *shard, struct msg *msg, const struct principal *who)
 {
-    shard_offload(shard, &work_new(shard, msg)->job, list_job, list_done);
+    struct domain_work *work = work_new(shard, msg);
+    work->who = *who;
+    shard_offload(shard, &work->job, list_job, list_done);
 }
 
 /* Worker. */
@@ -276,7 +299,8 @@ static void list_job(struct shard_job *job)
     while (body->row_count < limit && kv_iter_next(iter, &key, &value)) {
         struct row_domain row;
         enum err err = row_domain_decode(value, &row);
-        if (err == ERR_OK && row.created_unix_ms < body->before_unix_ms) {
+        if (err == ERR_OK && row.created_unix_ms < body->before_unix_ms &&
+            principal_may_use_domain(&work->who, row.id)) {
             err = row_domain_decode(arena_dup(&job->msg->arena, value), &row);
             body->rows[body->row_count++] = without_secrets(row);
         }

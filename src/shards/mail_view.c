@@ -53,6 +53,7 @@ static struct kv_iter *open_prefix(const struct view_work *work, const struct ke
 static void *list_add(struct arena *arena, struct list *list, size_t size);
 static void retry_find(struct shard_job *job);
 static void retry_done(struct shard_job *job);
+static enum err may_see(const struct principal *who, const struct row_mail *mail);
 static enum err retry(struct view_work *work);
 static enum err retry_open(struct view_work *work, struct row_mail *mail,
                            const struct row_delivery *delivery);
@@ -91,9 +92,7 @@ void mail_raw(struct shard *shard, struct msg *msg)
         err =
             shard_get_mail(shard, key_mail(body->caller.account, body->id), &shard->scratch, &mail);
     }
-    if (err == ERR_OK && !principal_sees(&who, mail.mode)) {
-        err = ERR_NOT_FOUND;
-    }
+    err = err == ERR_OK ? may_see(&who, &mail) : err;
     if (err == ERR_OK) {
         struct key key = key_chunk(body->caller.account, body->id, body->chunk);
         err = shard_load(shard, &key, &msg->arena, &bytes);
@@ -107,6 +106,15 @@ void mail_raw(struct shard *shard, struct msg *msg)
         body->data = chunk.data;
     }
     shard_answer(shard, msg, err);
+}
+
+/* Mails of the other mode do not exist for a key; those of another domain are refused. */
+static enum err may_see(const struct principal *who, const struct row_mail *mail)
+{
+    if (!principal_sees(who, mail->mode)) {
+        return ERR_NOT_FOUND;
+    }
+    return principal_may_use_domain(who, mail->domain) ? ERR_OK : ERR_KEY_SCOPE;
 }
 
 static void start(struct shard *shard, struct msg *msg, const struct caller *caller,
@@ -173,7 +181,7 @@ static void list_work(struct shard_job *job)
 static bool list_takes(const struct view_work *work, const struct row_mail *row)
 {
     const struct shard_list *body = &work->job.msg->body.list;
-    if (!principal_sees(&work->who, row->mode) ||
+    if (may_see(&work->who, row) != ERR_OK ||
         (body->has_direction && row->direction != body->direction) ||
         (body->has_status && row->status != body->status) ||
         (body->domain.len > 0 && !slice_equal_nocase(row->domain_text, body->domain))) {
@@ -251,9 +259,7 @@ static enum err read_mail(struct view_work *work)
     if (err == ERR_OK) {
         err = row_mail_decode(bytes, &body->mail);
     }
-    if (err == ERR_OK && !principal_sees(&work->who, mail->mode)) {
-        err = ERR_NOT_FOUND;
-    }
+    err = err == ERR_OK ? may_see(&work->who, mail) : err;
     if (err == ERR_OK) {
         err = read_bytes(work, 0, mail->header_len, &body->header_block);
     }
@@ -522,9 +528,7 @@ static enum err retry(struct view_work *work)
     struct row_mail mail;
     struct row_delivery delivery;
     enum err err = shard_get_mail(shard, key_mail(account, work->mail), &msg->arena, &mail);
-    if (err == ERR_OK && !principal_sees(&work->who, mail.mode)) {
-        err = ERR_NOT_FOUND;
-    }
+    err = err == ERR_OK ? may_see(&work->who, &mail) : err;
     if (err == ERR_OK) {
         err = shard_get_delivery(shard, key_delivery(account, work->mail, work->index), &msg->arena,
                                  &delivery);

@@ -45,6 +45,13 @@ static const char *const RIGHT_TEXTS[] = {
 };
 _Static_assert(ARRAY_LEN(RIGHT_TEXTS) == RIGHT_COUNT, "a text for each right");
 
+static const char *const KEY_STATUS_TEXTS[] = {
+    [KEY_ACTIVE] = "active",
+    [KEY_DISABLED] = "disabled",
+    [KEY_EXPIRED] = "expired",
+    [KEY_REVOKED] = "revoked",
+};
+
 static const char *const DELIVERY_STATUS_TEXTS[] = {
     [DELIVERY_PENDING] = "pending",       [DELIVERY_SCHEDULED] = "scheduled",
     [DELIVERY_DELIVERED] = "delivered",   [DELIVERY_DEFERRED] = "deferred",
@@ -74,6 +81,53 @@ const char *right_text(enum right right)
 {
     CHECK((size_t)right < ARRAY_LEN(RIGHT_TEXTS));
     return RIGHT_TEXTS[right];
+}
+
+enum err right_parse(struct slice text, enum right *right)
+{
+    for (enum right i = RIGHT_NONE + 1; i < RIGHT_COUNT; i++) {
+        if (slice_equal(text, slice_str(RIGHT_TEXTS[i]))) {
+            *right = i;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+const char *key_status_text(enum key_status status)
+{
+    CHECK((size_t)status < ARRAY_LEN(KEY_STATUS_TEXTS));
+    return KEY_STATUS_TEXTS[status];
+}
+
+enum key_status key_status(const struct row_api_key *key, uint64_t now_unix_ms)
+{
+    if (key->is_revoked) {
+        return KEY_REVOKED;
+    }
+    if (key->expires_unix_ms != 0 && key->expires_unix_ms <= now_unix_ms) {
+        return KEY_EXPIRED;
+    }
+    return key->is_enabled ? KEY_ACTIVE : KEY_DISABLED;
+}
+
+uint32_t key_rights(const struct row_api_key *key)
+{
+    _Static_assert(RIGHT_COUNT <= 32, "a bit for each right");
+    if (!key->has_scopes && key->scopes.len == 0) {
+        const uint32_t every = (uint32_t)((UINT64_C(1) << RIGHT_COUNT) - 2); /* but RIGHT_NONE */
+        return key->permission == PERMISSION_FULL ? every : UINT32_C(1) << RIGHT_MAIL_SEND;
+    }
+    uint32_t rights = 0;
+    struct slice rest = key->scopes;
+    struct slice scope;
+    enum right right;
+    while (get_slice(&rest, &scope)) {
+        if (right_parse(scope, &right) == ERR_OK) {
+            rights |= UINT32_C(1) << right;
+        }
+    }
+    return rights;
 }
 
 const char *delivery_status_text(enum delivery_status status)

@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/base.h"
+#include "base/cidr.h"
 #include "base/crypto.h"
 #include "base/err.h"
 #include "base/id.h"
@@ -67,6 +68,16 @@ enum right {
     RIGHT_COUNT
 };
 const char *right_text(enum right right); /* "mail:send" */
+/* ERR_INVALID unless it is the text of a right other than RIGHT_NONE. */
+MUST_USE enum err right_parse(struct slice text, enum right *right);
+
+/* What a key is at a moment. Its shard reports a key whose domains are all gone with is_enabled
+ * false. */
+enum key_status { KEY_ACTIVE, KEY_DISABLED, KEY_EXPIRED, KEY_REVOKED };
+const char *key_status_text(enum key_status status);
+enum key_status key_status(const struct row_api_key *key, uint64_t now_unix_ms);
+/* The rights it grants: bit 1 << right for each. */
+uint32_t key_rights(const struct row_api_key *key);
 
 /* A credential as the edge read it: syntax checked, rights not. The account's shard makes it a
  * principal. */
@@ -77,6 +88,7 @@ struct caller {
     struct sha256 key_hash; /* CALLER_KEY */
     struct id user;         /* CALLER_SESSION: signature and expiry were checked */
     enum right right;       /* what the route demands */
+    struct ip6 peer;        /* whom the request comes from */
 };
 
 enum delivery_status {
@@ -199,6 +211,49 @@ struct shard_domain {
     uint32_t limit;
     /* out; private keys are left out */
     struct row_domain *rows;
+    uint32_t row_count;
+};
+
+enum key_op {
+    KEY_CREATE,
+    KEY_LIST,
+    KEY_GET,
+    KEY_CHANGE,
+    KEY_REVOKE,
+    KEY_ROTATE,
+    KEY_ROTATE_FIRST, /* of the account's keys in order of age, the first that can be */
+};
+/* Members of `wanted` that the client gave. */
+enum key_field {
+    KEY_FIELD_NAME = 1 << 0,
+    KEY_FIELD_MODE = 1 << 1,
+    KEY_FIELD_PERMISSION = 1 << 2,
+    KEY_FIELD_SCOPES = 1 << 3,
+    KEY_FIELD_DOMAINS = 1 << 4,
+    KEY_FIELD_ADDRESSES = 1 << 5,
+    KEY_FIELD_IPS = 1 << 6,
+    KEY_FIELD_EXPIRES = 1 << 7,
+    KEY_FIELD_ENABLED = 1 << 8,
+    KEY_FIELD_METADATA = 1 << 9,
+};
+struct key_secret {
+    struct sha256 hash;
+    struct slice prefix; /* first 16 characters */
+    struct slice last4;
+};
+struct shard_key {
+    struct caller caller;
+    enum key_op op;
+    struct id id;                 /* GET, CHANGE, REVOKE, ROTATE */
+    struct row_api_key wanted;    /* CREATE, CHANGE: those of `given` */
+    uint32_t given;               /* enum key_field */
+    struct key_secret secrets[2]; /* CREATE, ROTATE: one for each mode, the row's is taken */
+    uint64_t overlap_ms;          /* ROTATE: how long the old one still counts; 0: it ends now */
+    struct id before;             /* LIST, as shard_list */
+    uint64_t before_unix_ms;
+    uint32_t limit;
+    /* out */
+    struct row_api_key *rows;
     uint32_t row_count;
 };
 
@@ -374,6 +429,7 @@ union msg_body {
     struct shard_directory directory;
     struct shard_send send;
     struct shard_domain domain;
+    struct shard_key key;
     struct shard_list list;
     struct shard_read read;
     struct shard_raw raw;

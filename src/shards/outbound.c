@@ -64,7 +64,6 @@ struct send_work {
 static enum err check(struct send_work *work, bool *is_replay);
 static enum err check_idempotency(struct send_work *work, bool *is_replay);
 static enum err check_domain(struct send_work *work);
-static bool key_allows_domain(const struct principal *who, struct id domain);
 static enum err check_quota(struct send_work *work);
 static enum err check_rcpts(struct send_work *work);
 static enum err gather_rcpts(struct send_work *work);
@@ -197,27 +196,15 @@ static enum err check_domain(struct send_work *work)
     if (err != ERR_OK) {
         return err;
     }
-    if (!key_allows_domain(&work->who, work->domain.id)) {
+    if (!principal_may_use_domain(&work->who, work->domain.id)) {
+        return ERR_KEY_SCOPE;
+    }
+    if (!principal_may_send_as(&work->who, msg->body.send.from.local, &shard->scratch)) {
+        msg->param = SLICE("from");
+        msg->sentence = SLICE("this key may not send from that address");
         return ERR_KEY_SCOPE;
     }
     return work->domain.status == DOMAIN_VERIFIED ? ERR_OK : ERR_DOMAIN_UNVERIFIED;
-}
-
-static bool key_allows_domain(const struct principal *who, struct id domain)
-{
-    if (!who->has_key || who->key.domains.len == 0) {
-        return true;
-    }
-    char text[ID_TEXT_MAX];
-    struct slice wanted = slice_of(text, id_text(ID_DOMAIN, domain, text));
-    struct slice rest = who->key.domains;
-    struct slice item;
-    while (get_slice(&rest, &item)) {
-        if (slice_equal(item, wanted)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static enum err check_quota(struct send_work *work)

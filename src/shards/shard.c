@@ -28,6 +28,7 @@
 static void on_msg(struct actor *actor, struct msg *msg);
 static void on_drained(struct actor *actor);
 static void on_request(struct shard *shard, struct msg *msg);
+static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind);
 static enum err may_handle(const struct shard *shard, enum msg_kind kind);
 static void on_home(struct shard *shard, struct msg *msg);
 static void on_commit_home(struct shard *shard, struct msg *msg);
@@ -286,10 +287,15 @@ static void on_request(struct shard *shard, struct msg *msg)
 {
     enum msg_kind kind = (enum msg_kind)msg->kind;
     enum err err = may_handle(shard, kind);
-    if (err != ERR_OK) {
+    if (err == ERR_OK) {
+        dispatch(shard, msg, kind);
+    } else {
         msg_return(msg, err);
-        return;
     }
+}
+
+static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind)
+{
     switch (kind) {
     case MSG_SHARD_SIGNUP:
         account_signup(shard, msg);
@@ -311,6 +317,9 @@ static void on_request(struct shard *shard, struct msg *msg)
         return;
     case MSG_SHARD_DOMAIN:
         domain_handle(shard, msg);
+        return;
+    case MSG_SHARD_KEY:
+        api_key_handle(shard, msg);
         return;
     case MSG_SHARD_LIST:
         mail_list(shard, msg);

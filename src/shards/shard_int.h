@@ -190,6 +190,18 @@ MUST_USE enum err shard_check_caller(struct shard *shard, struct msg *msg,
 /* Test and live keys do not see each other's mails; a session sees both. */
 bool principal_sees(const struct principal *principal, uint8_t mode);
 
+/* ---- key.c ---------------------------------------------------------------------------------- */
+
+/* The part of shard_check_caller for keys; principal->account is there already. */
+MUST_USE enum err api_key_check(struct shard *shard, struct msg *msg, const struct caller *caller,
+                                struct principal *principal);
+/* A session may everything. */
+bool principal_may_use_domain(const struct principal *who, struct id domain);
+bool principal_may_send_as(const struct principal *who, struct slice local, struct arena *arena);
+void api_key_handle(struct shard *shard, struct msg *msg);
+
+/* ---- account.c, the requests ---------------------------------------------------------------- */
+
 void account_signup(struct shard *shard, struct msg *msg);
 void account_drop(struct shard *shard, struct msg *msg);
 void account_login(struct shard *shard, struct msg *msg);
