@@ -146,23 +146,24 @@ struct slice deliver_site_name(const struct deliver *deliver, struct slice domai
     return deliver->has_smarthost ? SLICE("smarthost") : domain;
 }
 
+static uint32_t trip_ceiling(const struct deliver *deliver)
+{
+    return (uint32_t)min_u64(deliver->place->conf->delivery_max, ATTEMPTS_MAX);
+}
+
 static void set_due_timer(struct deliver *deliver, uint64_t next_unix_ms, uint64_t now_unix_ms)
 {
     uint64_t delay_ms = PUMP_MAX_MS;
     if (next_unix_ms != UINT64_MAX) {
         delay_ms = min_u64(delay_ms, next_unix_ms > now_unix_ms ? next_unix_ms - now_unix_ms : 1);
     }
-    uint64_t opening_ms = site_next_opening_ms(deliver->sites);
+    bool is_full = deliver->trip_count >= trip_ceiling(deliver); /* the next end pumps */
+    uint64_t opening_ms = is_full ? UINT64_MAX : site_next_opening_ms(deliver->sites);
     uint64_t now_ms = loop_now_ms(deliver->loop);
     if (opening_ms != UINT64_MAX) {
         delay_ms = min_u64(delay_ms, opening_ms > now_ms ? opening_ms - now_ms : 1);
     }
     timer_start(&deliver->due, delay_ms);
-}
-
-static uint32_t trip_ceiling(const struct deliver *deliver)
-{
-    return (uint32_t)min_u64(deliver->place->conf->delivery_max, ATTEMPTS_MAX);
 }
 
 void deliver_pump(struct deliver *deliver)

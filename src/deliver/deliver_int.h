@@ -20,6 +20,8 @@
 #include "shards/msg.h"
 #include "shards/place.h"
 
+struct trip;
+
 struct deliver {
     struct actor actor;
     const struct place *place;
@@ -30,6 +32,7 @@ struct deliver {
     struct timer due;   /* the next entry, or the next circuit to open */
     struct timer daily; /* expiry */
     struct link trips;
+    struct trip *trips_by_row; /* the same, by mail and group */
     uint32_t trip_count;
     uint32_t verify_count;
     uint32_t expire_waiting; /* SHARD_EXPIRE out */

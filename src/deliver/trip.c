@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -47,6 +48,11 @@ static const struct sm_table table = {"trip", states, STATE_COUNT};
 struct trip {
     struct link link;  /* deliver->trips */
     struct link queue; /* site->queue, while it waits for a connection */
+    UT_hash_handle hh; /* deliver->trips_by_row */
+    struct row {
+        struct id mail;
+        uint32_t group;
+    } row;
     struct deliver *deliver;
     struct sm sm;
     struct sched_entry *entry;
@@ -63,12 +69,15 @@ struct trip {
     struct verdict failure; /* of the last host */
     bool is_plain_retry;    /* TLS failed here; once more without (RFC 7435) */
     bool is_reused;
-    bool is_busy; /* counted in site->busy */
+    bool is_busy;    /* counted in site->busy */
+    bool is_put_off; /* nothing was tried; the row is given back */
     bool has_host_failed;
     char remote_host[256];
     char remote_addr[ADDR_TEXT_MAX];
     char tls[96];
 };
+
+_Static_assert(sizeof(struct row) == sizeof(struct id) + sizeof(uint32_t), "hashed as bytes");
 
 static void fill_mail(struct trip *trip);
 static void begin(struct trip *trip);
@@ -105,8 +114,39 @@ static void post(struct trip *trip, struct msg *msg)
     actor_post(place_shard(trip->deliver->place, id_account(trip->entry->mail)), msg);
 }
 
+/* Puts an entry back, to be claimed a little later. The old one is still the caller's. */
+static void later(struct deliver *deliver, const struct sched_entry *entry, uint64_t delay_ms)
+{
+    struct outbox_entry outbox = {
+        .due_unix_ms = entry->due_unix_ms,
+        .account = id_account(entry->mail),
+        .mail = entry->mail,
+        .group = entry->group,
+        .domain = slice_str(entry->site->name),
+    };
+    if (!sched_add(&deliver->sched, &outbox, clock_unix_ms() + delay_ms)) {
+        LOG_DEBUG("trip.later",
+                  LOG_ID("message", ID_MESSAGE, entry->mail)); /* the sweep finds it */
+    }
+}
+
+/* A slow server may hold a trip beyond its lease, and the shard then announces the row again.
+ * Claimed now it would go out twice. */
+static bool is_under_way(struct deliver *deliver, const struct row *row)
+{
+    struct trip *other = NULL;
+    HASH_FIND(hh, deliver->trips_by_row, row, sizeof *row, other);
+    return other != NULL;
+}
+
 bool trip_start(struct deliver *deliver, struct sched_entry *entry)
 {
+    const struct row row = {entry->mail, entry->group};
+    if (is_under_way(deliver, &row)) {
+        later(deliver, entry, AGAIN_MS);
+        sched_free(&deliver->sched, entry);
+        return true;
+    }
     struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_CLAIM);
     if (msg == NULL) {
         return false;
@@ -119,6 +159,8 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     buf_init(&trip->transcript, SMTP_TRANSCRIPT_MAX);
     list_init(&trip->queue);
     list_push_back(&deliver->trips, &trip->link);
+    trip->row = row;
+    HASH_ADD(hh, deliver->trips_by_row, row, sizeof trip->row, trip);
     deliver->trip_count += 1;
     entry->site->open += 1;
     fill_entry(entry, &msg->arena, &msg->body.claim.entry);
@@ -142,25 +184,11 @@ static void gone(struct trip *trip)
     site->open -= 1;
     sched_free(&deliver->sched, trip->entry);
     list_remove(&trip->link);
+    HASH_DEL(deliver->trips_by_row, trip);
     buf_fini(&trip->transcript);
     free(trip);
     deliver->trip_count -= 1;
     deliver_trip_gone(deliver);
-}
-
-/* Puts the entry back, to be claimed a little later. */
-static void later(struct trip *trip, uint64_t delay_ms)
-{
-    struct outbox_entry entry = {
-        .due_unix_ms = trip->entry->due_unix_ms,
-        .account = id_account(trip->entry->mail),
-        .mail = trip->entry->mail,
-        .group = trip->entry->group,
-        .domain = slice_str(trip->entry->site->name),
-    };
-    if (!sched_add(&trip->deliver->sched, &entry, clock_unix_ms() + delay_ms)) {
-        LOG_DEBUG("trip.later", LOG_ID("message", ID_MESSAGE, entry.mail)); /* the sweep finds it */
-    }
 }
 
 /* ---- claim ---------------------------------------------------------------------------------- */
@@ -177,7 +205,7 @@ static void on_claimed(struct trip *trip, struct msg *msg)
         if (!is_settled) {
             LOG_WARN("trip.claim", LOG_ERR(msg->err),
                      LOG_ID("message", ID_MESSAGE, trip->entry->mail));
-            later(trip, msg->err == ERR_CORRUPT ? DAMAGED_MS : AGAIN_MS);
+            later(trip->deliver, trip->entry, msg->err == ERR_CORRUPT ? DAMAGED_MS : AGAIN_MS);
         }
         msg_put(&trip->deliver->actor, msg);
         gone(trip);
@@ -257,6 +285,11 @@ static void begin(struct trip *trip)
         verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_DEFERRED, "4.3.2",
                     "the server is stopping; the attempt was not made");
         judge_all(trip, &trip->failure);
+        conclude(trip);
+        return;
+    }
+    if (loop_now_ms(trip->deliver->loop) < site->closed_until_ms) {
+        trip->is_put_off = true; /* the circuit opened after the claim */
         conclude(trip);
         return;
     }
@@ -414,6 +447,7 @@ static void on_judged(struct attempt_smtp *attempt)
     struct trip *trip = attempt_smtp_owner(attempt);
     remember(trip, attempt);
     trip->attempt = NULL;
+    trip->has_host_failed = false; /* whatever hosts before this one did, the site takes mail */
     for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
         trip->has_host_failed |= trip->mail.rcpts[i].verdict.scope == VERDICT_HOST;
     }
@@ -544,7 +578,15 @@ static void count(const struct trip *trip, const struct verdict *verdict)
     }
 }
 
-static void fill_outcome(struct trip *trip, struct msg *msg)
+/* Gives the row back until the site's circuit opens: no verdict, and no try is counted. */
+static void fill_put_off(struct trip *trip, struct shard_outcome *outcome)
+{
+    uint64_t opening_ms = trip->entry->site->closed_until_ms;
+    uint64_t now_ms = loop_now_ms(trip->deliver->loop);
+    outcome->next_due_unix_ms = clock_unix_ms() + (opening_ms > now_ms ? opening_ms - now_ms : 1);
+}
+
+static void fill_verdicts(struct trip *trip, struct msg *msg)
 {
     struct shard_outcome *outcome = &msg->body.outcome;
     struct arena *arena = &msg->arena;
@@ -556,8 +598,6 @@ static void fill_outcome(struct trip *trip, struct msg *msg)
         verdicts[i] = trip->mail.rcpts[i].verdict;
         give_up_if_old(trip, &verdicts[i], now_unix_ms);
     }
-    fill_entry(trip->entry, arena, &outcome->entry);
-    outcome->entry.domain = arena_dup(arena, claim_of(trip)->entry.domain);
     outcome->verdicts = verdicts;
     outcome->verdict_count = rcpts;
     outcome->next_due_unix_ms = next_due(trip, now_unix_ms);
@@ -566,6 +606,18 @@ static void fill_outcome(struct trip *trip, struct msg *msg)
     outcome->remote_addr = arena_dup(arena, slice_str(trip->remote_addr));
     outcome->tls = arena_dup(arena, slice_str(trip->tls));
     outcome->transcript = arena_dup(arena, buf_slice(&trip->transcript));
+}
+
+static void fill_outcome(struct trip *trip, struct msg *msg)
+{
+    struct shard_outcome *outcome = &msg->body.outcome;
+    fill_entry(trip->entry, &msg->arena, &outcome->entry);
+    outcome->entry.domain = arena_dup(&msg->arena, claim_of(trip)->entry.domain);
+    if (trip->is_put_off) {
+        fill_put_off(trip, outcome);
+    } else {
+        fill_verdicts(trip, msg);
+    }
 }
 
 static void post_outcome(struct trip *trip)
@@ -582,7 +634,7 @@ static void conclude(struct trip *trip)
         return; /* on_chunk_home comes back here */
     }
     sm_move(&trip->sm, STATE_OUTCOME);
-    if (trip->is_busy) { /* otherwise nobody was asked */
+    if (trip->tried > 0 || trip->is_reused) { /* otherwise nobody was asked */
         site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
                       loop_now_ms(trip->deliver->loop));
     }

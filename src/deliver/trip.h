@@ -12,7 +12,8 @@
 
 #include "deliver/deliver_int.h"
 
-/* Starts a claim for entry. Returns false, and leaves entry alone, when no message is free.
+/* Starts a claim for entry; an entry whose row is under way already is dropped. Returns false, and
+ * leaves entry alone, when no message is free.
  * Owns: takes entry. */
 bool trip_start(struct deliver *deliver, struct sched_entry *entry) MUST_USE;
 /* A message of a trip came home. Owns: takes msg. */

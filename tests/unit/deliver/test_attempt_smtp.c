@@ -13,42 +13,23 @@
 #include <signal.h>
 #include <stdarg.h>
 
-#define HELLO                                                                                      \
-    {                                                                                              \
-        "", "220 mx.test ESMTP\r\n"                                                                \
-    }
-#define EHLO                                                                                       \
-    {                                                                                              \
-        "EHLO mail.meerkat.test", "250-mx.test\r\n250 PIPELINING\r\n"                              \
-    }
-#define EHLO_NO                                                                                    \
-    {                                                                                              \
-        "EHLO mail.meerkat.test", "250 mx.test\r\n"                                                \
-    }
-#define MAIL                                                                                       \
-    {                                                                                              \
-        "MAIL FROM:<s@send.test>", "250 ok\r\n"                                                    \
-    }
-#define RCPT(n)                                                                                    \
-    {                                                                                              \
-        "RCPT TO:<r" #n "@dest.test>", "250 ok\r\n"                                                \
-    }
-#define DATA                                                                                       \
-    {                                                                                              \
-        "DATA", "354 go\r\n"                                                                       \
-    }
-#define DOT                                                                                        \
-    {                                                                                              \
-        ".", "250 2.0.0 queued\r\n"                                                                \
-    }
-#define RSET                                                                                       \
-    {                                                                                              \
-        "RSET", "250 ok\r\n"                                                                       \
-    }
-#define END                                                                                        \
-    {                                                                                              \
-        NULL, NULL                                                                                 \
-    }
+/* clang-format off */
+#define HELLO   {"", "220 mx.test ESMTP\r\n"}
+#define EHLO    {"EHLO mail.meerkat.test", "250-mx.test\r\n250 PIPELINING\r\n"}
+#define EHLO_NO {"EHLO mail.meerkat.test", "250 mx.test\r\n"}
+#define MAIL    {"MAIL FROM:<s@send.test>", "250 ok\r\n"}
+#define RCPT(n) {"RCPT TO:<r" #n "@dest.test>", "250 ok\r\n"}
+#define DATA    {"DATA", "354 go\r\n"}
+#define DOT     {".", "250 2.0.0 queued\r\n"}
+#define RSET    {"RSET", "250 ok\r\n"}
+#define END     {NULL, NULL}
+#define R1(answer) {"RCPT TO:<r1@dest.test>", answer "\r\n"}
+#define R2(answer) {"RCPT TO:<r2@dest.test>", answer "\r\n"}
+#define R3(answer) {"RCPT TO:<r3@dest.test>", answer "\r\n"}
+#define EHLO_AUTH {"EHLO", "250-mx.test\r\n250 AUTH LOGIN PLAIN\r\n"}
+#define EHLO_TLS {"EHLO", "250-mx.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n"}
+#define STARTTLS {"STARTTLS", "!tls"}
+/* clang-format on */
 
 #define RCPTS 3
 #define BODY  "Subject: hi\r\n\r\n.dot\r\nbye\r\n"
@@ -94,8 +75,7 @@ struct client {
 
 static char big_chunk[CHUNK_BYTES];
 
-static void say(struct client *client, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void say(struct client *client, const char *fmt, ...)
+static PRINTF_LIKE(2, 3) void say(struct client *client, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -480,23 +460,10 @@ Test(attempt_smtp, tells_when_the_server_ends_an_idle_connection)
 
 /* ---- recipients, one by one ----------------------------------------------------------------- */
 
-#define R1(answer)                                                                                 \
-    {                                                                                              \
-        "RCPT TO:<r1@dest.test>", answer "\r\n"                                                    \
-    }
-#define R2(answer)                                                                                 \
-    {                                                                                              \
-        "RCPT TO:<r2@dest.test>", answer "\r\n"                                                    \
-    }
-#define R3(answer)                                                                                 \
-    {                                                                                              \
-        "RCPT TO:<r3@dest.test>", answer "\r\n"                                                    \
-    }
-
 Test(attempt_smtp, judges_each_recipient_by_its_own_answer)
 {
-    static const char expected[] = "ready judged -rcpt/rcpt/550/5.1.1 4rcpt/rcpt/451/4.3.0 "
-                                   "+body/mail/250/2.0.0 alive ";
+    static const char expected[] =
+        "ready judged -rcpt/rcpt/550/5.1.1 4rcpt/rcpt/451/4.3.0 +body/mail/250/2.0.0 alive ";
     static const struct script_step piped[] = {
         HELLO, EHLO, MAIL, R1("550 5.1.1 no such user"), R2("451 later"), R3("250 ok"),
         DATA,  DOT,  END};
@@ -531,8 +498,7 @@ Test(attempt_smtp, ends_a_mail_for_nobody_with_a_lone_dot)
     client_init(&client, steps, (struct wish){.rcpt_count = 2});
     client_run(&client);
     cr_assert_str_eq(client.log, "ready judged -rcpt/rcpt/550/5.1.1 4rcpt/rcpt/452/4.2.2 alive ");
-    cr_assert(slice_equal(buf_slice(&client.script.mail), SLICE(".\r\n")),
-              "not a byte of the mail");
+    cr_assert(slice_equal(buf_slice(&client.script.mail), SLICE(".\r\n")), "none of the mail");
     client_fini(&client);
 }
 
@@ -774,11 +740,6 @@ Test(attempt_smtp, tells_that_nobody_listens)
 
 /* ---- logging in ----------------------------------------------------------------------------- */
 
-#define EHLO_AUTH                                                                                  \
-    {                                                                                              \
-        "EHLO", "250-mx.test\r\n250 AUTH LOGIN PLAIN\r\n"                                          \
-    }
-
 Test(attempt_smtp, logs_in_and_hides_the_password)
 {
     /* base64 of NUL operator NUL correct horse */
@@ -811,15 +772,6 @@ Test(attempt_smtp, defers_when_it_cannot_log_in)
 }
 
 /* ---- TLS ------------------------------------------------------------------------------------ */
-
-#define EHLO_TLS                                                                                   \
-    {                                                                                              \
-        "EHLO", "250-mx.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n"                                \
-    }
-#define STARTTLS                                                                                   \
-    {                                                                                              \
-        "STARTTLS", "!tls"                                                                         \
-    }
 
 static void follow_tls(const char *name, const struct script_step *steps, struct wish wish,
                        const char *expected)
