@@ -1,7 +1,7 @@
 /* Flow: signing up, logging in, and who the server thinks one is.
  *
  * Not covered here: password hashing and tokens as such (tests/unit/base/test_crypto.c), keys with
- * fewer rights, which cannot be made yet.
+ * fewer rights (test_keys.c).
  */
 #include <criterion/criterion.h>
 

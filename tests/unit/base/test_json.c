@@ -203,6 +203,42 @@ Test(json, absent_and_null_fields_stay_zero)
     }
 }
 
+Test(json, a_field_may_tell_null_from_absent)
+{
+    struct nullable {
+        uint64_t ends;
+        bool has_ends;
+        bool is_null;
+    };
+    static const struct json_field fields[] = {
+        {.name = "ends",
+         .type = JSON_U64,
+         .offset = offsetof(struct nullable, ends),
+         .has_offset = offsetof(struct nullable, has_ends),
+         .null_offset = offsetof(struct nullable, is_null)},
+    };
+    static const struct json_shape shape = {fields, ARRAY_LEN(fields), sizeof(struct nullable)};
+    static const struct {
+        const char *body;
+        struct nullable want;
+    } cases[] = {
+        {"{}", {0, false, false}},
+        {"{\"ends\":null}", {0, false, true}},
+        {"{\"ends\":5}", {5, true, false}},
+    };
+    struct arena own;
+    arena_init(&own, 1024, 8192);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct nullable got;
+        struct json_fault fault;
+        cr_assert_eq(json_read(slice_str(cases[i].body), &shape, &own, &got, &fault), ERR_OK);
+        cr_expect_eq(got.ends, cases[i].want.ends);
+        cr_expect_eq(got.has_ends, cases[i].want.has_ends, "%s", cases[i].body);
+        cr_expect_eq(got.is_null, cases[i].want.is_null, "%s", cases[i].body);
+    }
+    arena_fini(&own);
+}
+
 Test(json, empty_lists_maps_and_texts_are_present_and_empty)
 {
     cr_assert_eq(read_body(SLICE("{\"from\":\"\",\"to\":[],\"subject\":\"\",\"metadata\":{},"
