@@ -419,7 +419,8 @@ Test(keys, strangers_find_no_key_of_ours)
         world_post(world, "/api/auth/signup", "{'email':'other@customer.test','password':'%s'}",
                    "correct horse");
     const char *stranger = reply_text(other, "apiKey");
-    static const char *const bad[] = {"/v1/keys/x", "/v1/keys/key_", "/v1/keys/msg_" NOWHERE};
+    static const char *const bad[] = {"/v1/keys/x", "/v1/keys/key_",
+                                      "/v1/keys/msg_0000000000000000000001"};
     cr_expect_eq(call(world, stranger, "GET", path_of(world, made, ""), "")->status, 404);
     cr_expect_eq(call(world, stranger, "PATCH", path_of(world, made, ""), "{}")->status, 404);
     cr_expect_eq(call(world, stranger, "DELETE", path_of(world, made, ""), "")->status, 404);
