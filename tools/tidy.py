@@ -124,7 +124,8 @@ def mutable_name(head):
     if "(" in words:
         return None if re.search(r"\*\s*const\b", words) else re.search(r"\*\s*(\w+)", words)[1]
     names = re.findall(r"\w+", words)
-    if len(names) < 2 or (names[0] in ("struct", "enum", "union") and len(names) < 3):
+    is_type = names[:1] and names[0] in ("struct", "enum", "union")
+    if len(names) < (3 if is_type else 2) or (names[-2].endswith("_fn") and "*" not in words):
         return None
     return None if re.search(r"\bconst\b", words.rsplit("*", 1)[-1]) else names[-1]
 
@@ -300,7 +301,7 @@ SELF_TEST = [  # path, text, the rules it breaks
     ("src/kv/a.c", HEAD + "int table[] = {1, 2};\n", "mutable"),
     ("src/kv/a.c", HEAD + "static void (*hook)(int);\n", "mutable"),
     ("src/kv/a.c", HEAD + "static const struct a {\n    int b;\n} as[] = {{1}};\n", ""),
-    ("src/kv/a.c", HEAD + "static int f(int a);\nstruct a;\nenum b { C };\nextern int d;\n", ""),
+    ("src/kv/a.c", HEAD + "static int f(int a);\nstatic b_fn b;\nenum b { C };\nextern int d;\n", ""),
     ("src/kv/a.c", HEAD + "void a(void)\n{\n" + "    b();\n" * 68 + "}\n", ""),
     ("src/kv/a.c", HEAD + "void a(void)\n{\n" + "    b();\n" * 69 + "}\n", "length"),
     ("src/kv/a.c", HEAD + "void a(A b, A c, A d, A e, A f, A g)\n{\n}\n", "parameters"),
