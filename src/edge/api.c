@@ -143,6 +143,13 @@ void api_json_send(struct request *request, uint16_t status, struct api_body *bo
     buf_fini(&body->buf);
 }
 
+/* Nothing follows this answer: RFC 9112 9.6 has only the last one say so, or a client would not
+ * wait for those behind it. */
+static bool is_last(const struct request *request)
+{
+    return request->session->is_ending && request->link.next == &request->session->requests;
+}
+
 static void send_with(struct request *request, uint16_t status, struct slice content_type,
                       struct slice body, const char *more_headers)
 {
@@ -158,7 +165,7 @@ static void send_with(struct request *request, uint16_t status, struct slice con
         .extra_headers = slice_of(headers, (size_t)len),
         .body = body,
         .is_head = request->is_head,
-        .is_close = request->is_close || request->session->is_ending,
+        .is_close = request->is_close || is_last(request),
     };
     http_write_answer(&request->answer, &answer);
     CHECK(!request->answer.is_over); /* bodies stay below ANSWER_BYTES_MAX */

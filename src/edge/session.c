@@ -28,6 +28,7 @@
 #define REFUSED_BODY_MAX (8 * KIB)
 #define BODY_GRACE_MS    10000
 #define SECOND_MS        1000
+#define WRITE_RATE_MIN   (32 * KIB) /* bytes a second at which a long answer must be read */
 #define UNREAD_MAX       (CONN_READ_BYTES + 16 * KIB)
 #define ANSWER_MAX       (MAIL_BYTES_MAX + 2 * MIB)
 
@@ -254,6 +255,7 @@ static enum err admit(struct request *request)
     if (edge->body_bytes + wanted > EDGE_BODY_BYTES ||
         (request->route->access == ROUTE_CREDENTIAL &&
          edge->actor.pools[MSG_POOL_REQUEST].free_count == 0)) {
+        metric_add(METRIC_HTTP_SHED, 1);
         return ERR_BUSY;
     }
     request->reserved_bytes = wanted;
@@ -308,6 +310,9 @@ static void on_request(struct session *session)
 
 static void set_deadline(struct session *session)
 {
+    if (conn_is_choked(&session->conn)) {
+        return; /* the deadline of the answer that choked it stands, whatever else is going on */
+    }
     if (session->reading == NULL) {
         /* Idle, or waiting for shards only. */
         conn_set_deadline(&session->conn, session->request_count == 0 ? HTTP_IDLE_MS : 0);
@@ -385,7 +390,7 @@ static void pump(struct session *session, struct slice data)
         CHECK(!session->unread.is_over); /* one read's worth fits */
         conn_pause(&session->conn);
     }
-    if (!session->is_ending) {
+    if (!session->is_ending || session->request_count > 0) {
         set_deadline(session);
     }
 }
@@ -428,20 +433,22 @@ static void maybe_close(struct session *session)
 /* Answers leave in the order of their requests, and only as fast as the client reads them. */
 static void send_answers(struct session *session)
 {
+    size_t written = 0;
     while (!list_is_empty(&session->requests) && !conn_is_choked(&session->conn)) {
         struct request *first = CONTAINER_OF(session->requests.next, struct request, link);
         if (!first->is_answered) {
             break;
         }
         conn_write(&session->conn, buf_slice(&first->answer));
+        written += first->answer.len;
         if (first->is_close) {
             session->is_ending = true;
         }
         request_free(first);
     }
-    if (conn_is_choked(&session->conn)) {
-        conn_set_deadline(&session->conn, HTTP_WRITE_MS);
-    } else if (!session->is_in_feed && !session->is_ending) {
+    if (written > 0 && conn_is_choked(&session->conn)) {
+        conn_set_deadline(&session->conn, HTTP_WRITE_MS + written * SECOND_MS / WRITE_RATE_MIN);
+    } else if (!session->is_in_feed) {
         set_deadline(session);
     }
     maybe_close(session);
@@ -468,6 +475,7 @@ void session_end(struct session *session)
     struct request *reading = session->reading;
     if (reading != NULL) {
         request_free(reading); /* its last byte has not come; nothing was accepted */
+        set_deadline(session); /* that of its body would cut off the others */
     }
     maybe_close(session);
 }
