@@ -16,7 +16,8 @@
 #include "edge/edge_int.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -218,6 +219,8 @@ static inline void client_open(struct rig *rig, struct client *client)
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert_neq(client->fd, -1);
     cr_assert_eq(connect(client->fd, (const struct sockaddr *)&addr, sizeof addr), 0);
+    int yes = 1; /* a small write does not wait for the last one's acknowledgement */
+    cr_assert_eq(setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes), 0);
     uint32_t before = rig->edge->session_count;
     WAIT_FOR(rig, rig->edge->session_count == before + 1);
 }
