@@ -37,7 +37,9 @@ static void on_control(struct shard *shard, struct msg *msg);
 static void on_start(struct shard *shard, struct msg *msg);
 static void on_ledger(struct shard *shard, struct msg *msg);
 static void begin(struct shard *shard);
+static bool is_full(const struct shard *shard);
 static void flush(struct shard *shard);
+static void finish_ready_jobs(struct shard *shard);
 static void settle(struct shard *shard);
 static void finish_stop(struct shard *shard);
 static enum err load_cached(struct shard *shard, const struct key *key, struct arena *arena,
@@ -75,6 +77,7 @@ struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t famil
         batch_init(&shard->batches[i], family);
     }
     shard->filling = &shard->batches[0];
+    list_init(&shard->ready_jobs);
     arena_init(&shard->scratch, SCRATCH_BYTES, SCRATCH_MAX);
     buf_init(&shard->encoded, ROW_BYTES_MAX);
     timer_init(&shard->scan.retry, loop, on_scan_retry);
@@ -102,6 +105,7 @@ void shard_free(struct shard *shard)
     }
     CHECK(!shard->flying);
     CHECK(shard->jobs_open == 0);
+    CHECK(list_is_empty(&shard->ready_jobs));
     actor_fini(&shard->actor);
     claim_forget_keys(shard, (struct id){.bytes = {0}});
     for (size_t i = 0; i < ARRAY_LEN(shard->batches); i++) {
@@ -462,12 +466,18 @@ static void begin(struct shard *shard)
     arena_clear(&shard->scratch);
 }
 
+/* Nothing more may be written: one batch flies and the next is full. */
+static bool is_full(const struct shard *shard)
+{
+    return shard->flying != NULL && batch_is_full(shard->filling);
+}
+
 /* Posts the filling batch unless one flies; then stops the drain when the filling one is full. */
 static void flush(struct shard *shard)
 {
     struct batch *batch = shard->filling;
     if (shard->flying) {
-        if (batch_is_full(batch)) {
+        if (is_full(shard)) {
             actor_hold(&shard->actor);
         }
         return;
@@ -496,6 +506,7 @@ static void flush(struct shard *shard)
 static void settle(struct shard *shard)
 {
     flush(shard);
+    finish_ready_jobs(shard);
     if (!shard->drain && !shard->stop) {
         return;
     }
@@ -824,8 +835,20 @@ static void job_done(struct job *job)
     struct shard *shard = work->shard; /* done may give the memory of the job away */
     CHECK_LOOP(shard->actor.loop);
     CHECK(shard->jobs_open > 0);
-    shard->jobs_open--;
-    begin(shard);
-    work->done(work);
+    list_push_back(&shard->ready_jobs, &work->link);
     settle(shard);
+}
+
+/* What comes from a worker does not come through the port, so that holding the port does not hold
+ * it: it waits here until a batch has room. */
+static void finish_ready_jobs(struct shard *shard)
+{
+    while (!is_full(shard) && !list_is_empty(&shard->ready_jobs)) {
+        struct link *first = list_pop_front(&shard->ready_jobs);
+        struct shard_job *work = CONTAINER_OF(first, struct shard_job, link);
+        shard->jobs_open--;
+        begin(shard);
+        work->done(work);
+        flush(shard);
+    }
 }

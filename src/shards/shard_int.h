@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/id.h"
 #include "base/limits.h"
+#include "base/list.h"
 #include "base/slice.h"
 #include "kv/key.h"
 #include "kv/kv.h"
@@ -74,6 +75,7 @@ struct shard_job {
     struct msg *msg;
     shard_job_fn *work;
     shard_job_fn *done;
+    struct link link; /* shard->ready_jobs, while it waits to be done */
 };
 
 /* The scan of the outbox: what is owed to delivery, and the page that is being read. */
@@ -124,6 +126,7 @@ struct shard {
     bool is_draining;
     bool is_stopping;
     uint32_t jobs_open;
+    struct link ready_jobs; /* back from their workers when both batches were full; oldest first */
     uint32_t lookups_open;
     struct domain_work *lookups[SHARD_WORK_MSGS]; /* by token - 1 */
     struct msg *drain;                            /* waits for the batches to empty */

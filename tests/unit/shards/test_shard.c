@@ -177,6 +177,35 @@ Test(shard, holds_its_port_while_a_full_batch_waits)
     rig_close(rig);
 }
 
+Test(shard, lets_what_workers_made_wait_while_a_full_batch_waits)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    (void)rig_domain(rig, account, "example.com");
+    struct shard *shard = rig_state(rig, account);
+    char *large = mem_zalloc(3 * MIB);
+    memset(large, 'x', 3 * MIB);
+    rig->is_commit_held = true;
+    struct msg *msgs[12];
+    for (size_t i = 0; i < ARRAY_LEN(msgs); i++) {
+        msgs[i] = rig_mail(rig, account, "a@example.com", "b@example.net");
+        msgs[i]->body.send.html = slice_of(large, 3 * MIB);
+        msgs[i]->body.send.text = SLICE("x");
+        actor_post(rig_shard(rig, account), msgs[i]);
+    }
+    rig_settle(rig);
+    cr_expect_not_null(shard->flying);
+    cr_expect_lt(kv_batch_bytes(shard->filling->rows), BATCH_BYTES_MAX + 5 * MIB);
+    cr_expect_not(list_is_empty(&shard->ready_jobs));
+    rig_release_commits(rig);
+    for (size_t i = 0; i < ARRAY_LEN(msgs); i++) {
+        cr_expect_eq(rig_wait(rig, msgs[i]), ERR_OK);
+    }
+    cr_expect(list_is_empty(&shard->ready_jobs));
+    free(large);
+    rig_close(rig);
+}
+
 Test(shard, sheds_a_message_that_nobody_waits_for)
 {
     struct rig *rig = rig_open();
