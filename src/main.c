@@ -122,14 +122,26 @@ static void check_folder(const char *path)
     }
 }
 
-static void make_master_key(const char *path, struct seal_key *master)
+/* A name is on disk when its folder is: a store must not outlive the name of its key. */
+static bool sync_folder(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_synced = fd != -1 && fsync(fd) == 0;
+    if (fd != -1) {
+        (void)close(fd); /* it was only synced */
+    }
+    return is_synced;
+}
+
+static void make_master_key(const char *folder, const char *path, struct seal_key *master)
 {
     char temporary[4096 + 8];
     snprintf(temporary, sizeof temporary, "%s.new", path);
     crypto_random(master->bytes, sizeof master->bytes);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd == -1 || write(fd, master->bytes, sizeof master->bytes) != sizeof master->bytes ||
-        fsync(fd) == -1 || close(fd) == -1 || rename(temporary, path) == -1) {
+        fsync(fd) == -1 || close(fd) == -1 || rename(temporary, path) == -1 ||
+        !sync_folder(folder)) {
         fatal("cannot write the master key %s: %s; free space or fix permissions there", path,
               strerror(errno));
     }
@@ -149,7 +161,7 @@ static void load_master_key(const char *folder, bool has_store, struct seal_key 
                   "its secrets cannot be read",
                   path);
         }
-        make_master_key(path, master);
+        make_master_key(folder, path, master);
         return;
     }
     struct stat info;

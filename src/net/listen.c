@@ -47,7 +47,9 @@ enum err listener_open(struct listener *listener, struct loop *loop, const struc
         char text[ADDR_TEXT_MAX];
         (void)conn_addr_text(addr, text); /* only its text is wanted */
         LOG_ERROR("listen.failed", LOG_STR("address", text),
-                  LOG_U64("tcp_port", conn_addr_port(addr)), LOG_STR("reason", strerror(reason)));
+                  LOG_U64("tcp_port", conn_addr_port(addr)), LOG_STR("reason", strerror(reason)),
+                  LOG_STR("remedy", "stop what listens there, or set another address in "
+                                    "http_listen or https_listen"));
         if (fd != -1) {
             (void)close(fd); /* it was never used */
         }

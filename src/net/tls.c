@@ -310,7 +310,9 @@ static void log_file_error(struct slice path, const char *what)
 {
     const char *reason = ERR_reason_error_string(ERR_peek_error());
     LOG_ERROR("tls.file", LOG_STR("problem", what), LOG_TEXT("file", path),
-              LOG_STR("reason", reason != NULL ? reason : "no such file, or not PEM"));
+              LOG_STR("reason", reason != NULL ? reason : "no such file, or not PEM"),
+              LOG_STR("remedy", "set tls_cert, tls_key and tls_ca to PEM files that meerkatd may "
+                                "read"));
     ERR_clear_error();
 }
 
