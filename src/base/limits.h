@@ -124,6 +124,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define MX_HOSTS_MAX        20
 #define MX_ADDRS_MAX        40
 #define LEASE_MS            (UINT64_C(30) * 60 * 1000)
+#define RETRY_ATTEMPTS_MAX  500 /* asked for by hand: each copies the transcripts before it */
 #define DNS_NAME_MAX        255
 #define DNS_ANSWERS_MAX     64
 #define DNS_CACHE_ENTRIES   10000
@@ -133,5 +134,7 @@ _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
                "a send's body, the text read from it and its decoded attachments share one arena");
+_Static_assert(RETRY_ATTEMPTS_MAX * SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
+               "what a retry copies fits a batch");
 
 #endif

@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-#define PAGE_OF_ROWS 64 /* first capacity of a growing list */
+#define PAGE_OF_ROWS    64                      /* first capacity of a growing list */
+#define VIEW_FULL_BYTES (MSG_ARENA_MAX * 2 / 3) /* beyond, a view goes without transcripts */
 
 /* A request that runs on a worker. Lives in its message's arena. */
 struct view_work {
@@ -46,11 +47,14 @@ static enum err read_bytes(struct view_work *work, uint64_t offset, uint64_t len
                            struct slice *bytes);
 static enum err read_deliveries(struct view_work *work);
 static enum err read_attempts(struct view_work *work, struct delivery_view *view);
+static enum err read_attempt(struct view_work *work, const struct delivery_view *view,
+                             struct slice value, struct attempt_view *attempt);
 static enum err read_attachments(struct view_work *work);
 static enum err read_events(struct view_work *work);
 static struct kv_iter *open_prefix(const struct view_work *work, const struct key *prefix,
                                    bool is_reverse);
 static void *list_add(struct arena *arena, struct list *list, size_t size);
+static enum err keep(struct arena *arena, struct slice value, struct slice *kept);
 static void retry_find(struct shard_job *job);
 static void retry_done(struct shard_job *job);
 static enum err may_see(const struct principal *who, const struct row_mail *mail);
@@ -169,7 +173,11 @@ static void list_work(struct shard_job *job)
             continue; /* one damaged row must not hide the others */
         }
         if (list_takes(work, &row)) {
-            work->err = row_mail_decode(arena_dup(arena, value), &body->rows[body->row_count++]);
+            struct slice kept;
+            work->err = keep(arena, value, &kept);
+            if (work->err == ERR_OK) {
+                work->err = row_mail_decode(kept, &body->rows[body->row_count++]);
+            }
         }
     }
     if (is_end) {
@@ -300,7 +308,10 @@ static enum err read_bytes(struct view_work *work, uint64_t offset, uint64_t len
     if (len > MAIL_BYTES_MAX || offset > MAIL_BYTES_MAX) {
         return ERR_CORRUPT;
     }
-    char *out = arena_bytes(&work->job.msg->arena, (size_t)len);
+    char *out = arena_try(&work->job.msg->arena, (size_t)len);
+    if (out == NULL) {
+        return ERR_CORRUPT; /* header and parts are parts of one mail, which fits */
+    }
     size_t have = 0;
     while (have < len) {
         struct key key =
@@ -340,9 +351,12 @@ static enum err read_deliveries(struct view_work *work)
     while (err == ERR_OK && kv_iter_next(iter, &key, &value)) {
         struct delivery_view *view = list_add(arena, &list, sizeof(*view));
         struct id mail;
-        err = key_read_delivery(key, &mail, &view->index);
+        err = view != NULL ? keep(arena, value, &value) : ERR_TOO_LARGE;
         if (err == ERR_OK) {
-            err = row_delivery_decode(arena_dup(arena, value), &view->row);
+            err = key_read_delivery(key, &mail, &view->index);
+        }
+        if (err == ERR_OK) {
+            err = row_delivery_decode(value, &view->row);
         }
     }
     if (err == ERR_OK) {
@@ -373,26 +387,39 @@ static enum err read_attempts(struct view_work *work, struct delivery_view *view
             err = ERR_OK;
             continue;
         }
-        struct attempt_view *attempt = list_add(arena, &list, sizeof(*attempt));
+        struct attempt_view *attempt =
+            err == ERR_OK ? list_add(arena, &list, sizeof(*attempt)) : NULL;
+        if (attempt == NULL) {
+            err = err == ERR_OK ? ERR_TOO_LARGE : err;
+            break;
+        }
         attempt->number = number;
-        if (err == ERR_OK) {
-            err = row_attempt_decode(value, &attempt->row);
-        }
-        struct row_transcript transcript;
-        key = key_transcript(account, work->mail, view->row.group, number);
-        if (err == ERR_OK) {
-            err = shard_load(work->job.shard, &key, arena, &value);
-            if (err == ERR_OK) {
-                err = row_transcript_decode(value, &transcript);
-                attempt->transcript = err == ERR_OK ? transcript.text : attempt->transcript;
-            } else if (err == ERR_NOT_FOUND) {
-                err = ERR_OK;
-            }
-        }
+        err = read_attempt(work, view, value, attempt);
     }
     view->attempts = list.items;
     view->attempt_count = list.count;
     return err;
+}
+
+static enum err read_attempt(struct view_work *work, const struct delivery_view *view,
+                             struct slice value, struct attempt_view *attempt)
+{
+    struct arena *arena = &work->job.msg->arena;
+    struct row_transcript transcript;
+    enum err err = row_attempt_decode(value, &attempt->row);
+    if (err != ERR_OK || arena->used_bytes > VIEW_FULL_BYTES) {
+        return err;
+    }
+    struct key key =
+        key_transcript(work->who.account.id, work->mail, view->row.group, attempt->number);
+    err = shard_load(work->job.shard, &key, arena, &value);
+    if (err == ERR_OK) {
+        err = row_transcript_decode(value, &transcript);
+    }
+    if (err == ERR_OK) {
+        attempt->transcript = transcript.text;
+    }
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
 static enum err read_attachments(struct view_work *work)
@@ -407,7 +434,10 @@ static enum err read_attachments(struct view_work *work)
     enum err err = ERR_OK;
     while (err == ERR_OK && kv_iter_next(iter, &key, &value)) {
         struct row_attachment *row = list_add(arena, &list, sizeof(*row));
-        err = row_attachment_decode(arena_dup(arena, value), row);
+        err = row != NULL ? keep(arena, value, &value) : ERR_TOO_LARGE;
+        if (err == ERR_OK) {
+            err = row_attachment_decode(value, row);
+        }
     }
     if (err == ERR_OK) {
         err = kv_iter_err(iter);
@@ -430,7 +460,10 @@ static enum err read_events(struct view_work *work)
     enum err err = ERR_OK;
     while (err == ERR_OK && kv_iter_next(iter, &key, &value)) {
         struct row_event *row = list_add(arena, &list, sizeof(*row));
-        err = row_event_decode(arena_dup(arena, value), row);
+        err = row != NULL ? keep(arena, value, &value) : ERR_TOO_LARGE;
+        if (err == ERR_OK) {
+            err = row_event_decode(value, row);
+        }
     }
     if (err == ERR_OK) {
         err = kv_iter_err(iter);
@@ -449,12 +482,15 @@ static struct kv_iter *open_prefix(const struct view_work *work, const struct ke
                         key_slice(&to), is_reverse);
 }
 
-/* Doubles; what is left behind dies with the arena. */
+/* Doubles; what is left behind dies with the arena. NULL when that is full. */
 static void *list_add(struct arena *arena, struct list *list, size_t size)
 {
     if (list->count == list->capacity) {
         uint32_t capacity = list->capacity ? list->capacity * 2 : PAGE_OF_ROWS;
-        char *items = arena_array(arena, capacity, size);
+        char *items = arena_try(arena, capacity * size);
+        if (items == NULL) {
+            return NULL;
+        }
         if (list->count > 0) {
             memcpy(items, list->items, list->count * size);
         }
@@ -462,6 +498,20 @@ static void *list_add(struct arena *arena, struct list *list, size_t size)
         list->capacity = capacity;
     }
     return (char *)list->items + size * list->count++;
+}
+
+/* A copy that outlives the iterator. */
+static enum err keep(struct arena *arena, struct slice value, struct slice *kept)
+{
+    char *copy = arena_try(arena, value.len);
+    if (copy == NULL) {
+        return ERR_TOO_LARGE;
+    }
+    if (value.len > 0) {
+        memcpy(copy, value.data, value.len);
+    }
+    *kept = slice_of(copy, value.len);
+    return ERR_OK;
 }
 
 /* ---- retry ---------------------------------------------------------------------------------- */
@@ -535,6 +585,10 @@ static enum err retry(struct view_work *work)
     }
     if (err != ERR_OK) {
         return err;
+    }
+    if (delivery.attempts >= RETRY_ATTEMPTS_MAX) {
+        msg->sentence = SLICE("the delivery was tried too often to be tried again by hand");
+        return ERR_CONFLICT;
     }
     switch ((enum delivery_status)delivery.status) {
     case DELIVERY_PENDING:

@@ -435,6 +435,29 @@ Test(mail_view, retry_of_a_bounced_recipient_tries_that_one_again)
     rig_close(rig);
 }
 
+Test(mail_view, retry_by_hand_ends_before_the_log_outgrows_a_batch)
+{
+    struct rig *rig = rig_open();
+    struct arena arena;
+    arena_init(&arena, 64 * KIB, MIB);
+    struct account_id account = sender(rig);
+    struct id mail = rig_send(rig, account, "a@example.com", "b@example.net");
+    struct outbox_entry entry = *rig_entry(rig, mail, 0);
+    struct verdict verdict = rig_verdict(VERDICT_BOUNCED, 554, "5.7.1");
+    cr_assert_eq(rig_claim(rig, &entry), ERR_OK);
+    cr_assert_eq(rig_outcome(rig, &entry, &verdict, 1, 0), ERR_OK);
+    struct row_delivery row = delivery_at(rig, mail, 0, &arena);
+    enum delivery_status status;
+    row.attempts = RETRY_ATTEMPTS_MAX;
+    rig_set_delivery(rig, account, key_delivery(account, mail, 0), &row);
+    cr_expect_eq(retry(rig, account, row.id, &status), ERR_CONFLICT);
+    row.attempts = RETRY_ATTEMPTS_MAX - 1;
+    rig_set_delivery(rig, account, key_delivery(account, mail, 0), &row);
+    cr_expect_eq(retry(rig, account, row.id, &status), ERR_OK);
+    arena_fini(&arena);
+    rig_close(rig);
+}
+
 Test(mail_view, two_retries_in_one_batch_get_groups_of_their_own)
 {
     struct rig *rig = rig_open();
