@@ -134,7 +134,7 @@ _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
                "a send's body, the text read from it and its decoded attachments share one arena");
-_Static_assert(RETRY_ATTEMPTS_MAX * SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
+_Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
                "what a retry copies fits a batch");
 
 #endif
