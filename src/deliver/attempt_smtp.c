@@ -291,11 +291,14 @@ static void ready(struct attempt_smtp *attempt)
     attempt->handler->on_ready(attempt);
 }
 
-/* Greeted, and TLS as far as it goes: log in or begin. */
+/* Greeted, and TLS as far as it goes: log in or begin. A password goes out in clear only where
+ * the operator said "none": whoever sits between could take STARTTLS away. */
 static void after_greetings(struct attempt_smtp *attempt)
 {
     if (attempt->options.user.len == 0) {
         ready(attempt);
+    } else if (attempt->options.tls != SMTP_TLS_NONE && !conn_is_tls(&attempt->conn)) {
+        die_own(attempt, "4.7.0", "the server does not offer TLS, which the password needs");
     } else if (attempt->caps.auth_plain) {
         say_auth(attempt);
     } else {
@@ -655,8 +658,14 @@ static void on_data(struct conn *conn, struct slice data)
             return;
         }
         data = slice_from(data, used);
-        if (is_done) {
-            on_reply(attempt, &attempt->reader.reply);
+        if (!is_done) {
+            continue;
+        }
+        bool was_final = state_of(attempt) == STATE_FINAL;
+        on_reply(attempt, &attempt->reader.reply);
+        if (data.len > 0 && !was_final && state_of(attempt) == STATE_FINAL) {
+            /* Said before our dot was: it cannot be the verdict on the mail. */
+            die_own(attempt, "4.5.0", "the server spoke out of turn");
         }
     }
 }

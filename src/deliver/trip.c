@@ -83,6 +83,7 @@ static void fill_mail(struct trip *trip);
 static void begin(struct trip *trip);
 static void find_route(struct trip *trip);
 static void connect_next(struct trip *trip);
+static bool may_go_plain(const struct deliver *deliver);
 static void conclude(struct trip *trip);
 
 static enum state state_of(const struct trip *trip)
@@ -380,7 +381,7 @@ static void connect_next(struct trip *trip)
     const struct route_target *target = &trip->route.targets[trip->target];
     enum smtp_tls tls = deliver->has_smarthost ? deliver->smarthost_tls : SMTP_TLS_MAY;
     if (trip->is_plain_retry) {
-        CHECK(tls == SMTP_TLS_MAY);
+        CHECK(tls == SMTP_TLS_MAY && may_go_plain(deliver));
         tls = SMTP_TLS_NONE;
     }
     struct attempt_options options = {
@@ -463,6 +464,13 @@ static bool is_idle(struct attempt_smtp *attempt)
     return !list_is_empty(attempt_smtp_link(attempt));
 }
 
+/* Without TLS where it fails, but never with a password. */
+static bool may_go_plain(const struct deliver *deliver)
+{
+    return !deliver->has_smarthost || (deliver->smarthost_tls == SMTP_TLS_MAY &&
+                                       deliver->place->conf->smarthost_user.len == 0);
+}
+
 static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdict)
 {
     if (is_idle(attempt)) {
@@ -483,9 +491,7 @@ static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdic
         return;
     }
     trip->has_host_failed = true;
-    bool is_opportunistic =
-        !trip->deliver->has_smarthost || trip->deliver->smarthost_tls == SMTP_TLS_MAY;
-    bool is_tls_fault = verdict->step == SMTP_STEP_TLS && is_opportunistic;
+    bool is_tls_fault = verdict->step == SMTP_STEP_TLS && may_go_plain(trip->deliver);
     if (is_tls_fault && !trip->is_plain_retry) {
         trip->is_plain_retry = true;
     } else {
@@ -509,6 +515,7 @@ static void on_chunk_home(struct trip *trip, struct msg *msg)
     if (msg->err != ERR_OK) {
         LOG_ERROR("trip.chunk", LOG_ERR(msg->err),
                   LOG_ID("message", ID_MESSAGE, trip->entry->mail));
+        remember(trip, trip->attempt);
         attempt_smtp_abort(trip->attempt);
         trip->attempt = NULL;
         verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.0",

@@ -183,6 +183,7 @@ static const struct smarthost smarthosts[] = {
     {"a stranger's certificate, implicit", "implicit", "secret", "deferred", "tls", false, true,
      false},
     {"required and not offered", "require", "secret", "deferred", "ehlo", true, false, true},
+    {"a password and no TLS", "may", "secret", "deferred", "ehlo", false, false, true},
     {"none at all", "none", "secret", "delivered", "body", false, false, true},
 };
 

@@ -707,6 +707,9 @@ static const struct {
     {"250 in the middle of the mail",
      {HELLO, EHLO, MAIL, RCPT(1), DATA, {"~", "250 2.0.0 got it\r\n"}},
      "ready judged 4body/host/250/4.5.0 gone "},
+    {"250 before the mail",
+     {HELLO, EHLO, MAIL, RCPT(1), {"DATA", "354 go\r\n250 2.0.0 got it\r\n"}},
+     "ready judged 4body/host/0/4.5.0 gone "},
     {"554 in the middle of the mail",
      {HELLO, EHLO, MAIL, RCPT(1), DATA, {"~", "554 5.7.1 spam\r\n"}},
      "ready judged -body/mail/554/5.7.1 gone "},
@@ -769,6 +772,19 @@ Test(attempt_smtp, defers_when_it_cannot_log_in)
     follow("no PLAIN", not_offered, wish, "failed 4ehlo/host/0/4.7.0 ");
     follow("334", more, wish, "failed 4auth/host/334/4.5.0 ");
     follow("250", odd, wish, "failed 4auth/host/250/4.5.0 ");
+}
+
+Test(attempt_smtp, keeps_the_password_when_tls_was_taken_away)
+{
+    static const struct script_step not_offered[] = {HELLO, EHLO_AUTH, END};
+    static const struct script_step refused[] = {
+        HELLO,
+        {"EHLO", "250-mx.test\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n"},
+        {"STARTTLS", "454 4.7.0 not now\r\n"},
+        END};
+    struct wish wish = {.has_login = true, .tls = SMTP_TLS_MAY};
+    follow("not offered", not_offered, wish, "failed 4ehlo/host/0/4.7.0 ");
+    follow("refused", refused, wish, "failed 4starttls/host/0/4.7.0 ");
 }
 
 /* ---- TLS ------------------------------------------------------------------------------------ */
