@@ -115,6 +115,8 @@ static void on_answer(struct dns_query *query, const struct dns_answer *answer)
     struct ask *ask = CONTAINER_OF(query, struct ask, query);
     struct attempt_dns *attempt = ask->attempt;
     enum question question = (enum question)(ask - attempt->asks);
+    CHECK(question < ASK_COUNT);
+    CHECK(attempt->waiting > 0);
     attempt->answered += answer->err != ERR_DNS_TEMP;
     if (answer->err == ERR_OK) {
         judge(&attempt->msg->body.verify, question, answer);

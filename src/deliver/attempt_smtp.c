@@ -186,6 +186,16 @@ static bool has_verdicts(const struct attempt_mail *mail)
     return false;
 }
 
+static UNUSED bool is_all_judged(const struct attempt_mail *mail)
+{
+    for (uint32_t i = 0; i < mail->rcpt_count; i++) {
+        if (!mail->rcpts[i].is_judged) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void judge_rest(struct attempt_mail *mail, const struct verdict *verdict)
 {
     for (uint32_t i = 0; i < mail->rcpt_count; i++) {
@@ -312,6 +322,7 @@ static void add_envelope(struct attempt_smtp *attempt, uint32_t index)
     const struct attempt_mail *mail = attempt->mail;
     struct buf *wire = &attempt->wire;
     size_t start = wire->len;
+    CHECK(index <= mail->rcpt_count + 1);
     if (index == 0) {
         buf_add_format(wire, "MAIL FROM:<%.*s>", SLICE_FMT(mail->sender));
         if (attempt->caps.has_size) {
@@ -349,6 +360,7 @@ static void send_envelope(struct attempt_smtp *attempt, uint32_t upto)
 
 static void finish_mail(struct attempt_smtp *attempt)
 {
+    CHECK_SLOW(is_all_judged(attempt->mail));
     attempt->mail = NULL;
     attempt->mails += 1;
     move(attempt, STATE_READY);
@@ -379,7 +391,9 @@ void attempt_smtp_send(struct attempt_smtp *attempt, struct attempt_mail *mail)
 {
     CHECK_LOOP(attempt->options.loop);
     CHECK(state_of(attempt) == STATE_READY);
+    CHECK(attempt->mail == NULL);
     CHECK(mail->rcpt_count > 0);
+    CHECK(mail->rcpt_count <= SMTP_RCPT_MAX); /* COMMAND_MAX counts on it */
     attempt->mail = mail;
     attempt->sent = 0;
     attempt->replied = 0;
@@ -409,6 +423,7 @@ static void reset(struct attempt_smtp *attempt)
 
 static void judge(struct attempt_rcpt *rcpt, enum smtp_step step, const struct smtp_reply *reply)
 {
+    CHECK(!rcpt->is_judged);
     verdict_from_reply(&rcpt->verdict, step, reply->code, slice_str(reply->enhanced),
                        buf_slice(&reply->text));
     rcpt->is_judged = true;
@@ -447,6 +462,8 @@ static void on_envelope_reply(struct attempt_smtp *attempt, const struct smtp_re
 {
     struct attempt_mail *mail = attempt->mail;
     uint32_t index = attempt->replied;
+    CHECK(mail != NULL);
+    CHECK(attempt->replied < attempt->sent); /* the last reply leaves this state or sends more */
     bool is_good = reply->code / 100 == 2;
     if (reply->code == 421) {
         die_reply(attempt, step_of(attempt), reply);
@@ -508,6 +525,8 @@ static void end_body(struct attempt_smtp *attempt)
 static void send_body(struct attempt_smtp *attempt)
 {
     struct attempt_mail *mail = attempt->mail;
+    CHECK(state_of(attempt) == STATE_BODY);
+    CHECK(attempt->accepted > 0); /* nobody else has a body */
     if (attempt->next_chunk == 0) {
         write_stuffed(attempt, mail->prefix);
         write_stuffed(attempt, mail->first_chunk);
@@ -526,6 +545,7 @@ void attempt_smtp_chunk(struct attempt_smtp *attempt, struct slice data)
 {
     CHECK_LOOP(attempt->options.loop);
     CHECK(state_of(attempt) == STATE_BODY);
+    CHECK(!attempt->waits_drain); /* it was asked for */
     attempt->next_chunk += 1;
     write_stuffed(attempt, data);
     set_deadline(attempt);
@@ -806,11 +826,14 @@ void attempt_smtp_abort(struct attempt_smtp *attempt)
 
 bool attempt_smtp_is_alive(const struct attempt_smtp *attempt)
 {
+    CHECK_LOOP(attempt->options.loop);
     return state_of(attempt) == STATE_READY;
 }
 
 void attempt_smtp_set_owner(struct attempt_smtp *attempt, void *owner)
 {
+    CHECK_LOOP(attempt->options.loop);
+    CHECK(owner != NULL);
     attempt->owner = owner;
 }
 
@@ -841,11 +864,13 @@ const char *attempt_smtp_tls(const struct attempt_smtp *attempt)
 
 struct slice attempt_smtp_transcript(const struct attempt_smtp *attempt)
 {
+    CHECK_LOOP(attempt->options.loop);
     return buf_slice(&attempt->transcript);
 }
 
 struct link *attempt_smtp_link(struct attempt_smtp *attempt)
 {
+    CHECK_LOOP(attempt->options.loop);
     return &attempt->link;
 }
 

@@ -87,6 +87,7 @@ static void set_smarthost(struct deliver *deliver, const struct conf *conf)
 
 struct deliver *deliver_new(const struct place *place, struct loop *loop)
 {
+    CHECK_LOOP(loop);
     struct deliver *deliver = mem_zalloc(sizeof *deliver);
     deliver->place = place;
     deliver->loop = loop;
@@ -122,7 +123,10 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
 
 void deliver_free(struct deliver *deliver)
 {
+    CHECK_LOOP(deliver->loop);
     CHECK(deliver->trip_count == 0);
+    CHECK(deliver->verify_count == 0);
+    CHECK(deliver->trips_by_row == NULL);
     sched_fini(&deliver->sched);
     site_table_free(deliver->sites);
     tls_context_drop(deliver->tls_any);
@@ -168,6 +172,8 @@ static void set_due_timer(struct deliver *deliver, uint64_t next_unix_ms, uint64
 
 void deliver_pump(struct deliver *deliver)
 {
+    CHECK_LOOP(deliver->loop);
+    CHECK(deliver->trip_count <= ATTEMPTS_MAX);
     if (!deliver->is_open || deliver->is_pumping) {
         return;
     }
@@ -207,6 +213,7 @@ static void on_wake(struct deliver *deliver, struct msg *msg)
 {
     struct deliver_wake *wake = &msg->body.wake;
     uint32_t taken = 0;
+    CHECK(wake->entry_count <= WAKE_ENTRIES_MAX);
     while (taken < wake->entry_count) {
         struct outbox_entry entry = wake->entries[taken];
         entry.domain = deliver_site_name(deliver, entry.domain);
@@ -269,6 +276,7 @@ static void on_ledger(struct deliver *deliver, struct msg *msg)
 
 static void on_expired(struct deliver *deliver, struct msg *msg)
 {
+    CHECK(deliver->expire_waiting > 0);
     deliver->expire_failed += msg->err != ERR_OK;
     deliver->expire_waiting -= 1;
     msg_put(&deliver->actor, msg);
@@ -285,6 +293,7 @@ static void close_idle(struct deliver *deliver)
     struct site *site = NULL;
     while ((site = site_table_idle(deliver->sites)) != NULL) {
         struct link *link = list_pop_front(&site->idle_conns);
+        CHECK(link != NULL); /* counted there */
         site->idle_count -= 1;
         attempt_smtp_quit(attempt_smtp_of_link(link));
         site_put(site);
@@ -315,6 +324,7 @@ static void on_drain_due(struct timer *timer)
 
 static void drain(struct deliver *deliver, struct msg *msg)
 {
+    CHECK(deliver->drain == NULL);
     deliver->is_open = false;
     deliver->drain = msg;
     timer_stop(&deliver->due);
@@ -330,6 +340,7 @@ static void on_dns_closed(void *context)
 {
     struct deliver *deliver = context;
     struct msg *msg = deliver->stop;
+    CHECK(msg != NULL);
     deliver->stop = NULL;
     actor_close(&deliver->actor);
     msg_return(msg, ERR_OK);
@@ -337,6 +348,8 @@ static void on_dns_closed(void *context)
 
 static void stop(struct deliver *deliver, struct msg *msg)
 {
+    CHECK(deliver->stop == NULL);
+    CHECK(deliver->trip_count == 0); /* main drains before it stops */
     deliver->stop = msg;
     dns_close(deliver->dns, on_dns_closed, deliver);
     deliver->dns = NULL;
@@ -364,6 +377,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
 
 void deliver_trip_gone(struct deliver *deliver)
 {
+    CHECK_LOOP(deliver->loop);
     if (deliver->is_open) {
         deliver_pump(deliver);
     } else {
@@ -376,6 +390,7 @@ void deliver_trip_gone(struct deliver *deliver)
 static void on_verified(void *context)
 {
     struct deliver *deliver = context;
+    CHECK(deliver->verify_count > 0);
     deliver->verify_count -= 1;
     try_drain(deliver);
 }

@@ -106,6 +106,7 @@ static void choose_hosts(struct route *route, const struct dns_answer *answer)
 static void on_mx(struct dns_query *query, const struct dns_answer *answer)
 {
     struct route *route = CONTAINER_OF(query, struct route, mx);
+    CHECK(route->waiting == 1);
     route->waiting -= 1;
     if (answer->err == ERR_OK) {
         if (answer->count == 1 && answer->records[0].text.len == 0) {
@@ -128,6 +129,8 @@ static void on_mx(struct dns_query *query, const struct dns_answer *answer)
 
 static void finish(struct route *route)
 {
+    CHECK(route->waiting == 0);
+    CHECK(route->target_count == 0);
     for (uint32_t i = 0; i < route->host_count; i++) {
         struct route_host *host = &route->hosts[i];
         for (uint32_t n = 0; n < host->addr_count && route->target_count < ROUTE_ADDRS_MAX; n++) {
@@ -154,6 +157,7 @@ static void finish(struct route *route)
 static void on_addrs(struct route_host *host, const struct dns_answer *answer)
 {
     struct route *route = host->route;
+    CHECK(route->waiting > 0);
     route->has_temporary |= answer->err == ERR_DNS_TEMP;
     for (uint32_t i = 0; answer->err == ERR_OK && i < answer->count; i++) {
         const struct conn_addr *addr = &answer->records[i].addr;

@@ -33,6 +33,7 @@ void sched_free(struct sched *sched, struct sched_entry *entry)
 
 static void lane_free(struct lane *lane)
 {
+    CHECK(list_is_empty(&lane->entries));
     list_remove(&lane->link);
     free(lane);
 }
@@ -103,6 +104,7 @@ static struct lane *lane_of(struct site *site, struct account_id account)
 
 uint64_t sched_advance(struct sched *sched, uint64_t now_unix_ms)
 {
+    CHECK(sched->ready_count <= sched->count);
     struct heap_node *node;
     while ((node = heap_first(&sched->waiting)) != NULL && node->key <= now_unix_ms) {
         heap_remove(&sched->waiting, node);
@@ -120,6 +122,8 @@ uint64_t sched_advance(struct sched *sched, uint64_t now_unix_ms)
 
 static struct sched_entry *take(struct sched *sched, struct site *site)
 {
+    CHECK(!list_is_empty(&site->lanes)); /* or it would not be ready */
+    CHECK(sched->ready_count > 0);
     struct lane *lane = CONTAINER_OF(site->lanes.next, struct lane, link);
     struct sched_entry *entry = of_link(list_pop_front(&lane->entries));
     sched->ready_count -= 1;

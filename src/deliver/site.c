@@ -20,6 +20,7 @@ struct site_table {
 
 struct site_table *site_table_new(uint32_t limit_max)
 {
+    CHECK(limit_max > 0);
     struct site_table *table = mem_zalloc(sizeof *table);
     list_init(&table->ready);
     table->limit_max = limit_max;
@@ -28,6 +29,9 @@ struct site_table *site_table_new(uint32_t limit_max)
 
 static void forget(struct site *site)
 {
+    CHECK(list_is_empty(&site->lanes));
+    CHECK(list_is_empty(&site->idle_conns));
+    CHECK(list_is_empty(&site->queue));
     HASH_DEL(site->table->by_name, site);
     list_remove(&site->link);
     free(site);
@@ -89,6 +93,8 @@ bool site_admits(const struct site *site, uint64_t now_ms)
 
 void site_feedback(struct site *site, enum site_feedback feedback, uint64_t now_ms)
 {
+    CHECK(site->limit >= 1);
+    CHECK(site->limit <= site->table->limit_max);
     if (feedback == SITE_GOOD) {
         site->failures = 0;
         site->closed_until_ms = 0;

@@ -142,6 +142,8 @@ static bool is_under_way(struct deliver *deliver, const struct row *row)
 
 bool trip_start(struct deliver *deliver, struct sched_entry *entry)
 {
+    CHECK_LOOP(deliver->loop);
+    CHECK(deliver->is_open);
     const struct row row = {entry->mail, entry->group};
     if (is_under_way(deliver, &row)) {
         later(deliver, entry, AGAIN_MS);
@@ -177,6 +179,8 @@ static void gone(struct trip *trip)
     timer_stop(&trip->timer);
     CHECK(trip->attempt == NULL);
     CHECK(trip->chunk == NULL);
+    CHECK(!trip->is_busy);
+    CHECK(list_is_empty(&trip->queue));
     if (trip->claim != NULL) {
         msg_put(&deliver->actor, trip->claim);
     }
@@ -188,6 +192,7 @@ static void gone(struct trip *trip)
     HASH_DEL(deliver->trips_by_row, trip);
     buf_fini(&trip->transcript);
     free(trip);
+    CHECK(deliver->trip_count > 0);
     deliver->trip_count -= 1;
     deliver_trip_gone(deliver);
 }
@@ -201,6 +206,8 @@ static void on_wait_over(struct timer *timer)
 
 static void on_claimed(struct trip *trip, struct msg *msg)
 {
+    CHECK(state_of(trip) == STATE_CLAIM);
+    CHECK(trip->claim == NULL);
     if (msg->err != ERR_OK) {
         bool is_settled = msg->err == ERR_NOT_FOUND || msg->err == ERR_CONFLICT;
         if (!is_settled) {
@@ -229,6 +236,8 @@ static void fill_mail(struct trip *trip)
 {
     struct msg *msg = trip->claim;
     const struct shard_claim *claim = claim_of(trip);
+    CHECK(claim->rcpt_count > 0); /* a row without open recipients is not granted */
+    CHECK(claim->rcpt_count <= RCPT_PER_COPY_MAX);
     struct attempt_rcpt *rcpts = arena_array(&msg->arena, claim->rcpt_count, sizeof *rcpts);
     for (uint32_t i = 0; i < claim->rcpt_count; i++) {
         rcpts[i].addr = claim->rcpts[i];
@@ -248,6 +257,8 @@ static void fill_mail(struct trip *trip)
 
 static void take_idle(struct trip *trip, struct attempt_smtp *attempt)
 {
+    CHECK(attempt_smtp_is_alive(attempt));
+    CHECK(trip->entry->site->idle_count > 0);
     trip->attempt = attempt;
     trip->is_reused = true;
     trip->entry->site->idle_count -= 1;
@@ -277,6 +288,8 @@ static void rehearse_all(struct trip *trip)
 static void begin(struct trip *trip)
 {
     struct site *site = trip->entry->site;
+    CHECK(state_of(trip) == STATE_WAIT);
+    CHECK(!trip->is_busy);
     if (claim_of(trip)->mode == MODE_TEST) {
         rehearse_all(trip);
         conclude(trip);
@@ -315,6 +328,7 @@ static void leave_site(struct trip *trip)
     if (!trip->is_busy) {
         return;
     }
+    CHECK(site->busy > 0);
     trip->is_busy = false;
     site->busy -= 1;
     while (site->busy < site->limit && !list_is_empty(&site->queue)) {
@@ -328,6 +342,7 @@ static void leave_site(struct trip *trip)
 static void on_route(struct route *route)
 {
     struct trip *trip = CONTAINER_OF(route, struct trip, route);
+    CHECK(state_of(trip) == STATE_ROUTE);
     if (route->target_count == 0) {
         trip->failure = route->verdict;
         judge_all(trip, &route->verdict);
@@ -378,6 +393,8 @@ static void connect_next(struct trip *trip)
         conclude(trip);
         return;
     }
+    CHECK(trip->attempt == NULL);
+    CHECK(trip->is_busy);
     const struct route_target *target = &trip->route.targets[trip->target];
     enum smtp_tls tls = deliver->has_smarthost ? deliver->smarthost_tls : SMTP_TLS_MAY;
     if (trip->is_plain_retry) {
@@ -405,6 +422,7 @@ static void connect_next(struct trip *trip)
 static void on_ready(struct attempt_smtp *attempt)
 {
     struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->attempt == attempt);
     sm_move(&trip->sm, STATE_SEND);
     attempt_smtp_send(attempt, &trip->mail);
 }
@@ -412,6 +430,8 @@ static void on_ready(struct attempt_smtp *attempt)
 static void on_chunk(struct attempt_smtp *attempt, uint32_t index)
 {
     struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->chunk == NULL); /* one at a time */
+    CHECK(index < trip->mail.chunk_count);
     struct msg *msg = msg_take(&trip->deliver->actor, MSG_SHARD_CHUNK);
     CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
     msg->body.chunk.account = id_account(trip->entry->mail);
@@ -446,6 +466,7 @@ static void keep_idle(struct trip *trip, struct attempt_smtp *attempt)
 static void on_judged(struct attempt_smtp *attempt)
 {
     struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->attempt == attempt);
     remember(trip, attempt);
     trip->attempt = NULL;
     trip->has_host_failed = false; /* whatever hosts before this one did, the site takes mail */
@@ -475,12 +496,15 @@ static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdic
 {
     if (is_idle(attempt)) {
         struct site *site = attempt_smtp_owner(attempt);
+        CHECK(site->idle_count > 0);
         list_remove(attempt_smtp_link(attempt));
         site->idle_count -= 1;
         site_put(site);
         return;
     }
     struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->attempt == attempt);
+    CHECK(trip->chunk == NULL); /* bodies end in on_judged */
     remember(trip, attempt);
     trip->attempt = NULL;
     trip->failure = *verdict;
@@ -505,6 +529,7 @@ const struct attempt_handler trip_attempt_handler = {on_ready, on_chunk, on_judg
 
 static void on_chunk_home(struct trip *trip, struct msg *msg)
 {
+    CHECK(trip->chunk == msg);
     trip->chunk = NULL;
     if (trip->attempt == NULL) {
         /* The connection ended while the chunk was on its way; conclude waited for it. */
@@ -640,6 +665,7 @@ static void conclude(struct trip *trip)
     if (trip->chunk != NULL) {
         return; /* on_chunk_home comes back here */
     }
+    CHECK(trip->attempt == NULL);
     sm_move(&trip->sm, STATE_OUTCOME);
     if (trip->tried > 0 || trip->is_reused) { /* otherwise nobody was asked */
         site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
@@ -659,6 +685,7 @@ static void on_outcome_again(struct timer *timer)
 static void on_outcome_home(struct trip *trip, struct msg *msg)
 {
     enum err err = msg->err;
+    CHECK(state_of(trip) == STATE_OUTCOME);
     if (err == ERR_OK) {
         for (uint32_t i = 0; i < msg->body.outcome.verdict_count; i++) {
             count(trip, &msg->body.outcome.verdicts[i]);
@@ -684,6 +711,7 @@ void trip_on_msg(struct deliver *deliver, struct msg *msg)
 {
     CHECK_LOOP(deliver->loop);
     struct trip *trip = (struct trip *)(uintptr_t)msg->token;
+    CHECK(trip->deliver == deliver);
     switch (msg->kind) {
     case MSG_SHARD_CLAIM:
         on_claimed(trip, msg);
@@ -740,6 +768,8 @@ static void abandon(struct trip *trip)
 
 void trip_abandon_all(struct deliver *deliver)
 {
+    CHECK_LOOP(deliver->loop);
+    CHECK(deliver->is_abandoning);
     LIST_EACH_SAFE (&deliver->trips, it, after) {
         abandon(CONTAINER_OF(it, struct trip, link));
     }
