@@ -1,8 +1,7 @@
 /* The SMTP client against a server that follows a script.
  *
  * Not covered here: which host is tried and what becomes of a verdict (test_trip), the reading of
- * replies and the stuffing of dots (tests/unit/net/test_smtp), which reply means what
- * (tests/unit/mail/test_dsn), real servers (tests/flow).
+ * replies (net/test_smtp), what each of them means (mail/test_dsn), real servers (tests/flow).
  */
 #include "deliver/attempt_smtp.h"
 
@@ -773,7 +772,7 @@ Test(attempt_smtp, defers_when_it_cannot_log_in)
     follow("no PLAIN", not_offered, wish, "failed 4ehlo/host/0/4.7.0 ");
     follow("334", more, wish, "failed 4auth/host/334/4.5.0 ");
     follow("250", odd, wish, "failed 4auth/host/250/4.5.0 ");
-    wish.tls = SMTP_TLS_MAY; /* the password must not go where STARTTLS was taken away */
+    wish.tls = SMTP_TLS_MAY;
     follow("in clear", in_clear, wish, "failed 4ehlo/host/0/4.7.0 ");
 }
 
@@ -874,9 +873,9 @@ Test(attempt_smtp, keeps_the_dialogue)
     client_init(&client, steps, (struct wish){0});
     client_run(&client);
     static const char *const lines[] = {
-        "-- connecting to mx.test [127.0.0.1]:",
-        "S: 220 mx.test ESMTP\nC: EHLO mail.meerkat.test\nS: 250 mx.test\n",
-        "C: MAIL FROM:<s@send.test>\n", "C: RCPT TO:<r1@dest.test>\n",
+        "-- connecting to mx.test [127.0.0.1]:", "S: 220 mx.test ESMTP\n",
+        "C: EHLO mail.meerkat.test\nS: 250 mx.test\nC: MAIL FROM:<s@send.test>\nS: 250 ok\n",
+        "C: RCPT TO:<r1@dest.test>\n",
         "C: DATA\nS: 354 go\nC: (100 bytes of mail, then the final dot)\nS: 250 queued\n"};
     const char *at = client.transcript;
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
