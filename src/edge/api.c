@@ -40,6 +40,7 @@ bool api_page(struct request *request, uint32_t *limit)
 
 bool api_param_id(struct request *request, uint32_t index, enum id_kind kind, struct id *id)
 {
+    CHECK(index < ROUTE_PARAM_MAX);
     if (id_parse(kind, request->params[index], id) != ERR_OK) {
         api_fail(request, ERR_NOT_FOUND);
         return false;
@@ -68,6 +69,7 @@ bool api_read_metadata(struct request *request, const struct json_pairs *pairs, 
 
 struct msg *api_take(struct request *request, enum msg_kind kind)
 {
+    CHECK_LOOP(request->edge->loop);
     struct msg *msg = msg_take(&request->edge->actor, kind);
     if (msg == NULL) {
         metric_add(METRIC_HTTP_SHED, 1);
@@ -107,6 +109,8 @@ void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
                      request_msg_fn *on_return)
 {
     struct edge *edge = request->edge;
+    CHECK(!request->is_answered);
+    CHECK(on_return != NULL);
     uint32_t slot = edge_slot_take(edge, request);
     CHECK(slot != UINT32_MAX); /* as many slots as messages */
     msg->token = edge_slot_token(edge, slot);
@@ -134,6 +138,7 @@ void api_json_start(struct api_body *body)
 
 void api_json_send(struct request *request, uint16_t status, struct api_body *body)
 {
+    CHECK(body->w.depth == 0); /* what was opened was closed */
     if (buf_err(&body->buf) != ERR_OK) {
         buf_fini(&body->buf);
         api_fail(request, ERR_TOO_LARGE);
@@ -153,6 +158,9 @@ static bool is_last(const struct request *request)
 static void send_with(struct request *request, uint16_t status, struct slice content_type,
                       struct slice body, const char *more_headers)
 {
+    CHECK_LOOP(request->edge->loop);
+    CHECK(!request->is_answered); /* exactly once */
+    CHECK(request->slot == UINT32_MAX);
     char headers[256];
     int len = snprintf(headers, sizeof headers,
                        "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s", request->id,

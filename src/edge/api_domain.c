@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "edge/api_int.h"
 #include "mail/addr.h"
@@ -137,6 +138,7 @@ static struct msg *take(struct request *request, enum domain_op op)
 
 static void on_created(struct request *request, struct msg *msg)
 {
+    CHECK(msg->body.domain.row_count == 1);
     answer_one(request, 201, &msg->body.domain.rows[0]);
 }
 
@@ -213,6 +215,7 @@ void api_domain_list(struct request *request)
 
 static void on_got(struct request *request, struct msg *msg)
 {
+    CHECK(msg->body.domain.row_count == 1);
     answer_one(request, 200, &msg->body.domain.rows[0]);
 }
 
@@ -247,6 +250,7 @@ void api_domain_delete(struct request *request)
 static void on_judged(struct request *request, struct msg *msg)
 {
     const struct row_domain *row = &msg->body.domain.rows[0];
+    CHECK(msg->body.domain.row_count == 1);
     struct api_body body;
     api_json_start(&body);
     json_open_object(&body.w);
@@ -280,6 +284,7 @@ static void on_looked_up(struct request *request, struct msg *msg)
 static void on_row(struct request *request, struct msg *msg)
 {
     const struct row_domain *row = &msg->body.domain.rows[0];
+    CHECK(msg->body.domain.row_count == 1);
     struct slice sandbox = request->edge->place->conf->sandbox_domain;
     if (sandbox.len > 0 && slice_equal(sandbox, row->name)) {
         /* Its shard knows the verdict; without DNS there is nobody to ask. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/check.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -31,6 +32,7 @@ void auth_key_make(enum mode mode, struct account_id account, struct auth_key *k
     at += ACCOUNT_BODY_LEN;
     crypto_random_base62(at, KEY_RANDOM);
     at += KEY_RANDOM;
+    CHECK(at - key->text == AUTH_KEY_LEN - KEY_CHECKSUM);
     checksum(slice_of(key->text, (size_t)(at - key->text)), at);
     key->text[AUTH_KEY_LEN] = '\0';
     key->hash = crypto_sha256(slice_of(key->text, AUTH_KEY_LEN));
@@ -74,7 +76,10 @@ struct slice auth_token_make(const struct seal_key *key, struct account_id accou
     struct slice signed_part = arena_format(arena, "%s.%.*s", JWT_HEADER, SLICE_FMT(encoded));
     struct sha256 mac = sign_token(key, signed_part);
     struct slice signature = base64url_arena(arena, sha256_slice(&mac));
-    return arena_format(arena, "%.*s.%.*s", SLICE_FMT(signed_part), SLICE_FMT(signature));
+    struct slice token =
+        arena_format(arena, "%.*s.%.*s", SLICE_FMT(signed_part), SLICE_FMT(signature));
+    CHECK(token.len <= TOKEN_MAX); /* auth_token_read takes no longer one */
+    return token;
 }
 
 struct claims {

@@ -27,6 +27,7 @@ static void try_stop(struct edge *edge);
 
 struct edge *edge_new(const struct place *place, uint16_t index, struct loop *loop)
 {
+    CHECK_LOOP(loop);
     struct edge *edge = mem_zalloc(sizeof *edge);
     edge->place = place;
     edge->loop = loop;
@@ -52,7 +53,10 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
 
 void edge_free(struct edge *edge)
 {
+    CHECK_LOOP(edge->loop);
     CHECK(list_is_empty(&edge->sessions));
+    CHECK(edge->body_bytes == 0); /* every request gave back what it had reserved */
+    CHECK(edge->password_jobs == 0);
     actor_fini(&edge->actor);
     if (edge->tls != NULL) {
         tls_context_drop(edge->tls);
@@ -71,10 +75,13 @@ struct actor *edge_actor(struct edge *edge)
 uint32_t edge_slot_take(struct edge *edge, struct request *request)
 {
     uint32_t index = edge->first_free_slot;
+    CHECK_LOOP(edge->loop);
+    CHECK(request->slot == UINT32_MAX); /* one wait at a time */
     if (index == UINT32_MAX) {
         return UINT32_MAX;
     }
     struct slot *slot = &edge->slots[index];
+    CHECK(slot->request == NULL);
     edge->first_free_slot = slot->next_free;
     slot->request = request;
     request->slot = index;
@@ -83,6 +90,7 @@ uint32_t edge_slot_take(struct edge *edge, struct request *request)
 
 void edge_slot_put(struct edge *edge, struct request *request)
 {
+    CHECK_LOOP(edge->loop);
     if (request->slot == UINT32_MAX) {
         return;
     }
@@ -97,12 +105,15 @@ void edge_slot_put(struct edge *edge, struct request *request)
 
 uint64_t edge_slot_token(const struct edge *edge, uint32_t slot)
 {
+    CHECK(slot < ARRAY_LEN(edge->slots));
+    CHECK(edge->slots[slot].request != NULL);
     return (uint64_t)slot << 32 | edge->slots[slot].generation;
 }
 
 struct request *edge_slot_find(struct edge *edge, uint64_t token)
 {
     uint32_t index = (uint32_t)(token >> 32);
+    CHECK_LOOP(edge->loop);
     CHECK(index < ARRAY_LEN(edge->slots));
     struct slot *slot = &edge->slots[index];
     if (slot->request == NULL || slot->generation != (uint32_t)token) {
@@ -261,12 +272,15 @@ static void finish_drain(struct edge *edge)
 {
     timer_stop(&edge->drain_timer);
     struct msg *msg = edge->drain;
+    CHECK(msg != NULL);
     edge->drain = NULL;
     msg_return(msg, ERR_OK);
 }
 
 void edge_session_gone(struct edge *edge)
 {
+    CHECK_LOOP(edge->loop);
+    CHECK_IF(edge->session_count == 0, list_is_empty(&edge->sessions));
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
     if (edge->session_count == 0 && edge->is_closed && edge->drain != NULL) {
         finish_drain(edge);
@@ -306,6 +320,7 @@ static void on_drain_due(struct timer *timer)
 static void drain(struct edge *edge, struct msg *msg)
 {
     bool was_open = edge->phase == EDGE_OPEN;
+    CHECK(edge->drain == NULL);
     edge->phase = EDGE_DRAINING;
     edge->drain = msg;
     timer_init(&edge->drain_timer, edge->loop, on_drain_due);
@@ -327,6 +342,7 @@ static void try_stop(struct edge *edge)
 
 void edge_job_done(struct edge *edge)
 {
+    CHECK_LOOP(edge->loop);
     CHECK(edge->password_jobs > 0);
     edge->password_jobs -= 1;
     try_stop(edge);
@@ -335,6 +351,7 @@ void edge_job_done(struct edge *edge)
 static void stop(struct edge *edge, struct msg *msg)
 {
     CHECK(edge->session_count == 0);
+    CHECK(edge->stop == NULL);
     edge->phase = EDGE_STOPPED;
     edge->stop = msg;
     try_stop(edge);

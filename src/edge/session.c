@@ -146,6 +146,7 @@ static void request_free(struct request *request)
         session->reading = NULL;
     }
     list_remove(&request->link);
+    CHECK(session->request_count > 0);
     session->request_count -= 1;
     arena_fini(&request->arena);
     arena_fini(&request->keep);
@@ -161,6 +162,9 @@ static void on_closed(struct conn *conn)
     while (!list_is_empty(&session->requests)) {
         request_free(CONTAINER_OF(session->requests.next, struct request, link));
     }
+    CHECK(session->request_count == 0);
+    CHECK(session->reading == NULL);
+    CHECK(edge->session_count > 0);
     list_remove(&session->link);
     edge->session_count -= 1;
     http_free(session->codec);
@@ -187,6 +191,8 @@ static void on_fail(struct conn *conn, enum err err)
 
 static struct request *request_new(struct session *session)
 {
+    CHECK(session->reading == NULL);
+    CHECK(session->request_count < HTTP_PIPELINE_MAX);
     struct request *request = mem_zalloc(sizeof *request);
     request->session = session;
     request->edge = session->edge;
@@ -296,6 +302,7 @@ static void on_headers(struct session *session)
 static void on_request(struct session *session)
 {
     struct request *request = session->reading;
+    CHECK(!request->is_answered);
     session->reading = NULL;
     request->read_us = clock_mono_us();
     if (request->is_close) {
@@ -471,6 +478,8 @@ void session_answered(struct request *request)
 
 void session_end(struct session *session)
 {
+    CHECK_LOOP(session->edge->loop);
+    CHECK(!session->is_in_feed);
     session->is_ending = true;
     struct request *reading = session->reading;
     if (reading != NULL) {
