@@ -54,6 +54,7 @@ enum err_retry {
     X(HEADERS_TOO_LARGE, "headers_too_large", 400, 500, "5.5.2", NEVER,                            \
       "the request's header block is too large")                                                   \
     X(QUOTA, "quota", 429, 452, "4.5.3", LATER, "the account is over its limit")                   \
+    X(RATE, "rate_limited", 429, 450, "4.7.0", LATER, "too many requests; slow down")              \
     X(INTERNAL, "internal", 500, 451, "4.3.0", LATER, "an internal error occurred")                \
     X(CORRUPT, "internal", 500, 451, "4.3.0", NEVER, "a stored row is damaged")                    \
     X(UPSTREAM, "upstream", 502, 451, "4.4.0", LATER, "an upstream service failed")                \

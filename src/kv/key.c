@@ -22,11 +22,13 @@ enum key_tag {
     TAG_MAIL = 'M',
     TAG_DOMAIN_NAME = 'N',
     TAG_OUTBOX = 'O',
+    TAG_KEY_DUE = 'Q',
     TAG_TRANSCRIPT = 'R',
     TAG_SUPPRESSION = 'S',
     TAG_ATTACHMENT = 'T',
     TAG_USER = 'U',
     TAG_DELIVERY = 'V',
+    TAG_AUDIT = 'W',
     TAG_DIRECTORY = 'X',
     TAG_LEDGER = 'Y',
     TAG_SHARD_META = 'Z'
@@ -76,6 +78,20 @@ struct key key_api_key(struct account_id account, const struct sha256 *hash)
 struct key key_api_key_id(struct account_id account, struct id api_key)
 {
     return key_of_mail(TAG_API_KEY_ID, account, api_key);
+}
+
+struct key key_key_due(uint64_t due_unix_ms, struct account_id account, struct id api_key)
+{
+    struct key key = key_of(TAG_KEY_DUE);
+    add_u64(&key, due_unix_ms);
+    add_u64(&key, account.value);
+    add_id(&key, api_key);
+    return key;
+}
+
+struct key key_audit(struct account_id account, struct id audit)
+{
+    return key_of_mail(TAG_AUDIT, account, audit);
 }
 
 struct key key_domain(struct account_id account, struct id domain)
@@ -188,7 +204,7 @@ struct key key_suppression(struct account_id account, struct slice addr_key)
 
 struct key key_directory(enum directory_kind kind, struct slice name)
 {
-    CHECK(kind == DIRECTORY_EMAIL || kind == DIRECTORY_DOMAIN);
+    CHECK(kind == DIRECTORY_EMAIL || kind == DIRECTORY_DOMAIN || kind == DIRECTORY_SERVER);
     struct key key = key_of(TAG_DIRECTORY);
     const uint8_t kind_byte = (uint8_t)kind;
     add_bytes(&key, &kind_byte, 1);
@@ -228,6 +244,16 @@ struct key key_prefix_users(struct account_id account)
 struct key key_prefix_api_key_ids(struct account_id account)
 {
     return key_of_account(TAG_API_KEY_ID, account);
+}
+
+struct key key_prefix_key_dues(void)
+{
+    return key_of(TAG_KEY_DUE);
+}
+
+struct key key_prefix_audits(struct account_id account)
+{
+    return key_of_account(TAG_AUDIT, account);
 }
 
 struct key key_prefix_domains(struct account_id account)
@@ -294,6 +320,18 @@ enum err key_read_outbox(struct slice key, struct outbox_ref *ref)
     ref->account = (struct account_id){.value = read_number(key, 9, 8)};
     ref->mail = read_id(key, 17);
     ref->group = (uint32_t)read_number(key, 33, 4);
+    return ERR_OK;
+}
+
+enum err key_read_key_due(struct slice key, struct outbox_ref *ref)
+{
+    if (!is_of(key, TAG_KEY_DUE, 1 + 8 + 8 + ID_BYTES)) {
+        return ERR_CORRUPT;
+    }
+    ref->due_unix_ms = read_number(key, 1, 8);
+    ref->account = (struct account_id){.value = read_number(key, 9, 8)};
+    ref->mail = read_id(key, 17);
+    ref->group = 0;
     return ERR_OK;
 }
 

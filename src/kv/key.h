@@ -11,7 +11,8 @@
  *   delivery V acc id n         attempt    L acc id n try    transcript  R acc id group try
  *   outbox   O due acc id group event      E acc id evt      idempotency I day acc sha256
  *   usage    G acc day          suppress   S acc text        directory   X kind text
- *   meta     Z                  ledger     Y kind
+ *   meta     Z                  ledger     Y kind            audit     W acc id
+ *   key due  Q due acc id
  */
 #ifndef KV_KEY_H
 #define KV_KEY_H
@@ -35,12 +36,14 @@ struct key {
 
 struct slice key_slice(const struct key *key);
 
-enum directory_kind { DIRECTORY_EMAIL = 1, DIRECTORY_DOMAIN = 2 };
+enum directory_kind { DIRECTORY_EMAIL = 1, DIRECTORY_DOMAIN = 2, DIRECTORY_SERVER = 3 };
 
 struct key key_account(struct account_id account);
 struct key key_user(struct account_id account, struct id user);
 struct key key_api_key(struct account_id account, const struct sha256 *hash);
 struct key key_api_key_id(struct account_id account, struct id api_key);
+struct key key_key_due(uint64_t due_unix_ms, struct account_id account, struct id api_key);
+struct key key_audit(struct account_id account, struct id audit);
 struct key key_domain(struct account_id account, struct id domain);
 struct key key_domain_name(struct account_id account, struct slice name);
 struct key key_mail(struct account_id account, struct id mail);
@@ -67,6 +70,8 @@ struct key
 key_after(const struct key *prefix); /* the least key greater than all that start with prefix */
 struct key key_prefix_users(struct account_id account);
 struct key key_prefix_api_key_ids(struct account_id account);
+struct key key_prefix_key_dues(void);
+struct key key_prefix_audits(struct account_id account);
 struct key key_prefix_domains(struct account_id account);
 struct key key_prefix_mails(struct account_id account);
 struct key key_prefix_attachments(struct account_id account, struct id mail);
@@ -86,6 +91,8 @@ struct outbox_ref {
     uint32_t group;
 };
 MUST_USE enum err key_read_outbox(struct slice key, struct outbox_ref *ref);
+/* Not for group, which stays 0; mail is the key's id. */
+MUST_USE enum err key_read_key_due(struct slice key, struct outbox_ref *ref);
 MUST_USE enum err key_read_delivery(struct slice key, struct id *mail, uint32_t *index);
 MUST_USE enum err key_read_attempt(struct slice key, uint32_t *index, uint32_t *attempt);
 MUST_USE enum err key_read_transcript(struct slice key, uint32_t *group, uint32_t *attempt);

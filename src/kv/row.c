@@ -54,10 +54,12 @@ enum row_weight {
  * the old shape are on disks. Each line is changed together with the version in row.def. */
 #define WEIGHS(NAME, bytes)                                                                        \
     _Static_assert(WEIGHT_##NAME == (bytes), #NAME " changed its shape: raise its version")
-WEIGHS(ACCOUNT, 29);
-WEIGHS(USER, 35);
-WEIGHS(API_KEY, 130);
+WEIGHS(ACCOUNT, 37);
+WEIGHS(USER, 71);
+WEIGHS(API_KEY, 134);
 WEIGHS(API_KEY_ID, 32);
+WEIGHS(KEY_DUE, 32);
+WEIGHS(AUDIT, 61);
 WEIGHS(DOMAIN, 59);
 WEIGHS(DOMAIN_NAME, 16);
 WEIGHS(MAIL, 214);

@@ -38,6 +38,9 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
                                  &found.user);
             found.has_user = err == ERR_OK;
             break;
+        case CALLER_OPERATOR:
+            found.is_operator = true;
+            break;
         }
     }
     shard->depends = before;

@@ -81,14 +81,28 @@ uint32_t key_rights(const struct row_api_key *key);
 
 /* A credential as the edge read it: syntax checked, rights not. The account's shard makes it a
  * principal. */
-enum caller_kind { CALLER_KEY, CALLER_SESSION };
+enum caller_kind {
+    CALLER_KEY,
+    CALLER_SESSION,
+    CALLER_OPERATOR, /* came through the admin socket: may everything in the account it names */
+};
 struct caller {
     enum caller_kind kind;
     struct account_id account;
     struct sha256 key_hash; /* CALLER_KEY */
     struct id user;         /* CALLER_SESSION: signature and expiry were checked */
+    struct id session;      /* likewise; still open only if the user's row says so */
     enum right right;       /* what the route demands */
     struct ip6 peer;        /* whom the request comes from */
+    bool is_charged;        /* the request was counted against its rate already */
+};
+
+/* What is left of the caller's rate, as the ratelimit headers say it. */
+struct rate_view {
+    uint32_t limit; /* requests a minute; 0: nothing was counted */
+    uint32_t remaining;
+    uint32_t reset_s; /* until `limit` remain again */
+    uint32_t retry_s; /* with ERR_RATE: until one more is let in */
 };
 
 enum delivery_status {
@@ -152,6 +166,8 @@ struct shard_me {
 /* enum directory_kind of kv/key.h, whose numbers are on disk. */
 #define DIRECTORY_KIND_EMAIL  1
 #define DIRECTORY_KIND_DOMAIN 2
+#define DIRECTORY_KIND_SERVER 3 /* facts of the whole server: SERVER_FIRST_USER */
+#define SERVER_FIRST_USER     "first-user"
 
 enum directory_op { DIRECTORY_GET, DIRECTORY_CLAIM, DIRECTORY_RELEASE };
 struct shard_directory {
@@ -446,17 +462,18 @@ union msg_body {
 };
 
 struct msg {
-    struct msg *next;   /* link; NULL unless pooled, in a port, or parked */
-    struct actor *home; /* who took it from the pool; alone may put it back */
-    struct actor *at;   /* who handles it now */
-    struct arena arena; /* all slices in the body point into it */
-    uint64_t token;     /* home's own correlation: slot and generation */
-    uint64_t expire_ms; /* after this, monotonic, nobody is waiting; 0: always somebody */
-    uint64_t posted_us; /* for the trace */
-    uint16_t kind;      /* enum msg_kind */
-    uint8_t returning;  /* false on the way out, true on the way home */
-    uint8_t pool;       /* enum msg_pool_kind */
-    enum err err;       /* outcome; set by the receiver before msg_return */
+    struct msg *next;      /* link; NULL unless pooled, in a port, or parked */
+    struct actor *home;    /* who took it from the pool; alone may put it back */
+    struct actor *at;      /* who handles it now */
+    struct arena arena;    /* all slices in the body point into it */
+    uint64_t token;        /* home's own correlation: slot and generation */
+    uint64_t expire_ms;    /* after this, monotonic, nobody is waiting; 0: always somebody */
+    uint64_t posted_us;    /* for the trace */
+    uint16_t kind;         /* enum msg_kind */
+    uint8_t returning;     /* false on the way out, true on the way home */
+    uint8_t pool;          /* enum msg_pool_kind */
+    enum err err;          /* outcome; set by the receiver before msg_return */
+    struct rate_view rate; /* out */
     struct slice param; /* field at fault, with ERR_BAD_FIELD; required scope with ERR_SCOPE; in the
                            arena or static */
     struct slice sentence; /* for the client, in place of the table's; likewise */

@@ -185,6 +185,7 @@ struct principal {
     struct row_api_key key;
     bool has_user;
     struct row_user user;
+    bool is_operator;
 };
 
 /* ERR_UNAUTHORIZED, ERR_SCOPE with msg->param, or a storage error. */
@@ -202,6 +203,25 @@ MUST_USE enum err api_key_check(struct shard *shard, struct msg *msg, const stru
 bool principal_may_use_domain(const struct principal *who, struct id domain);
 bool principal_may_send_as(const struct principal *who, struct slice local, struct arena *arena);
 void api_key_handle(struct shard *shard, struct msg *msg);
+
+/* ---- audit.c -------------------------------------------------------------------------------- */
+
+enum audit_actor { AUDIT_USER, AUDIT_KEY, AUDIT_OPERATOR, AUDIT_SYSTEM };
+
+/* One line of an account's log: who did what from where. */
+struct audit_note {
+    struct account_id account;
+    const struct principal *who; /* NULL: the system itself */
+    const struct caller *caller; /* NULL likewise */
+    const char *action;          /* "api_key.created"; the names are listed in docs/OPERATIONS.md */
+    struct slice target;         /* text of an id, or an address */
+    struct slice detail;         /* may be empty */
+};
+/* Part of the filling batch, so it stands or falls with what it tells of. */
+void shard_audit(struct shard *shard, const struct audit_note *note);
+/* With the text of an id as target. */
+void shard_audit_id(struct shard *shard, const struct audit_note *note, enum id_kind kind,
+                    struct id target);
 
 /* ---- account.c, the requests ---------------------------------------------------------------- */
 
