@@ -279,8 +279,9 @@ static void judge_all(struct trip *trip, const struct verdict *verdict)
 
 static void rehearse_all(struct trip *trip)
 {
+    bool is_scripted = claim_of(trip)->rehearsal == REHEARSAL_SCRIPTED;
     for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
-        rehearse(trip->mail.rcpts[i].addr, &trip->mail.rcpts[i].verdict);
+        rehearse(trip->mail.rcpts[i].addr, is_scripted, &trip->mail.rcpts[i].verdict);
         trip->mail.rcpts[i].is_judged = true;
     }
 }
@@ -290,7 +291,7 @@ static void begin(struct trip *trip)
     struct site *site = trip->entry->site;
     CHECK(state_of(trip) == STATE_WAIT);
     CHECK(!trip->is_busy);
-    if (claim_of(trip)->mode == MODE_TEST) {
+    if (claim_of(trip)->rehearsal != REHEARSAL_NONE) {
         rehearse_all(trip);
         conclude(trip);
         return;
@@ -413,7 +414,8 @@ static void connect_next(struct trip *trip)
         .password = deliver->smarthost_password,
         .timeout_ms = conf->smtp_timeout_ms,
     };
-    CHECK(claim_of(trip)->mode == MODE_LIVE); /* no socket for a test, whatever happened before */
+    CHECK(claim_of(trip)->rehearsal ==
+          REHEARSAL_NONE); /* no socket for a test, whatever happened before */
     trip->tried += 1;
     sm_move(&trip->sm, STATE_CONNECT);
     trip->attempt = attempt_smtp_open(&options, trip);

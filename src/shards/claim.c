@@ -383,7 +383,7 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     body->first_chunk = work->first_chunk;
     body->attempt = group->outbox.attempts;
     body->created_unix_ms = group->outbox.created_unix_ms;
-    body->mode = (enum mode)group->outbox.mode;
+    body->rehearsal = (enum rehearsal)group->outbox.mode;
 }
 
 /* b.<mail>.<group>.<check>: a bounce to it names its mail, and nobody else can make one up. */
@@ -553,7 +553,7 @@ static void write_outcome(struct shard *shard, const struct shard_outcome *body,
     for (uint32_t i = 0; i < group->open_count; i++) {
         write_verdict(shard, body, group, i);
         is_deferred = is_deferred || body->verdicts[i].class == VERDICT_DEFERRED;
-        if (is_hard_bounce(&body->verdicts[i]) && group->outbox.mode == MODE_LIVE) {
+        if (is_hard_bounce(&body->verdicts[i]) && group->outbox.mode == REHEARSAL_NONE) {
             suppress(shard, entry->account, group->open[i].recipient, &body->verdicts[i]);
         }
     }
@@ -617,6 +617,13 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
                        delivery);
     if (is_news) {
         write_verdict_event(shard, entry->mail, delivery->recipient, verdict);
+    }
+    if (verdict->has_complaint) {
+        struct row_event event = {.type = SLICE("email.complained"),
+                                  .recipient = delivery->recipient,
+                                  .detail = SLICE("test: the recipient complained")};
+        CHECK(group->outbox.mode != REHEARSAL_NONE);
+        shard_write_event(shard, entry->mail, &event);
     }
 }
 

@@ -673,6 +673,7 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         return err;
     }
     size_t at = slice_rfind_byte(delivery->recipient, '@');
+    bool is_scripted = false;
     struct outbox_entry entry = {
         .due_unix_ms = now,
         .account = account,
@@ -680,13 +681,20 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         .group = group,
         .domain = slice_from(delivery->recipient, at == SIZE_MAX ? 0 : at + 1),
     };
+    bool leaves = mail->mode == MODE_LIVE && !mail->is_sandbox;
+    err = leaves ? ERR_OK : outbound_is_scripted(shard, account, entry.domain, &is_scripted);
+    if (err != ERR_OK) {
+        return err;
+    }
     struct row_outbox row = {
         .domain = entry.domain,
         .rcpt_first = work->index,
         .rcpt_count = 1,
         .attempts = delivery->attempts,
         .created_unix_ms = now,
-        .mode = mail->is_sandbox ? MODE_TEST : mail->mode,
+        .mode = leaves        ? REHEARSAL_NONE
+                : is_scripted ? REHEARSAL_SCRIPTED
+                              : REHEARSAL_PLAIN,
         .size_bytes = mail->size_bytes,
     };
     delivery->status = DELIVERY_PENDING;

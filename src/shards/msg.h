@@ -43,6 +43,9 @@ enum msg_pool_kind { MSG_POOL_REQUEST, MSG_POOL_WAKE, MSG_POOL_COMMIT, MSG_POOL_
 /* ---- words that bodies share ---------------------------------------------------------------- */
 
 enum mode { MODE_LIVE, MODE_TEST };
+/* What becomes of a mail that is due: sent, or only rehearsed (test keys, `sandbox` sends).
+ * Scripted: the local parts of its recipients say how it ends. The numbers are on disk. */
+enum rehearsal { REHEARSAL_NONE, REHEARSAL_PLAIN, REHEARSAL_SCRIPTED };
 enum permission { PERMISSION_FULL, PERMISSION_SEND };
 enum role { ROLE_OWNER, ROLE_ADMIN, ROLE_MEMBER };
 enum direction { DIRECTION_OUTBOUND, DIRECTION_INBOUND };
@@ -361,7 +364,7 @@ struct shard_claim {
     uint64_t created_unix_ms;
     bool needs_utf8;
     bool needs_8bit;
-    enum mode mode;
+    enum rehearsal rehearsal;
 };
 
 struct shard_chunk {

@@ -25,6 +25,7 @@ struct rcpt {
     uint32_t order; /* as given */
     bool needs_utf8;
     bool is_suppressed;
+    bool is_scripted; /* rehearsed, and the local part says how */
 };
 
 /* One encoded row of a body, in send_work's rows. */
@@ -63,9 +64,12 @@ struct send_work {
 
 static enum err check(struct send_work *work, bool *is_replay);
 static enum err check_idempotency(struct send_work *work, bool *is_replay);
+static struct sha256 idempotency_hash(const struct send_work *work);
 static enum err check_domain(struct send_work *work);
 static enum err check_quota(struct send_work *work);
 static enum err check_rcpts(struct send_work *work);
+static enum err follow_script(struct send_work *work, struct rcpt *rcpt);
+static bool leaves(const struct send_work *work);
 static enum err gather_rcpts(struct send_work *work);
 static void assign_ids(struct send_work *work);
 static uint64_t estimate(const struct shard_send *send);
@@ -156,7 +160,7 @@ static enum err check_idempotency(struct send_work *work, bool *is_replay)
     if (send->idempotency_key.len == 0) {
         return ERR_OK;
     }
-    struct sha256 hash = crypto_sha256(send->idempotency_key);
+    struct sha256 hash = idempotency_hash(work);
     for (uint32_t i = 0; i < 2 && i <= work->day; i++) {
         struct row_idempotency row;
         struct key key = key_idempotency(work->day - i, work->who.account.id, &hash);
@@ -177,6 +181,17 @@ static enum err check_idempotency(struct send_work *work, bool *is_replay)
         return ERR_OK;
     }
     return ERR_OK;
+}
+
+/* Test keys and live keys have their own names for the same mail: neither is told of the other's.
+ */
+static struct sha256 idempotency_hash(const struct send_work *work)
+{
+    struct slice key = work->job.msg->body.send.idempotency_key;
+    if (work->who.has_key && work->who.key.mode == MODE_TEST) {
+        key = arena_format(&work->job.shard->scratch, "test\n%.*s", SLICE_FMT(key));
+    }
+    return crypto_sha256(key);
 }
 
 static enum err check_domain(struct send_work *work)
@@ -257,13 +272,46 @@ static enum err check_rcpts(struct send_work *work)
             return err;
         }
         rcpt->is_suppressed = err == ERR_OK;
-        work->open_count += err == ERR_NOT_FOUND;
+        err = leaves(work) ? ERR_OK : follow_script(work, rcpt);
+        if (err != ERR_OK) {
+            return err;
+        }
+        work->open_count += !rcpt->is_suppressed;
     }
     if (work->open_count == 0) {
         return ERR_SUPPRESSED;
     }
     qsort(work->rcpts, work->rcpt_count, sizeof(*work->rcpts), compare_groups);
     return ERR_OK;
+}
+
+/* A rehearsed recipient named suppressed@ is one from the start, as it would be in earnest. */
+static enum err follow_script(struct send_work *work, struct rcpt *rcpt)
+{
+    enum err err = outbound_is_scripted(work->job.shard, work->who.account.id, rcpt->domain,
+                                        &rcpt->is_scripted);
+    if (err == ERR_OK && rcpt->is_scripted) {
+        struct slice local = slice_head(rcpt->key, slice_rfind_byte(rcpt->key, '@'));
+        struct slice base = slice_cut(&local, '+');
+        rcpt->is_suppressed = rcpt->is_suppressed || slice_equal(base, SLICE("suppressed"));
+    }
+    return err;
+}
+
+enum err outbound_is_scripted(struct shard *shard, struct account_id account, struct slice domain,
+                              bool *is_scripted)
+{
+    static const struct slice prefix = SLICE_INIT("sandbox.");
+    struct row_domain_name row;
+    *is_scripted = slice_equal_nocase(domain, SLICE("test.invalid"));
+    if (*is_scripted || !slice_starts_nocase(domain, prefix)) {
+        return ERR_OK;
+    }
+    struct slice name = arena_lower(&shard->scratch, slice_from(domain, prefix.len));
+    enum err err =
+        shard_get_domain_name(shard, key_domain_name(account, name), &shard->scratch, &row);
+    *is_scripted = err == ERR_OK;
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
 /* Everybody once, however often named (RFC 5321 allows the repetition, nobody wants it). */
@@ -598,7 +646,9 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
         .rcpt_first = first,
         .rcpt_count = count,
         .created_unix_ms = work->now_unix_ms,
-        .mode = leaves(work) ? MODE_LIVE : MODE_TEST,
+        .mode = leaves(work)                     ? REHEARSAL_NONE
+                : work->rcpts[first].is_scripted ? REHEARSAL_SCRIPTED
+                                                 : REHEARSAL_PLAIN,
         .size_bytes = work->size_bytes,
     };
     shard_put_outbox(shard, key_outbox(entry.due_unix_ms, entry.account, entry.mail, group), &row);
@@ -615,7 +665,7 @@ static void store_counters(struct send_work *work)
     work->usage.bytes += work->size_bytes;
     shard_put_usage(shard, key_usage(account, work->day), &work->usage);
     if (send->idempotency_key.len > 0) {
-        struct sha256 hash = crypto_sha256(send->idempotency_key);
+        struct sha256 hash = idempotency_hash(work);
         struct row_idempotency row = {
             .body_hash = send->body_hash,
             .mail = work->mail,

@@ -241,6 +241,10 @@ void domain_lookup_home(struct shard *shard, struct msg *msg);
 
 void outbound_send(struct shard *shard, struct msg *msg);
 void outbound_expire(struct shard *shard, struct msg *msg);
+/* Whether a rehearsed mail to this domain follows the script: test.invalid, and `sandbox.` in front
+ * of a domain of the account. */
+MUST_USE enum err outbound_is_scripted(struct shard *shard, struct account_id account,
+                                       struct slice domain, bool *is_scripted);
 
 /* ---- claim.c -------------------------------------------------------------------------------- */
 

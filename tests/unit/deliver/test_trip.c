@@ -568,7 +568,7 @@ Test(trip, opens_no_socket_for_a_test)
     struct rig rig;
     rig_init(&rig, steps);
     start(&rig);
-    rig.mode = MODE_TEST;
+    rig.rehearsal = REHEARSAL_SCRIPTED;
     const struct outcome *out = go(&rig);
     cr_assert_eq(out->verdict.class, VERDICT_DELIVERED);
     cr_assert_str_eq(out->host, "");

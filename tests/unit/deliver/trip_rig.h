@@ -52,7 +52,7 @@ struct rig {
     struct smtp_script script;
     /* how the shard answers */
     enum err claim_err;
-    enum mode mode;
+    enum rehearsal rehearsal;
     uint32_t attempt;
     uint32_t chunk_count;
     uint64_t created_unix_ms;
@@ -90,7 +90,7 @@ static inline void fill_claim(struct rig *rig, struct shard_claim *claim, struct
     claim->chunk_count = rig->chunk_count;
     claim->attempt = rig->attempt;
     claim->created_unix_ms = rig->created_unix_ms;
-    claim->mode = rig->mode;
+    claim->rehearsal = rig->rehearsal;
 }
 
 static inline void on_claim(struct rig *rig, struct msg *msg)

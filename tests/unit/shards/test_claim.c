@@ -90,7 +90,7 @@ Test(claim, gives_all_that_an_attempt_needs)
     cr_expect_eq(got->first_chunk.len, mail.size_bytes);
     cr_expect(slice_equal(got->message_id, mail.message_id));
     cr_expect_eq(got->created_unix_ms, mail.received_unix_ms);
-    cr_expect_eq(got->mode, MODE_LIVE);
+    cr_expect_eq(got->rehearsal, REHEARSAL_NONE);
     cr_expect_not(got->needs_utf8);
     cr_expect(slice_starts(got->dkim_headers, SLICE("DKIM-Signature: ")));
     cr_expect(slice_ends(got->dkim_headers, SLICE("\r\n")));
@@ -459,6 +459,25 @@ Test(claim, hard_bounce_suppresses_and_others_do_not)
     cr_assert_eq(rig_outcome(rig, &entry, &verdict, 1, 0), ERR_OK);
     cr_expect_not(rig_has(rig, account, key_suppression(account, SLICE("bounced@test.invalid"))),
                   "a test teaches nothing about live addresses");
+    rig_close(rig);
+}
+
+Test(claim, outcome_of_a_rehearsed_complaint_is_an_event_of_its_own)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    (void)rig_domain(rig, account, "example.com");
+    rig_set_key(rig, account, MODE_TEST, SLICE(""));
+    struct id mail = rig_send(rig, account, "a@example.com", "complained@test.invalid");
+    struct outbox_entry entry = *rig_entry(rig, mail, 0);
+    struct verdict verdict = rig_verdict(VERDICT_DELIVERED, 0, "2.0.0");
+    verdict.has_complaint = true;
+    uint32_t before = rig_count(rig, account, key_prefix_events(account, mail));
+    cr_assert_eq(rig_claim(rig, &entry), ERR_OK);
+    cr_assert_eq(rig_outcome(rig, &entry, &verdict, 1, 0), ERR_OK);
+    cr_expect_eq(rig_count(rig, account, key_prefix_events(account, mail)), before + 2);
+    cr_expect_not(
+        rig_has(rig, account, key_suppression(account, SLICE("complained@test.invalid"))));
     rig_close(rig);
 }
 

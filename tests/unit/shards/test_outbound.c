@@ -348,8 +348,59 @@ Test(outbound, marks_what_a_test_key_sends)
     struct outbox_entry *entry = rig_entry(rig, id, 0);
     struct row_outbox row =
         rig_get_outbox(rig, account, key_outbox(entry->due_unix_ms, account, id, 0), &arena);
-    cr_expect_eq(row.mode, MODE_TEST);
+    cr_expect_eq(row.mode, REHEARSAL_SCRIPTED);
+    cr_expect_eq(row.rcpt_count, 1);
     arena_fini(&arena);
+    rig_close(rig);
+}
+
+Test(outbound, follows_the_script_at_test_domains_only)
+{
+    static const struct {
+        const char *to;
+        enum rehearsal want;
+    } cases[] = {
+        {"bounced@test.invalid", REHEARSAL_SCRIPTED},
+        {"bounced@Test.Invalid", REHEARSAL_SCRIPTED},
+        {"bounced@sandbox.example.com", REHEARSAL_SCRIPTED}, /* the account's own, below sandbox. */
+        {"bounced@sandbox.example.net", REHEARSAL_PLAIN},
+        {"bounced@sandbox.sandbox.example.com", REHEARSAL_PLAIN},
+        {"bounced@example.com", REHEARSAL_PLAIN},
+        {"bounced@mail.test.invalid", REHEARSAL_PLAIN},
+    };
+    struct rig *rig = rig_open();
+    struct arena arena;
+    arena_init(&arena, 64 * KIB, 8 * MIB);
+    struct account_id account = sender(rig);
+    rig_set_key(rig, account, MODE_TEST, SLICE(""));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct id id = rig_send(rig, account, "a@example.com", cases[i].to);
+        struct outbox_entry *entry = rig_entry(rig, id, 0);
+        struct row_outbox row =
+            rig_get_outbox(rig, account, key_outbox(entry->due_unix_ms, account, id, 0), &arena);
+        cr_expect_eq(row.mode, cases[i].want, "%s", cases[i].to);
+    }
+    struct msg *msg = rig_mail(rig, account, "a@example.com", "suppressed+x@test.invalid");
+    cr_expect_eq(post(rig, account, msg), ERR_SUPPRESSED);
+    arena_fini(&arena);
+    rig_close(rig);
+}
+
+Test(outbound, keeps_the_idempotency_keys_of_test_and_live_apart)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = sender(rig);
+    struct id ids[3];
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        rig_set_key(rig, account, i == 0 ? MODE_LIVE : MODE_TEST, SLICE(""));
+        struct msg *msg = rig_mail(rig, account, "a@example.com", "b@example.net");
+        msg->body.send.idempotency_key = SLICE("once");
+        cr_assert_eq(post(rig, account, msg), ERR_OK);
+        ids[i] = msg->body.send.id;
+        cr_expect_eq(msg->body.send.is_replay, i == 2);
+    }
+    cr_expect_not(id_equal(ids[0], ids[1]), "a test key learns nothing of the live mail");
+    cr_expect(id_equal(ids[1], ids[2]));
     rig_close(rig);
 }
 
@@ -369,7 +420,7 @@ Test(outbound, keeps_a_rehearsal_from_leaving_and_shows_it_as_live)
     struct outbox_entry *entry = rig_entry(rig, id, 0);
     struct row_outbox row =
         rig_get_outbox(rig, account, key_outbox(entry->due_unix_ms, account, id, 0), &arena);
-    cr_expect_eq(row.mode, MODE_TEST);
+    cr_expect_eq(row.mode, REHEARSAL_PLAIN);
     arena_fini(&arena);
     rig_close(rig);
 }
