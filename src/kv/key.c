@@ -15,6 +15,7 @@ enum key_tag {
     TAG_DOMAIN = 'D',
     TAG_EVENT = 'E',
     TAG_USAGE = 'G',
+    TAG_STAGE = 'F',
     TAG_IDEMPOTENCY = 'I',
     TAG_API_KEY_ID = 'J',
     TAG_API_KEY = 'K',
@@ -22,6 +23,7 @@ enum key_tag {
     TAG_MAIL = 'M',
     TAG_DOMAIN_NAME = 'N',
     TAG_OUTBOX = 'O',
+    TAG_ROUTE = 'P',
     TAG_KEY_DUE = 'Q',
     TAG_TRANSCRIPT = 'R',
     TAG_SUPPRESSION = 'S',
@@ -31,7 +33,14 @@ enum key_tag {
     TAG_AUDIT = 'W',
     TAG_DIRECTORY = 'X',
     TAG_LEDGER = 'Y',
-    TAG_SHARD_META = 'Z'
+    TAG_SHARD_META = 'Z',
+    TAG_MAILBOX = 'b',
+    TAG_THREAD_NAME = 'h',
+    TAG_MAILBOX_MAIL = 'l',
+    TAG_MAILBOX_NAME = 'n',
+    TAG_THREAD_MAIL = 'r',
+    TAG_MAIL_STATE = 's',
+    TAG_THREAD = 't'
 };
 
 #define ID_BYTES ((size_t)16)
@@ -92,6 +101,59 @@ struct key key_key_due(uint64_t due_unix_ms, struct account_id account, struct i
 struct key key_audit(struct account_id account, struct id audit)
 {
     return key_of_mail(TAG_AUDIT, account, audit);
+}
+
+struct key key_route(struct account_id account, struct id route)
+{
+    return key_of_mail(TAG_ROUTE, account, route);
+}
+
+struct key key_stage(struct account_id account, struct id mail)
+{
+    return key_of_mail(TAG_STAGE, account, mail);
+}
+
+struct key key_mailbox(struct account_id account, struct id mailbox)
+{
+    return key_of_mail(TAG_MAILBOX, account, mailbox);
+}
+
+struct key key_mailbox_name(struct account_id account, struct slice addr_key)
+{
+    struct key key = key_of_account(TAG_MAILBOX_NAME, account);
+    add_text(&key, addr_key);
+    return key;
+}
+
+struct key key_mailbox_mail(struct account_id account, struct id mailbox, struct id mail)
+{
+    struct key key = key_of_mail(TAG_MAILBOX_MAIL, account, mailbox);
+    add_id(&key, mail);
+    return key;
+}
+
+struct key key_mail_state(struct account_id account, struct id mail)
+{
+    return key_of_mail(TAG_MAIL_STATE, account, mail);
+}
+
+struct key key_thread(struct account_id account, struct id thread)
+{
+    return key_of_mail(TAG_THREAD, account, thread);
+}
+
+struct key key_thread_name(struct account_id account, const struct sha256 *message_id)
+{
+    struct key key = key_of_account(TAG_THREAD_NAME, account);
+    add_bytes(&key, message_id->bytes, sizeof(message_id->bytes));
+    return key;
+}
+
+struct key key_thread_mail(struct account_id account, struct id thread, struct id mail)
+{
+    struct key key = key_of_mail(TAG_THREAD_MAIL, account, thread);
+    add_id(&key, mail);
+    return key;
 }
 
 struct key key_domain(struct account_id account, struct id domain)
@@ -256,6 +318,36 @@ struct key key_prefix_audits(struct account_id account)
     return key_of_account(TAG_AUDIT, account);
 }
 
+struct key key_prefix_routes(struct account_id account)
+{
+    return key_of_account(TAG_ROUTE, account);
+}
+
+struct key key_prefix_stages(void)
+{
+    return key_of(TAG_STAGE);
+}
+
+struct key key_prefix_mailboxes(struct account_id account)
+{
+    return key_of_account(TAG_MAILBOX, account);
+}
+
+struct key key_prefix_mailbox_mails(struct account_id account, struct id mailbox)
+{
+    return key_of_mail(TAG_MAILBOX_MAIL, account, mailbox);
+}
+
+struct key key_prefix_threads(struct account_id account)
+{
+    return key_of_account(TAG_THREAD, account);
+}
+
+struct key key_prefix_thread_mails(struct account_id account, struct id thread)
+{
+    return key_of_mail(TAG_THREAD_MAIL, account, thread);
+}
+
 struct key key_prefix_domains(struct account_id account)
 {
     return key_of_account(TAG_DOMAIN, account);
@@ -332,6 +424,20 @@ enum err key_read_key_due(struct slice key, struct outbox_ref *ref)
     ref->account = (struct account_id){.value = read_number(key, 9, 8)};
     ref->mail = read_id(key, 17);
     ref->group = 0;
+    return ERR_OK;
+}
+
+enum err key_read_mail(struct slice key, struct account_id *account, struct id *mail)
+{
+    const size_t short_len = 1 + 8 + ID_BYTES;
+    const size_t long_len = short_len + ID_BYTES;
+    bool is_good = is_of(key, TAG_STAGE, short_len) || is_of(key, TAG_MAILBOX_MAIL, long_len) ||
+                   is_of(key, TAG_THREAD_MAIL, long_len);
+    if (!is_good) {
+        return ERR_CORRUPT;
+    }
+    *account = (struct account_id){.value = read_number(key, 1, 8)};
+    *mail = read_id(key, key.len - ID_BYTES);
     return ERR_OK;
 }
 

@@ -12,7 +12,10 @@
  *   outbox   O due acc id group event      E acc id evt      idempotency I day acc sha256
  *   usage    G acc day          suppress   S acc text        directory   X kind text
  *   meta     Z                  ledger     Y kind            audit     W acc id
- *   key due  Q due acc id
+ *   key due  Q due acc id       route      P acc id          stage      F acc id
+ *   mailbox  b acc id           its name   n acc text        its mails  l acc id id
+ *   state    s acc id           thread     t acc id          its name   h acc sha256
+ *   its mails r acc id id
  */
 #ifndef KV_KEY_H
 #define KV_KEY_H
@@ -44,6 +47,15 @@ struct key key_api_key(struct account_id account, const struct sha256 *hash);
 struct key key_api_key_id(struct account_id account, struct id api_key);
 struct key key_key_due(uint64_t due_unix_ms, struct account_id account, struct id api_key);
 struct key key_audit(struct account_id account, struct id audit);
+struct key key_route(struct account_id account, struct id route);
+struct key key_stage(struct account_id account, struct id mail);
+struct key key_mailbox(struct account_id account, struct id mailbox);
+struct key key_mailbox_name(struct account_id account, struct slice addr_key);
+struct key key_mailbox_mail(struct account_id account, struct id mailbox, struct id mail);
+struct key key_mail_state(struct account_id account, struct id mail);
+struct key key_thread(struct account_id account, struct id thread);
+struct key key_thread_name(struct account_id account, const struct sha256 *message_id);
+struct key key_thread_mail(struct account_id account, struct id thread, struct id mail);
 struct key key_domain(struct account_id account, struct id domain);
 struct key key_domain_name(struct account_id account, struct slice name);
 struct key key_mail(struct account_id account, struct id mail);
@@ -72,6 +84,12 @@ struct key key_prefix_users(struct account_id account);
 struct key key_prefix_api_key_ids(struct account_id account);
 struct key key_prefix_key_dues(void);
 struct key key_prefix_audits(struct account_id account);
+struct key key_prefix_routes(struct account_id account);
+struct key key_prefix_stages(void);
+struct key key_prefix_mailboxes(struct account_id account);
+struct key key_prefix_mailbox_mails(struct account_id account, struct id mailbox);
+struct key key_prefix_threads(struct account_id account);
+struct key key_prefix_thread_mails(struct account_id account, struct id thread);
 struct key key_prefix_domains(struct account_id account);
 struct key key_prefix_mails(struct account_id account);
 struct key key_prefix_attachments(struct account_id account, struct id mail);
@@ -93,6 +111,8 @@ struct outbox_ref {
 MUST_USE enum err key_read_outbox(struct slice key, struct outbox_ref *ref);
 /* Not for group, which stays 0; mail is the key's id. */
 MUST_USE enum err key_read_key_due(struct slice key, struct outbox_ref *ref);
+/* Of a stage, a mailbox's mail, a thread's mail: the account and the mail that ends the key. */
+MUST_USE enum err key_read_mail(struct slice key, struct account_id *account, struct id *mail);
 MUST_USE enum err key_read_delivery(struct slice key, struct id *mail, uint32_t *index);
 MUST_USE enum err key_read_attempt(struct slice key, uint32_t *index, uint32_t *attempt);
 MUST_USE enum err key_read_transcript(struct slice key, uint32_t *group, uint32_t *attempt);

@@ -122,6 +122,14 @@ const char *delivery_status_text(enum delivery_status status);
 enum mail_status { MAIL_QUEUED, MAIL_DEFERRED, MAIL_DELIVERED, MAIL_BOUNCED, MAIL_CANCELLED };
 const char *mail_status_text(enum mail_status status);
 
+enum delivery_kind { DELIVERY_SMTP, DELIVERY_WEBHOOK };
+
+enum route_action { ROUTE_WEBHOOK, ROUTE_FORWARD, ROUTE_STORE, ROUTE_DROP };
+const char *route_action_text(enum route_action action);
+/* What a 2xx of a webhook must say to count: anything, an acknowledgement, or a command. */
+enum ack_mode { ACK_LENIENT, ACK_EXPLICIT, ACK_CONTROL };
+const char *ack_mode_text(enum ack_mode mode);
+
 enum domain_status { DOMAIN_PENDING, DOMAIN_VERIFIED, DOMAIN_FAILED };
 const char *domain_status_text(enum domain_status status);
 
@@ -337,6 +345,134 @@ struct shard_retry {
     enum delivery_status status;
 };
 
+/* ---- bodies: receiving ---------------------------------------------------------------------- */
+
+/* RCPT: whether the account takes mail for this address. ERR_NOT_FOUND: no such mailbox (550);
+ * ERR_QUOTA, ERR_BUSY, ERR_STORAGE: later. */
+struct shard_rcpt {
+    struct account_id account;
+    struct id domain;
+    struct slice recipient; /* addr_key form; may be a return path of ours (VERP) */
+};
+
+/* A mail over MAIL_INLINE_MAX on its way in, chunk by chunk, each on disk before it is answered. */
+enum stage_op { STAGE_BEGIN, STAGE_ADD, STAGE_DROP };
+struct shard_stage {
+    enum stage_op op;
+    struct account_id account;
+    struct id mail;    /* out of BEGIN */
+    uint32_t chunk;    /* ADD: from 1 */
+    struct slice data; /* ADD: CHUNK_BYTES, less only in the last one */
+};
+
+/* The end of a mail: 250 when this comes home with ERR_OK. */
+struct shard_inbound {
+    struct account_id account;
+    struct id mail;      /* staged; none: it is all in data */
+    uint32_t chunks;     /* staged */
+    struct slice data;   /* as received, when it was not staged */
+    uint64_t size_bytes; /* as received */
+    struct slice trace;  /* our Return-Path, Received and Authentication-Results, with CRLFs */
+    struct slice sender; /* reverse-path; empty: null sender */
+    struct slice *rcpts; /* addr_key form, all of this account */
+    uint32_t rcpt_count;
+    struct slice helo;
+    struct slice remote_addr;
+    struct slice spf; /* "pass", "fail", ... as RFC 8601 names them */
+    struct slice dkim;
+    struct slice dmarc;
+    struct slice spam;         /* empty: not asked */
+    struct sha256 digest;      /* of envelope and bytes: the same again is not stored again */
+    uint64_t received_unix_ms; /* when its end came */
+    /* out */
+    struct id id;
+    bool is_duplicate;
+};
+
+enum route_op {
+    ROUTE_CREATE,
+    ROUTE_LIST,
+    ROUTE_GET,
+    ROUTE_CHANGE,
+    ROUTE_DELETE,
+    ROUTE_HOOK_SET, /* the domain's webhook: its `*@domain` route */
+    ROUTE_HOOK_CLEAR,
+    ROUTE_HOOK_SECRET, /* shows the secret */
+    ROUTE_HOOK_ROTATE,
+    ROUTE_HOOK_EVENTS, /* which outbound events go there */
+    ROUTE_HOOK_TEST,   /* a signed test event; the edge posts it and waits */
+};
+enum route_field {
+    ROUTE_FIELD_MATCH = 1 << 0,
+    ROUTE_FIELD_ACTION = 1 << 1,
+    ROUTE_FIELD_DESTINATION = 1 << 2,
+    ROUTE_FIELD_ACK = 1 << 3,
+    ROUTE_FIELD_ENABLED = 1 << 4,
+};
+struct shard_route {
+    struct caller caller;
+    enum route_op op;
+    struct id id;            /* of the route; HOOK ops: of the domain */
+    struct row_route wanted; /* those of `given` */
+    uint32_t given;          /* enum route_field */
+    struct slice events;     /* HOOK_EVENTS: pack */
+    uint64_t overlap_ms;     /* HOOK_ROTATE: how long the old secret signs too */
+    struct id before;        /* LIST, as shard_list */
+    uint32_t limit;
+    /* out; sealed secrets are left out */
+    struct row_route *rows;
+    uint32_t row_count;
+    struct slice secret; /* where the op shows one */
+};
+
+/* A part of an attachment, by a signed link: no caller. ERR_NOT_FOUND when it never was,
+ * ERR_EXPIRED when it is gone. */
+struct shard_attachment {
+    struct id mail;
+    uint32_t index;
+    uint32_t chunk;
+    /* out */
+    struct row_attachment row;
+    struct slice data;
+};
+
+enum mailbox_op {
+    MAILBOX_CREATE,
+    MAILBOX_LIST,
+    MAILBOX_GET,
+    MAILBOX_RENAME,
+    MAILBOX_DELETE,
+    MAILBOX_MAILS,   /* a page of a mailbox's mails, or of all */
+    MAILBOX_MAIL,    /* one mail with its state */
+    MAILBOX_MARK,    /* read, starred, folder */
+    MAILBOX_DISCARD, /* the mail is deleted */
+    MAILBOX_THREADS,
+    MAILBOX_THREAD,
+};
+enum mark_field { MARK_READ = 1 << 0, MARK_STARRED = 1 << 1, MARK_FOLDER = 1 << 2 };
+struct mail_entry {
+    struct row_mail mail;
+    struct row_mail_state state;
+};
+struct shard_mailbox {
+    struct caller caller;
+    enum mailbox_op op;
+    struct id id;                /* mailbox, mail or thread, as the op says */
+    struct id mailbox;           /* MAILS, THREADS: of this mailbox only; none: all */
+    struct row_mailbox wanted;   /* CREATE, RENAME */
+    struct row_mail_state state; /* MARK: those of `given` */
+    uint32_t given;              /* enum mark_field */
+    struct slice folder;         /* MAILS: only these */
+    uint32_t page;               /* from 1 */
+    uint32_t limit;
+    /* out */
+    struct row_mailbox *mailboxes;
+    struct mail_entry *mails;
+    struct row_thread *threads;
+    uint32_t count;
+    uint32_t total;
+};
+
 /* ---- bodies: delivery and shards ------------------------------------------------------------ */
 
 /* Names an outbox row, with what the schedule needs to know of it. */
@@ -365,6 +501,12 @@ struct shard_claim {
     bool needs_utf8;
     bool needs_8bit;
     enum rehearsal rehearsal;
+    /* a webhook instead of a mail: everything above `attempt` but sender is empty */
+    bool is_hook;
+    struct slice url;
+    struct slice hook_headers; /* pack of name, value: signatures for this try, secret ones */
+    struct slice hook_body;
+    enum ack_mode ack_mode;
 };
 
 struct shard_chunk {
@@ -386,6 +528,8 @@ struct shard_outcome {
     struct slice remote_addr;
     struct slice tls; /* "TLSv1.3 TLS_AES_256_GCM_SHA384", empty for plain */
     struct slice transcript;
+    struct slice
+        command; /* of a webhook in control mode: "spam", "drop", "block-sender" or empty */
 };
 
 struct shard_expire {
@@ -453,6 +597,12 @@ union msg_body {
     struct shard_read read;
     struct shard_raw raw;
     struct shard_retry retry;
+    struct shard_rcpt rcpt;
+    struct shard_stage stage;
+    struct shard_inbound inbound;
+    struct shard_route route;
+    struct shard_attachment attachment;
+    struct shard_mailbox mailbox;
     struct shard_claim claim;
     struct shard_chunk chunk;
     struct shard_outcome outcome;
