@@ -34,6 +34,7 @@ FOREIGN = [
     (r"openssl/(err|x509|x509v3)\.h", r"src/net/tls\.c|src/base/crypto\.c"),
     (r"openssl/.*|sodium.*", r"src/base/crypto\.c"),
     (r"ares.*", r"src/net/dns\.c"),
+    (r"curl/.*", r"src/net/http_client\.c"),
     (r"http_parser\.h", r"src/net/http\.c"),
     (r"jansson\.h", r"src/base/json\.c"),
     (r"idn2\.h", r"src/mail/addr\.c"),

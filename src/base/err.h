@@ -66,6 +66,8 @@ enum err_retry {
     X(TLS, "tls", 502, 454, "4.7.0", ELSEWHERE, "the TLS handshake failed")                        \
     X(DNS_NONE, "dns_none", 502, 550, "5.1.2", NEVER, "the name does not exist or has no record")  \
     X(DNS_TEMP, "dns_temp", 502, 451, "4.4.3", LATER, "the name could not be looked up")           \
+    X(REFUSED_TARGET, "target_refused", 400, 550, "5.7.1", NEVER,                                  \
+      "the address is not a public one")                                                           \
     X(IO, "io", 500, 451, "4.3.0", LATER, "an input or output operation failed")
 
 enum err {

@@ -70,6 +70,21 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define CONN_WRITE_HIGH_BYTES (1 * MIB)  /* writer is asked to pause */
 #define CONN_WRITE_MAX_BYTES  (64 * MIB) /* a single large answer (raw mail) */
 
+/* ---- calls to other servers over HTTP ------------------------------------------------------- */
+#define HTTP_CALLS_MAX      512 /* open at once on one loop; more is ERR_BUSY at once */
+#define HTTP_CALLS_PER_HOST 8 /* connections to one address; further calls wait within their time  \
+                               */
+#define HTTP_CALL_IDLE_CONNS 64 /* kept for reuse, per loop */
+#define HTTP_CALL_IDLE_S     30
+#define HTTP_CALL_ADDRS_MAX  8 /* of one name, tried in turn */
+#define HTTP_CALL_URL_MAX    2048
+#define HTTP_CALL_HEADER_MAX (32 * KIB) /* of the answer, trailers and interim answers included */
+#define HTTP_CALL_SEND_MAX   32         /* header fields of a request */
+#define HTTP_CALL_KEEP_MAX   8          /* header fields of the answer that are kept */
+#define HTTP_CALL_VALUE_MAX  1024       /* of a kept field; the rest is cut */
+#define HTTP_CALL_BODY_MAX   (1 * MIB)  /* of the answer; callers ask for less */
+#define HTTP_CALL_MS_MAX     120000     /* from the start to the last byte; callers ask for less */
+
 /* ---- mail ----------------------------------------------------------------------------------- */
 #define MAIL_BYTES_MAX       (30 * MIB)
 #define ATTACHMENT_BYTES_MAX (25 * MIB) /* decoded, all of one mail */

@@ -364,9 +364,10 @@ bool conn_addr_is_loopback(const struct conn_addr *addr)
            (ip.len == 16 && memcmp(ip.bytes, v6_loopback, 16) == 0);
 }
 
-/* RFC 6890 and its registries. The v6 prefixes that carry a v4 address (NAT64 RFC 6052, 6to4
- * RFC 3056, Teredo RFC 4380) would let a name reach a private v4 host through a translator; the
- * carried address is judged, Teredo is refused whole. */
+/* RFC 6890 and its registries. Of v6 only 2000::/3 is handed out (RFC 4291 2.4), so the rest is
+ * refused whole. The v6 prefixes that carry a v4 address (NAT64 RFC 6052, 6to4 RFC 3056, Teredo RFC
+ * 4380) would let a name reach a private v4 host through a translator; the carried address is
+ * judged, Teredo is refused whole. */
 bool conn_addr_is_private(const struct conn_addr *addr)
 {
     static const struct slice private_nets[] = {
@@ -374,10 +375,9 @@ bool conn_addr_is_private(const struct conn_addr *addr)
         SLICE_INIT("127.0.0.0/8"),    SLICE_INIT("169.254.0.0/16"), SLICE_INIT("172.16.0.0/12"),
         SLICE_INIT("192.0.0.0/24"),   SLICE_INIT("192.0.2.0/24"),   SLICE_INIT("192.88.99.0/24"),
         SLICE_INIT("192.168.0.0/16"), SLICE_INIT("198.18.0.0/15"),  SLICE_INIT("198.51.100.0/24"),
-        SLICE_INIT("203.0.113.0/24"), SLICE_INIT("224.0.0.0/3"),    SLICE_INIT("::/96"),
-        SLICE_INIT("64:ff9b:1::/48"), SLICE_INIT("100::/64"),       SLICE_INIT("2001::/23"),
-        SLICE_INIT("2001:db8::/32"),  SLICE_INIT("3fff::/20"),      SLICE_INIT("5f00::/16"),
-        SLICE_INIT("fc00::/7"),       SLICE_INIT("fe80::/9"),       SLICE_INIT("ff00::/8"),
+        SLICE_INIT("203.0.113.0/24"), SLICE_INIT("224.0.0.0/3"),    SLICE_INIT("::/3"),
+        SLICE_INIT("4000::/2"),       SLICE_INIT("8000::/1"),       SLICE_INIT("2001::/23"),
+        SLICE_INIT("2001:db8::/32"),  SLICE_INIT("3fff::/20"),
     };
     struct ip ip = ip_of(addr);
     if (ip.len == 0) {

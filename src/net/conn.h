@@ -120,8 +120,8 @@ uint16_t conn_addr_port(const struct conn_addr *addr);
 /* Numeric "ip", "ip:port", "[v6]:port"; default_port when absent. No look-ups. */
 MUST_USE enum err conn_addr_parse(struct slice text, uint16_t default_port, struct conn_addr *out);
 bool conn_addr_is_loopback(const struct conn_addr *addr);
-/* Loopback, private, link-local, multicast, unspecified, documentation, and v4 mapped into v6 of
- * those. */
+/* Loopback, private, shared (RFC 6598), link-local, multicast, unspecified, reserved,
+ * documentation, and v4 of those carried in v6 (mapped, NAT64, 6to4). No address is private too. */
 bool conn_addr_is_private(const struct conn_addr *addr);
 /* Whether addr lies in "10.0.0.0/8"-like text. ERR_INVALID when the text is not a CIDR. */
 MUST_USE enum err conn_addr_in_cidr(const struct conn_addr *addr, struct slice cidr,
