@@ -145,6 +145,18 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define DNS_CACHE_ENTRIES   10000
 #define DNS_PENDING_MAX     2000
 
+/* ---- verdicts on received mail -------------------------------------------------------------- */
+#define SPF_LOOKUPS_MAX     10   /* terms that ask the DNS, RFC 7208 4.6.4 */
+#define SPF_VOIDS_MAX       2    /* of them in vain */
+#define SPF_HOSTS_MAX       10   /* of one mx */
+#define SPF_NAMES_MAX       10   /* of the client's address */
+#define SPF_RECORD_MAX      4096 /* RFC 7208 3.4 advises 450; a record must fit one answer */
+#define SPF_EXPLANATION_MAX 512
+#define SPF_ARENA_BYTES     (80 * KIB) /* the machine, and a record for each term that asks */
+
+_Static_assert((SPF_LOOKUPS_MAX + 2) * (SPF_RECORD_MAX + DNS_NAME_MAX + 1) + 16 * KIB <=
+                   SPF_ARENA_BYTES,
+               "an SPF check fits its arena");
 _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message");
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
