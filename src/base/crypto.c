@@ -128,6 +128,11 @@ struct sha256 crypto_sha256(struct slice data)
 
 struct sha256 crypto_hmac_sha256(struct slice key, struct slice data)
 {
+    return crypto_hmac_sha256_two(key, data, slice_of("", 0));
+}
+
+struct sha256 crypto_hmac_sha256_two(struct slice key, struct slice head, struct slice body)
+{
     char digest_name[] = OSSL_DIGEST_NAME_SHA2_256;
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest_name, 0),
@@ -141,7 +146,8 @@ struct sha256 crypto_hmac_sha256(struct slice key, struct slice data)
     /* A NULL key would mean "the key set before"; the empty key is a pointer to nothing. */
     if (!ctx ||
         EVP_MAC_init(ctx, (const uint8_t *)(key.data ? key.data : ""), key.len, params) != 1 ||
-        EVP_MAC_update(ctx, (const uint8_t *)(data.data ? data.data : ""), data.len) != 1 ||
+        EVP_MAC_update(ctx, (const uint8_t *)(head.data ? head.data : ""), head.len) != 1 ||
+        EVP_MAC_update(ctx, (const uint8_t *)(body.data ? body.data : ""), body.len) != 1 ||
         EVP_MAC_final(ctx, digest.bytes, &len, sizeof(digest.bytes)) != 1) {
         fatal("OpenSSL failed to compute an HMAC; is memory exhausted?");
     }

@@ -27,6 +27,8 @@ struct sha256 {
 
 struct sha256 crypto_sha256(struct slice data);
 struct sha256 crypto_hmac_sha256(struct slice key, struct slice data);
+/* The same over head and body, one behind the other. */
+struct sha256 crypto_hmac_sha256_two(struct slice key, struct slice head, struct slice body);
 struct slice sha256_slice(const struct sha256 *digest);
 
 /* A digest in pieces. Owns heap state between start and finish (or drop). */
