@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 
+#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -28,10 +29,11 @@
 #define RSA_BITS                                                                                   \
     2048 /* RFC 8301 3.2: at least 1024, should be 2048; more does not fit DNS well                \
           */
-#define RSA_BITS_MIN    1024 /* RFC 8301 3.2: a verifier must refuse less */
-#define RSA_BITS_MAX    8192 /* RFC 8301 3.2 asks for 4096; beyond this a stranger spends our CPU */
-#define PUBLIC_DER_MAX  4096 /* decoded p=; RSA-8192 takes 1062 bytes */
-#define PRIVATE_DER_MAX 16384 /* RSA-8192 takes 4.7 KB */
+#define RSA_BITS_MIN     1024  /* RFC 8301 3.2: a verifier must refuse less */
+#define RSA_BITS_MAX     8192  /* RFC 8301 3.2 asks for 4096; beyond, a stranger spends our CPU */
+#define RSA_EXPONENT_MAX 64    /* bits; OpenSSL asks this of long moduli only */
+#define PUBLIC_DER_MAX   4096  /* decoded p=; RSA-8192 takes 1062 bytes */
+#define PRIVATE_DER_MAX  16384 /* RSA-8192 takes 4.7 KB */
 
 #define BASE62_NUMBER_MAX 16 /* bytes; four limbs of 32 bits */
 #define LIMBS             4
@@ -88,7 +90,9 @@ static bool export_private(EVP_PKEY *pkey, struct arena *arena, struct slice *de
 static bool export_public(enum sign_algo algo, EVP_PKEY *pkey, struct arena *arena,
                           struct slice *text);
 static bool is_of_algo(EVP_PKEY *pkey, enum sign_algo algo);
+static bool has_small_exponent(EVP_PKEY *pkey);
 static EVP_PKEY *parse_public(enum sign_algo algo, struct slice public_text);
+static EVP_PKEY *decode_public(enum sign_algo algo, struct slice public_text);
 static EVP_PKEY *parse_public_rsa(const uint8_t *der, size_t len);
 static bool sign_rsa(EVP_PKEY *pkey, const struct sha256 *digest, uint8_t *out, size_t *len);
 static bool sign_ed25519(EVP_PKEY *pkey, const struct sha256 *digest, uint8_t *out, size_t *len);
@@ -535,6 +539,17 @@ enum err crypto_verify(enum sign_algo algo, struct slice public_text, const stru
     return is_good ? ERR_OK : ERR_BAD_SIGNATURE;
 }
 
+uint32_t crypto_public_bits(enum sign_algo algo, struct slice public_text)
+{
+    EVP_PKEY *pkey = decode_public(algo, public_text);
+    bool is_right = pkey && EVP_PKEY_is_a(pkey, algo == SIGN_ED25519 ? "ED25519" : "RSA") == 1;
+    int bits = is_right ? EVP_PKEY_get_bits(pkey) : 0;
+
+    EVP_PKEY_free(pkey);
+    ERR_clear_error();
+    return bits > 0 ? (uint32_t)bits : 0;
+}
+
 /* ---- statics: encodings --------------------------------------------------------------------- */
 
 static void fill_values(uint8_t values[256], const char *alphabet)
@@ -765,8 +780,33 @@ static bool is_of_algo(EVP_PKEY *pkey, enum sign_algo algo)
     return false;
 }
 
-/* The caller frees the key. NULL when the text is no key of that algorithm. */
+/* A stranger's key may carry an exponent as long as the modulus, which makes verifying as dear as
+ * signing. The world uses 65537. */
+static bool has_small_exponent(EVP_PKEY *pkey)
+{
+    BIGNUM *exponent = NULL;
+    bool is_small = EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 &&
+                    BN_num_bits(exponent) <= RSA_EXPONENT_MAX;
+
+    BN_free(exponent);
+    return is_small;
+}
+
+/* The caller frees the key. NULL when the text is no key of that algorithm that may be used. */
 static EVP_PKEY *parse_public(enum sign_algo algo, struct slice public_text)
+{
+    EVP_PKEY *pkey = decode_public(algo, public_text);
+
+    if (pkey &&
+        (!is_of_algo(pkey, algo) || (algo == SIGN_RSA_SHA256 && !has_small_exponent(pkey)))) {
+        EVP_PKEY_free(pkey);
+        return NULL;
+    }
+    return pkey;
+}
+
+/* The same for any size, and a key of another algorithm in an RSA text's clothes. */
+static EVP_PKEY *decode_public(enum sign_algo algo, struct slice public_text)
 {
     uint8_t der[PUBLIC_DER_MAX];
     size_t len = 0;
@@ -785,10 +825,6 @@ static EVP_PKEY *parse_public(enum sign_algo algo, struct slice public_text)
             pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, der, len);
         }
         break;
-    }
-    if (pkey && !is_of_algo(pkey, algo)) {
-        EVP_PKEY_free(pkey);
-        return NULL;
     }
     return pkey;
 }

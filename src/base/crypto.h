@@ -123,5 +123,8 @@ MUST_USE enum err sign_key_sign(const struct sign_key *key, const struct sha256 
  * the key does not parse. */
 MUST_USE enum err crypto_verify(enum sign_algo algo, struct slice public_text,
                                 const struct sha256 *digest, struct slice signature);
+/* The length in bits of a key that may be too short (or too long) for crypto_verify; 0 when it does
+ * not parse as one of algo. To tell a weak key from a damaged one. */
+uint32_t crypto_public_bits(enum sign_algo algo, struct slice public_text);
 
 #endif

@@ -115,6 +115,18 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define IDEMPOTENCY_MS      (UINT64_C(24) * 3600 * 1000)
 #define ATTACHMENT_DAYS     7
 
+/* ---- DKIM ----------------------------------------------------------------------------------- */
+#define DKIM_HEADER_MAX     (1 * MIB) /* signed or verified; mime_write makes 400 KiB at most */
+#define DKIM_FIELDS_MAX     4096      /* of a header that is verified */
+#define DKIM_SIGNATURES_MAX 10        /* of one mail that are looked at, from the top */
+#define DKIM_NAMES_MAX      1000      /* in one h= */
+#define DKIM_PARTIAL_MAX    4         /* different l= of one mail: each hashes the body again */
+#define DKIM_RECORDS_MAX    4         /* TXT records under a key's name that are looked at */
+#define DKIM_RECORD_BYTES   4096      /* RSA-8192 takes 1,420 */
+#define DKIM_SIGNATURE_LEN  2048      /* text of b=; RSA-8192 takes 1,366 */
+#define DKIM_SKEW_S         300       /* how wrong a signer's clock may be */
+#define TAGS_MAX            32        /* of a signature, a published key, a policy record */
+
 /* ---- accounts ------------------------------------------------------------------------------- */
 #define EMAIL_MAX           ADDR_MAX
 #define PASSWORD_MIN        10

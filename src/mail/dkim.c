@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "mail/header.h"
+#include "mail/tags.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,11 +19,9 @@
 
 #define STAGE_BYTES 1024 /* canonical bytes collected before they are hashed */
 #define LINE_WANTED 78
-#define TAGS_MAX    32    /* of a published record */
-#define HEADER_MAX  (MIB) /* some 400 KiB is the most that mime_write can be made to write */
 
 struct stage {
-    struct sha256_stream *digest;
+    struct dkim_body *body;
     size_t len;
     char bytes[STAGE_BYTES];
 };
@@ -48,7 +47,6 @@ static void write_unsigned(const struct dkim_signer *signer, struct slice names,
 static enum err finish_field(const struct dkim_signer *signer, struct buf *canonical,
                              struct buf *out, struct arena *arena);
 static void write_signature(struct buf *out, struct slice signature);
-static bool list_has(struct slice list, struct slice wanted, struct slice any);
 static bool equal_but_space(struct slice spaced, struct slice plain);
 
 static bool is_blank(char c)
@@ -75,15 +73,32 @@ static size_t run_len(struct slice data, size_t at)
     }
 }
 
+/* As above when white space is kept: up to the next line end, or what could become one. */
+static size_t line_run_len(struct slice data, size_t at)
+{
+    size_t end = at + 1;
+
+    while (end < data.len && data.data[end] != '\r' && data.data[end] != '\n') {
+        end++;
+    }
+    return end - at;
+}
+
 void dkim_body_start(struct dkim_body *body)
 {
-    *body = (struct dkim_body){.is_line_empty = true};
+    dkim_body_start_as(body, DKIM_RELAXED, UINT64_MAX);
+}
+
+void dkim_body_start_as(struct dkim_body *body, enum dkim_canon canon, uint64_t limit)
+{
+    *body = (struct dkim_body){
+        .limit = limit, .is_simple = canon == DKIM_SIMPLE, .is_line_empty = true};
     sha256_start(&body->digest);
 }
 
 void dkim_body_add(struct dkim_body *body, struct slice data)
 {
-    struct stage stage = {.digest = &body->digest, .len = 0};
+    struct stage stage = {.body = body, .len = 0};
     size_t at = 0;
 
     while (at < data.len) {
@@ -98,11 +113,11 @@ void dkim_body_add(struct dkim_body *body, struct slice data)
             at++;
         } else if (c == '\r') {
             at++;
-        } else if (is_blank(c)) {
+        } else if (is_blank(c) && !body->is_simple) {
             body->is_in_space = true;
             at++;
         } else {
-            size_t len = run_len(data, at);
+            size_t len = body->is_simple ? line_run_len(data, at) : run_len(data, at);
             pay_owed(body, &stage);
             stage_add(&stage, data.data + at, len);
             at += len;
@@ -113,14 +128,15 @@ void dkim_body_add(struct dkim_body *body, struct slice data)
 
 struct sha256 dkim_body_finish(struct dkim_body *body)
 {
-    struct stage stage = {.digest = &body->digest, .len = 0};
+    struct stage stage = {.body = body, .len = 0};
 
     if (body->is_after_cr) {
         pay_owed(body, &stage);
         stage_add(&stage, "\r", 1);
     }
-    /* The last line ends in CRLF whether it had one or not, RFC 6376 3.4.4. */
-    if (!body->is_line_empty) {
+    /* The last line ends in CRLF whether it had one or not, RFC 6376 3.4.4; to the simple form even
+     * no line does, 3.4.3. */
+    if (!body->is_line_empty || (body->is_simple && body->total_bytes == 0)) {
         stage_add(&stage, "\r\n", 2);
     }
     stage_flush(&stage);
@@ -158,11 +174,16 @@ static void pay_owed(struct dkim_body *body, struct stage *stage)
 
 static void stage_add(struct stage *stage, const char *bytes, size_t len)
 {
+    struct dkim_body *body = stage->body;
+    uint64_t room = body->total_bytes < body->limit ? body->limit - body->total_bytes : 0;
+
+    body->total_bytes += len;
+    len = (size_t)min_u64(len, room);
     if (len > STAGE_BYTES - stage->len) {
         stage_flush(stage);
     }
     if (len > STAGE_BYTES) {
-        sha256_add(stage->digest, slice_of(bytes, len));
+        sha256_add(&body->digest, slice_of(bytes, len));
         return;
     }
     memcpy(stage->bytes + stage->len, bytes, len);
@@ -172,7 +193,7 @@ static void stage_add(struct stage *stage, const char *bytes, size_t len)
 static void stage_flush(struct stage *stage)
 {
     if (stage->len > 0) {
-        sha256_add(stage->digest, slice_of(stage->bytes, stage->len));
+        sha256_add(&stage->body->digest, slice_of(stage->bytes, stage->len));
         stage->len = 0;
     }
 }
@@ -249,7 +270,7 @@ enum err dkim_sign(const struct dkim_signer *signer, struct slice header_block,
     size_t count = 0;
     bool has_from = false;
 
-    if (header_block.len > HEADER_MAX) {
+    if (header_block.len > DKIM_HEADER_MAX) {
         return ERR_TOO_LARGE;
     }
     enum err err = list_fields(header_block, arena, &fields, &count);
@@ -262,9 +283,9 @@ enum err dkim_sign(const struct dkim_signer *signer, struct slice header_block,
     if (!has_from) {
         return ERR_INVALID; /* RFC 6376 5.4: From must be signed */
     }
-    buf_init(&names, 8 * HEADER_MAX);
-    buf_init(&canonical, 8 * HEADER_MAX);
-    buf_init(&out, 8 * HEADER_MAX);
+    buf_init(&names, 8 * DKIM_HEADER_MAX);
+    buf_init(&canonical, 8 * DKIM_HEADER_MAX);
+    buf_init(&out, 8 * DKIM_HEADER_MAX);
     sign_fields(fields, count, &names, &canonical);
     write_unsigned(signer, buf_slice(&names), body_hash, &out);
     err = finish_field(signer, &canonical, &out, arena);
@@ -464,61 +485,48 @@ struct slice dkim_record(enum sign_algo algo, struct slice public_text, struct a
 
 bool dkim_record_matches(struct slice record, enum sign_algo algo, struct slice public_text)
 {
-    struct slice tags[TAGS_MAX];
-    struct slice key_type = SLICE("rsa"); /* RFC 6376 3.6.1: the default */
-    uint32_t count = 0;
-    bool has_key = false;
+    struct dkim_key key;
 
-    while (record.data != NULL) {
-        struct slice value = slice_trim(slice_cut(&record, ';'));
-        if (value.len == 0 && record.data == NULL) {
-            break; /* the last tag may be followed by ';' */
-        }
-        struct slice name = slice_trim(slice_cut(&value, '='));
-        if (value.data == NULL || name.len == 0 || count == TAGS_MAX) {
-            return false;
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            if (slice_equal(tags[i], name)) {
-                return false; /* RFC 6376 3.2 */
-            }
-        }
-        value = slice_trim(value);
-        if (slice_equal(name, SLICE("v"))) {
-            if (count > 0 || !slice_equal(value, SLICE("DKIM1"))) {
-                return false;
-            }
-        } else if (slice_equal(name, SLICE("k"))) {
-            key_type = value;
-        } else if (slice_equal(name, SLICE("h"))) {
-            if (!list_has(value, SLICE("sha256"), SLICE("sha256"))) {
-                return false;
-            }
-        } else if (slice_equal(name, SLICE("s"))) {
-            if (!list_has(value, SLICE("email"), SLICE("*"))) {
-                return false;
-            }
-        } else if (slice_equal(name, SLICE("p"))) {
-            if (value.len == 0 || !equal_but_space(value, public_text)) {
-                return false; /* an empty p= is a revoked key */
-            }
-            has_key = true;
-        }
-        tags[count++] = name;
-    }
-    return has_key && slice_equal(key_type, algo == SIGN_ED25519 ? SLICE("ed25519") : SLICE("rsa"));
+    return dkim_key_read(record, &key) == NULL && key.is_for_mail && key.is_for_sha256 &&
+           slice_equal(key.type, algo == SIGN_ED25519 ? SLICE("ed25519") : SLICE("rsa")) &&
+           key.public_text.len > 0 && equal_but_space(key.public_text, public_text);
 }
 
-/* Whether a list with colons has one of two words. */
-static bool list_has(struct slice list, struct slice wanted, struct slice any)
+const char *dkim_key_read(struct slice record, struct dkim_key *key)
 {
-    while (list.data != NULL) {
-        struct slice word = slice_trim(slice_cut(&list, ':'));
-        if (slice_equal(word, wanted) || slice_equal(word, any)) {
-            return true;
-        }
+    struct tag_list list;
+    const struct tag *tag = NULL;
+
+    if (tags_parse(record, &list) != TAGS_OK) {
+        return "the key record is malformed";
     }
-    return false;
+    tag = tags_find(&list, SLICE("v"));
+    if (tag != NULL && (tag != list.tags || !slice_equal(tag->value, SLICE("DKIM1")))) {
+        return "the key record is of another version";
+    }
+    const struct tag *public = tags_find(&list, SLICE("p"));
+    if (public == NULL) {
+        return "the key record holds no key";
+    }
+    *key = (struct dkim_key){.type = SLICE("rsa"), /* RFC 6376 3.6.1: the default */
+                             .public_text = public->value,
+                             .is_for_sha256 = true,
+                             .is_for_mail = true};
+    if ((tag = tags_find(&list, SLICE("k"))) != NULL) {
+        key->type = tag->value;
+    }
+    if ((tag = tags_find(&list, SLICE("h"))) != NULL) {
+        key->is_for_sha256 = tags_list_has(tag->value, SLICE("sha256"));
+    }
+    if ((tag = tags_find(&list, SLICE("s"))) != NULL) {
+        key->is_for_mail =
+            tags_list_has(tag->value, SLICE("email")) || tags_list_has(tag->value, SLICE("*"));
+    }
+    if ((tag = tags_find(&list, SLICE("t"))) != NULL) {
+        key->is_testing = tags_list_has(tag->value, SLICE("y"));
+        key->is_exact = tags_list_has(tag->value, SLICE("s"));
+    }
+    return NULL;
 }
 
 static bool equal_but_space(struct slice spaced, struct slice plain)

@@ -486,6 +486,15 @@ Test(crypto, a_password_hash_accepts_its_password_only)
     "Y/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZy"     \
     "VYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB"
 
+#define RSA_512                                                                                    \
+    "MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK8mGnFG4a9HKTGcCEHEm40IsUAs7AFwrmE+RDmsR7XMUBaE"             \
+    "gIhAKdnrLP1wKKG1c/bk4HAPxj60w0SK1kI1Zn0CAwEAAQ=="
+/* That of RFC 8463 with 2^64 + 1 for 65537. */
+#define RSA_LONG_EXPONENT                                                                          \
+    "MIGlMA0GCSqGSIb3DQEBAQUAA4GTADCBjwKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQi"     \
+    "Y/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZy"     \
+    "VYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIJAQAAAAAAAAAB"
+
 /* RFC 8463 A.3, after relaxed canonicalisation; the signature tags of each algorithm follow. */
 #define RFC8463_HEADERS                                                                            \
     "from:Joe SixPack <joe@football.example.com>\r\n"                                              \
@@ -621,14 +630,24 @@ Test(crypto, verify_refuses_what_is_no_key)
         {"longer than any key", SIGN_RSA_SHA256, repeat('A', 10000)},
         {"something behind the key", SIGN_RSA_SHA256, SLICE(RFC8463_RSA "AAAA")},
         /* RFC 8301 3.2: under 1024 bits */
-        {"rsa of 512 bits", SIGN_RSA_SHA256,
-         SLICE("MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK8mGnFG4a9HKTGcCEHEm40IsUAs7AFwrmE+RDmsR7XMUBaE"
-               "gIhAKdnrLP1wKKG1c/bk4HAPxj60w0SK1kI1Zn0CAwEAAQ==")},
+        {"rsa of 512 bits", SIGN_RSA_SHA256, SLICE(RSA_512)},
+        {"an exponent of 65 bits", SIGN_RSA_SHA256, SLICE(RSA_LONG_EXPONENT)},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         cr_expect_eq(crypto_verify(table[i].algo, table[i].text, &digest, signature), ERR_INVALID,
                      "%s", table[i].name);
     }
+}
+
+Test(crypto, a_weak_key_can_be_told_from_a_damaged_one)
+{
+    cr_expect_eq(crypto_public_bits(SIGN_RSA_SHA256, SLICE(RFC8463_RSA)), 1024);
+    cr_expect_eq(crypto_public_bits(SIGN_RSA_SHA256, SLICE(RSA_512)), 512);
+    cr_expect_eq(crypto_public_bits(SIGN_RSA_SHA256, SLICE("Zm9vYmFy")), 0);
+    cr_expect_eq(crypto_public_bits(SIGN_RSA_SHA256, SLICE(RFC8463_ED25519)), 0);
+    cr_expect_gt(crypto_public_bits(SIGN_ED25519, SLICE(RFC8463_ED25519)), 0);
+    cr_expect_eq(crypto_public_bits(SIGN_ED25519, SLICE("")), 0);
+    cr_expect_eq(crypto_public_bits(SIGN_RSA_SHA256, SLICE(RSA_LONG_EXPONENT)), 1024);
 }
 
 /* The key of RFC 8463 again, stripped to the RSAPublicKey that RFC 6376 3.6.1 speaks of. */

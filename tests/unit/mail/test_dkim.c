@@ -79,6 +79,45 @@ Test(dkim, relaxes_bodies_as_rfc_6376_3_4_says)
     }
 }
 
+Test(dkim, keeps_simple_bodies_as_rfc_6376_3_4_says)
+{
+    static const struct {
+        const char *body;
+        const char *canonical;
+    } ROWS[] = {
+        {" C \r\nD \t E\r\n\r\n\r\n", " C \r\nD \t E\r\n"}, /* RFC 6376 3.4.5 */
+        {"", "\r\n"},                                       /* 3.4.3 */
+        {"\r\n", "\r\n"},
+        {"\r\n\r\n\r\n", "\r\n"},
+        {" ", " \r\n"},
+        {" \r\n\r\n", " \r\n"},
+        {"a", "a\r\n"},
+        {"a\r\n", "a\r\n"},
+        {"a \t\r\n \r\n\r\n", "a \t\r\n \r\n"},
+        {"\r\n\r\na", "\r\n\r\na\r\n"},
+        {"a\nb\n\n", "a\r\nb\r\n"},
+        {"a\rb\r\r\n", "a\rb\r\r\n"},
+        {"a\r", "a\r\r\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        struct slice body = slice_str(ROWS[i].body);
+        struct slice canonical = slice_str(ROWS[i].canonical);
+        for (size_t piece = 1; piece <= body.len + 1; piece++) {
+            for (uint64_t limit = 0; limit <= canonical.len + 1; limit++) {
+                struct dkim_body state;
+                dkim_body_start_as(&state, DKIM_SIMPLE, limit);
+                for (size_t at = 0; at < body.len; at += piece) {
+                    dkim_body_add(&state, slice_sub(body, at, piece));
+                }
+                struct sha256 got = dkim_body_finish(&state);
+                cr_expect(same_digest(got, crypto_sha256(slice_head(canonical, (size_t)limit))),
+                          "row %zu in pieces of %zu up to %zu", i, piece, (size_t)limit);
+                cr_expect_eq(state.total_bytes, canonical.len, "row %zu", i);
+            }
+        }
+    }
+}
+
 Test(dkim, hashes_the_empty_body_as_nothing)
 {
     /* RFC 6376 3.4.4 gives this value. */
