@@ -71,9 +71,10 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define CONN_WRITE_MAX_BYTES  (64 * MIB) /* a single large answer (raw mail) */
 
 /* ---- calls to other servers over HTTP ------------------------------------------------------- */
-#define HTTP_CALLS_MAX      512 /* open at once on one loop; more is ERR_BUSY at once */
-#define HTTP_CALLS_PER_HOST 8 /* connections to one address; further calls wait within their time  \
-                               */
+#define HTTP_CALLS_MAX 512 /* open at once on one loop; more is ERR_BUSY at once */
+#define HTTP_CALLS_PER_HOST                                                                        \
+    8 /* connections to one address; further calls wait within their time                          \
+       */
 #define HTTP_CALL_IDLE_CONNS 64 /* kept for reuse, per loop */
 #define HTTP_CALL_IDLE_S     30
 #define HTTP_CALL_ADDRS_MAX  8 /* of one name, tried in turn */
@@ -83,6 +84,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define HTTP_CALL_KEEP_MAX   8          /* header fields of the answer that are kept */
 #define HTTP_CALL_VALUE_MAX  1024       /* of a kept field; the rest is cut */
 #define HTTP_CALL_BODY_MAX   (1 * MIB)  /* of the answer; callers ask for less */
+#define HOOK_MS              15000      /* a webhook must have answered by then */
 #define HTTP_CALL_MS_MAX     120000     /* from the start to the last byte; callers ask for less */
 
 /* ---- mail ----------------------------------------------------------------------------------- */
