@@ -153,6 +153,17 @@ void conf_print_sample(struct buf *out)
     }
 }
 
+struct slice conf_admin_socket(const struct conf *conf, struct arena *arena)
+{
+    if (slice_equal(conf->admin_socket, SLICE("off"))) {
+        return SLICE("");
+    }
+    if (conf->admin_socket.len > 0) {
+        return arena_dup(arena, conf->admin_socket);
+    }
+    return arena_format(arena, "%.*s/admin.sock", SLICE_FMT(conf->data));
+}
+
 bool conf_set(struct conf *conf, struct slice name, struct slice value)
 {
     struct reason why;

@@ -28,6 +28,8 @@
       "addresses (CIDR, comma separated) whose X-Forwarded-For and X-Forwarded-Proto are "         \
       "believed")                                                                                  \
     X(public_url, TEXT, "", 0, 0, "base of links in answers; default: http:// and the listener")   \
+    X(admin_socket, TEXT, "", 0, 0,                                                                \
+      "Unix socket of meerkatctl; empty: admin.sock in the data folder; off: none")                \
     X(hostname, TEXT, "localhost", 0, 0, "name said in EHLO, Message-ID and Received")             \
     X(mx_host, TEXT, "", 0, 0, "host customers point MX records at; default: hostname")            \
     X(return_path_label, TEXT, "bounces", 0, 0,                                                    \
@@ -89,6 +91,9 @@ void conf_fini(struct conf *conf);
 void conf_print_markdown(struct buf *out);
 /* All options as a commented file with their defaults. */
 void conf_print_sample(struct buf *out);
+
+/* The path of the admin socket, in arena; empty when there is none. */
+struct slice conf_admin_socket(const struct conf *conf, struct arena *arena);
 
 /* One field by name, for tests; false when unknown or bad. */
 bool conf_set(struct conf *conf, struct slice name, struct slice value) MUST_USE;

@@ -69,7 +69,8 @@ struct ip {
     uint8_t len;
 };
 
-static void start(struct conn *conn, struct loop *loop, const struct conn_handler *handler);
+static void start(struct conn *conn, struct loop *loop, const struct conn_handler *handler,
+                  bool is_local);
 static bool is_state(const struct conn *conn, enum conn_state state);
 static size_t queued_bytes(const struct conn *conn);
 static void open_for_use(struct conn *conn);
@@ -100,13 +101,15 @@ static enum err ip_in_cidr(const struct ip *ip, struct slice cidr, bool *is_insi
 enum err conn_accept(struct conn *conn, struct loop *loop, uv_os_sock_t socket,
                      struct tls_context *tls, const struct conn_handler *handler)
 {
-    start(conn, loop, handler);
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {0};
     socklen_t peer_len = sizeof(peer);
-    int status = uv_tcp_open(&conn->tcp, socket);
+    bool is_connected = getpeername(socket, (struct sockaddr *)&peer, &peer_len) == 0;
+    bool is_local = is_connected && peer.ss_family == AF_UNIX;
+    start(conn, loop, handler, is_local);
+    int status = is_local ? uv_pipe_open(&conn->pipe, socket) : uv_tcp_open(&conn->tcp, socket);
     if (status != 0) {
         (void)close(socket); /* it was of no use already */
-    } else if (getpeername(socket, (struct sockaddr *)&peer, &peer_len) == -1) {
+    } else if (!is_connected) {
         status = UV_ENOTCONN; /* reset while it waited to be accepted */
     }
     if (status != 0) {
@@ -114,8 +117,10 @@ enum err conn_accept(struct conn *conn, struct loop *loop, uv_os_sock_t socket,
         destroy(conn);
         return ERR_IO;
     }
-    /* Fails on a connection that is just being reset; reading will tell. */
-    (void)uv_tcp_nodelay(&conn->tcp, 1);
+    if (!is_local) {
+        /* Fails on a connection that is just being reset; reading will tell. */
+        (void)uv_tcp_nodelay(&conn->tcp, 1);
+    }
     if (tls != NULL) {
         conn->tls = tls_new(tls, (struct slice){0});
     }
@@ -127,7 +132,7 @@ enum err conn_accept(struct conn *conn, struct loop *loop, uv_os_sock_t socket,
 void conn_connect(struct conn *conn, struct loop *loop, const struct sockaddr *addr,
                   const struct conn_handler *handler)
 {
-    start(conn, loop, handler);
+    start(conn, loop, handler, false);
     struct connecting *connecting = mem_alloc(sizeof(*connecting));
     connecting->conn = conn;
     int status = uv_tcp_connect(&connecting->req, &conn->tcp, addr, on_connected);
@@ -270,7 +275,7 @@ void conn_peer(const struct conn *conn, struct conn_addr *out)
     CHECK_LOOP(conn->loop);
     struct sockaddr_storage storage = {0};
     int len = sizeof(storage);
-    if (uv_tcp_getpeername(&conn->tcp, (struct sockaddr *)&storage, &len) != 0) {
+    if (conn->is_local || uv_tcp_getpeername(&conn->tcp, (struct sockaddr *)&storage, &len) != 0) {
         storage = (struct sockaddr_storage){0};
     }
     set_addr(out, &storage);
@@ -281,7 +286,7 @@ void conn_local(const struct conn *conn, struct conn_addr *out)
     CHECK_LOOP(conn->loop);
     struct sockaddr_storage storage = {0};
     int len = sizeof(storage);
-    if (uv_tcp_getsockname(&conn->tcp, (struct sockaddr *)&storage, &len) != 0) {
+    if (conn->is_local || uv_tcp_getsockname(&conn->tcp, (struct sockaddr *)&storage, &len) != 0) {
         storage = (struct sockaddr_storage){0};
     }
     set_addr(out, &storage);
@@ -408,17 +413,20 @@ enum err conn_addr_in_cidr(const struct conn_addr *addr, struct slice cidr, bool
     return ip_in_cidr(&ip, cidr, is_inside);
 }
 
-static void start(struct conn *conn, struct loop *loop, const struct conn_handler *handler)
+static void start(struct conn *conn, struct loop *loop, const struct conn_handler *handler,
+                  bool is_local)
 {
     CHECK_LOOP(loop);
     CHECK(handler->on_open != NULL && handler->on_data != NULL);
     CHECK(handler->on_fail != NULL && handler->on_closed != NULL);
-    *conn = (struct conn){.loop = loop, .handler = handler, .wants_reading = true};
+    *conn = (struct conn){
+        .loop = loop, .handler = handler, .wants_reading = true, .is_local = is_local};
     sm_init(&conn->sm, &machine, CONN_STATE_OPENING);
     timer_init(&conn->deadline, loop, on_deadline);
     chore_init(&conn->turn_end, on_turn_end);
     buf_init(&conn->out, CONN_WRITE_MAX_BYTES + CIPHER_SLACK);
-    int status = uv_tcp_init(&loop->uv, &conn->tcp);
+    int status =
+        is_local ? uv_pipe_init(&loop->uv, &conn->pipe, 0) : uv_tcp_init(&loop->uv, &conn->tcp);
     CHECK(status == 0); /* makes no socket yet */
     loop->conns_open++;
 }

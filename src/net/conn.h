@@ -1,5 +1,7 @@
 /* conn.h - a stream, plain or TLS: reads, watermarks, one deadline, closing.
  *
+ * TCP, or a Unix socket that was accepted: such a conn has no addresses.
+ *
  * A conn is embedded in the session that owns it (an HTTP session, an SMTP client). The session
  * gives a table of callbacks; all of them run on the conn's loop, and none runs after on_closed.
  * Writes never block: bytes are queued, small ones gathered within a turn of the loop into one
@@ -52,7 +54,10 @@ struct conn_addr {
 };
 
 struct conn {
-    uv_tcp_t tcp;
+    union {
+        uv_tcp_t tcp;
+        uv_pipe_t pipe; /* is_local */
+    };
     struct loop *loop;
     const struct conn_handler *handler;
     struct tls *tls; /* NULL when plain */
@@ -63,6 +68,7 @@ struct conn {
     size_t flying_before; /* queue of the last look at a closing conn: has it moved? */
     enum err failed_with; /* what on_fail is about to say */
     char failure[128];    /* why, for logs and transcripts; terminated */
+    bool is_local;        /* a Unix socket */
     bool wants_reading;   /* conn_pause and conn_resume */
     bool is_flying;       /* one uv_write at a time; the next gathers in out */
     bool is_choked;
@@ -109,7 +115,7 @@ void conn_set_deadline(struct conn *conn, uint64_t delay_ms);
 void conn_close(struct conn *conn);
 void conn_abort(struct conn *conn);
 
-/* Peer and own address. */
+/* Peer and own address; none for a Unix socket. */
 void conn_peer(const struct conn *conn, struct conn_addr *out);
 void conn_local(const struct conn *conn, struct conn_addr *out);
 

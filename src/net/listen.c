@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BACKLOG      1024
@@ -21,6 +22,9 @@
 #define LOG_EVERY_MS 1000
 
 static enum err open_socket(const struct conn_addr *addr, int *fd);
+static enum err open_local(const struct sockaddr_un *addr, int *fd);
+static enum err remove_stale(const struct sockaddr_un *addr);
+static enum err begin(struct listener *listener, int fd);
 static uint16_t bound_port(int fd);
 static void watch(struct listener *listener);
 static void on_readable(uv_poll_t *poll, int status, int events);
@@ -38,28 +42,65 @@ enum err listener_open(struct listener *listener, struct loop *loop, const struc
     int fd = -1;
     enum err err = open_socket(addr, &fd);
     int reason = errno;
-    int status = 0;
     if (err == ERR_OK) {
-        status = uv_poll_init(&loop->uv, &listener->poll, fd);
-        reason = -status;
+        err = begin(listener, fd);
+        reason = errno;
     }
-    if (err != ERR_OK || status != 0) {
+    if (err != ERR_OK) {
         char text[ADDR_TEXT_MAX];
         (void)conn_addr_text(addr, text); /* only its text is wanted */
         LOG_ERROR("listen.failed", LOG_STR("address", text),
                   LOG_U64("tcp_port", conn_addr_port(addr)), LOG_STR("reason", strerror(reason)),
                   LOG_STR("remedy", "stop what listens there, or set another address in "
                                     "http_listen or https_listen"));
-        if (fd != -1) {
-            (void)close(fd); /* it was never used */
-        }
         return ERR_IO;
     }
-    timer_init(&listener->pause, loop, on_pause_over);
-    listener->fd = fd;
     listener->tcp_port = bound_port(fd);
-    listener->is_open = true;
-    watch(listener);
+    return ERR_OK;
+}
+
+enum err listener_open_local(struct listener *listener, struct loop *loop, struct slice path,
+                             listener_fn *on_accept)
+{
+    CHECK_LOOP(loop);
+    CHECK(on_accept != NULL);
+    *listener = (struct listener){.loop = loop, .on_accept = on_accept, .fd = -1};
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    if (path.len == 0 || path.len >= sizeof(addr.sun_path) || slice_has_byte(path, '\0')) {
+        LOG_ERROR("listen.failed", LOG_TEXT("path", path),
+                  LOG_U64("longest", sizeof(addr.sun_path) - 1),
+                  LOG_STR("remedy", "a socket's path is limited by the system: set admin_socket to "
+                                    "a shorter one, or to off"));
+        return ERR_INVALID;
+    }
+    memcpy(addr.sun_path, path.data, path.len);
+    int fd = -1;
+    enum err err = remove_stale(&addr);
+    if (err == ERR_OK) {
+        err = open_local(&addr, &fd);
+    }
+    if (err == ERR_OK) {
+        err = begin(listener, fd);
+    }
+    if (err != ERR_OK) {
+        const char *reason = err == ERR_EXISTS ? "it is in use, or no socket" : strerror(errno);
+        LOG_ERROR("listen.failed", LOG_TEXT("path", path), LOG_STR("reason", reason),
+                  LOG_STR("remedy", "stop what uses it, or set another path, or off, in "
+                                    "admin_socket"));
+        return err;
+    }
+    memcpy(listener->path, addr.sun_path, sizeof(listener->path));
+    return ERR_OK;
+}
+
+enum err listen_peer_user(uv_os_sock_t socket, uid_t *user)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1 || len != sizeof(peer)) {
+        return ERR_IO;
+    }
+    *user = peer.uid;
     return ERR_OK;
 }
 
@@ -78,6 +119,25 @@ void listener_close(struct listener *listener, listener_closed_fn *on_closed)
     uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
     (void)close(listener->fd); /* Linux frees the number whatever it returns */
     listener->fd = -1;
+    if (listener->path[0] != '\0') {
+        (void)unlink(listener->path); /* gone already is as good */
+    }
+}
+
+/* Takes fd, also on failure; errno tells why. */
+static enum err begin(struct listener *listener, int fd)
+{
+    int status = uv_poll_init(&listener->loop->uv, &listener->poll, fd);
+    if (status != 0) {
+        (void)close(fd); /* it was never used */
+        errno = -status;
+        return ERR_IO;
+    }
+    timer_init(&listener->pause, listener->loop, on_pause_over);
+    listener->fd = fd;
+    listener->is_open = true;
+    watch(listener);
+    return ERR_OK;
 }
 
 /* errno tells why not. */
@@ -104,6 +164,51 @@ static enum err open_socket(const struct conn_addr *addr, int *fd)
     }
     *fd = made;
     return ERR_OK;
+}
+
+/* errno tells why not. The file is born with the mode of the socket (unix(7) says nothing of it,
+ * Linux does it), so nobody slips in between bind and chmod; chmod is for those who do it
+ * otherwise. */
+static enum err open_local(const struct sockaddr_un *addr, int *fd)
+{
+    int made = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (made == -1) {
+        return ERR_IO;
+    }
+    if (fchmod(made, S_IRUSR | S_IWUSR) == -1 ||
+        bind(made, (const struct sockaddr *)addr, sizeof(*addr)) == -1 ||
+        chmod(addr->sun_path, S_IRUSR | S_IWUSR) == -1 || listen(made, BACKLOG) == -1) {
+        int reason = errno;
+        (void)close(made); /* it was never used */
+        errno = reason;
+        return ERR_IO;
+    }
+    *fd = made;
+    return ERR_OK;
+}
+
+/* A socket that nobody listens on is what a killed process leaves. Anything else is not ours to
+ * remove. */
+static enum err remove_stale(const struct sockaddr_un *addr)
+{
+    struct stat info;
+    if (lstat(addr->sun_path, &info) == -1) {
+        return errno == ENOENT ? ERR_OK : ERR_IO;
+    }
+    if (!S_ISSOCK(info.st_mode)) {
+        return ERR_EXISTS;
+    }
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe == -1) {
+        return ERR_IO;
+    }
+    bool is_stale =
+        connect(probe, (const struct sockaddr *)addr, sizeof(*addr)) == -1 && errno == ECONNREFUSED;
+    (void)close(probe); /* it was only to ask */
+    if (!is_stale) {
+        return ERR_EXISTS;
+    }
+    return unlink(addr->sun_path) == -1 && errno != ENOENT ? ERR_IO : ERR_OK;
 }
 
 static uint16_t bound_port(int fd)

@@ -1,4 +1,4 @@
-/* listen.h - one listening socket per loop, all on the same address.
+/* listen.h - one listening socket per loop, all on the same address; and one Unix socket.
  *
  * Each loop opens its own socket with SO_REUSEPORT, so the kernel spreads connections and no accept
  * is handed between threads. libuv 1.44 has no flag for that: the socket is made by hand and
@@ -7,13 +7,20 @@
  * Admission: beyond CONNS_PER_LOOP_MAX connections of the loop the listener closes new ones at once
  * (the kernel's backlog would hide them from the client); out of file descriptors it pauses for a
  * moment. Both are logged once a second at most.
+ *
+ * A Unix socket is a file: made with mode 0600, removed when the listener closes. One that a run
+ * before left behind is removed first, when nobody answers there.
  */
 #ifndef NET_LISTEN_H
 #define NET_LISTEN_H
 
 #include <uv.h>
 
+#include <sys/types.h>
+#include <sys/un.h>
+
 #include "base/err.h"
+#include "base/slice.h"
 #include "net/conn.h"
 #include "net/loop.h"
 
@@ -21,6 +28,9 @@ struct listener;
 /* The socket is the callback's: conn_accept it or close(2) it. */
 typedef void listener_fn(struct listener *listener, uv_os_sock_t socket);
 typedef void listener_closed_fn(struct listener *listener);
+
+/* Longest path of a Unix socket, the NUL included. */
+#define LISTEN_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
 
 struct listener {
     uv_poll_t poll;
@@ -30,7 +40,8 @@ struct listener {
     struct timer pause; /* on: out of file descriptors, accepting again when it is due */
     uint64_t logged_ms; /* the last complaint */
     int fd;
-    uint16_t tcp_port; /* the real one after listener_open */
+    char path[LISTEN_PATH_MAX]; /* of a Unix socket; empty otherwise */
+    uint16_t tcp_port;          /* the real one after listener_open */
     bool is_open;
 };
 
@@ -38,6 +49,13 @@ struct listener {
  * listener. Errors: ERR_IO, logged with the address and the system's reason. */
 MUST_USE enum err listener_open(struct listener *listener, struct loop *loop,
                                 const struct conn_addr *addr, listener_fn *on_accept);
+/* Opens a Unix socket at path, on which only this user and root may connect. Errors: ERR_INVALID
+ * (the path is too long for a socket), ERR_EXISTS (somebody answers there, or it is no socket),
+ * ERR_IO; logged with the remedy. */
+MUST_USE enum err listener_open_local(struct listener *listener, struct loop *loop,
+                                      struct slice path, listener_fn *on_accept);
+/* The user at the other end of a Unix socket, as the kernel noted it when it connected. */
+MUST_USE enum err listen_peer_user(uv_os_sock_t socket, uid_t *user);
 /* Stops accepting; on_closed when the struct may go. Harmless when not open: on_closed runs at
  * once. */
 void listener_close(struct listener *listener, listener_closed_fn *on_closed);
