@@ -57,6 +57,7 @@
       "age at which a mail that is still put off bounces")                                         \
     X(smtp_timeout_ms, UINT, "0", 0, 3600000,                                                      \
       "one limit for every SMTP step; 0: those of RFC 5321 4.5.3.2")                               \
+    X(hook_timeout_ms, UINT, "15000", 10, 15000, "a webhook must have answered by then")           \
     X(delivery_max, UINT, "1000", 1, 1365, "delivery attempts at once")                            \
     X(site_max, UINT, "20", 1, 1000, "connections at once to one destination")                     \
     X(reserve_mb, UINT, "256", 1, 1048576,                                                         \
@@ -70,6 +71,7 @@
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \
+    X(test_hook_pause_percent, UINT, "100", 0, 100, "tests: of the pauses between webhook tries")  \
     X(test_clock_offset_ms, UINT, "0", 0, 31536000000, "tests: added to wall time")
 
 struct conf {

@@ -45,6 +45,10 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
       "recipients put off after a temporary failure")                                              \
     X(BOUNCED, COUNTER, "meerkat_deliveries_bounced_total", "recipients failed for good")          \
     X(DELIVERY_LATENCY, HISTOGRAM, "meerkat_delivery_seconds", "time from acceptance to delivery") \
+    X(HOOKS_ACKED, COUNTER, "meerkat_webhooks_acknowledged_total", "webhooks acknowledged")        \
+    X(HOOKS_PUT_OFF, COUNTER, "meerkat_webhooks_deferred_total", "webhook tries that failed")      \
+    X(HOOKS_FAILED, COUNTER, "meerkat_webhooks_failed_total", "webhooks given up")                 \
+    X(HOOK_LATENCY, HISTOGRAM, "meerkat_webhook_seconds", "time of one acknowledged webhook call") \
     X(SMTP_CONNECTS, COUNTER, "meerkat_smtp_connects_total", "outgoing SMTP connections opened")   \
     X(DNS_LOOKUPS, COUNTER, "meerkat_dns_lookups_total", "DNS questions asked of the resolver")    \
     X(LOG_DROPPED, COUNTER, "meerkat_log_dropped_total",                                           \

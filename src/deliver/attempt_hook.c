@@ -61,6 +61,28 @@ void attempt_hook_cancel(struct attempt_hook *attempt)
     http_call_cancel(&attempt->call);
 }
 
+/* ---- the ladder ----------------------------------------------------------------------------- */
+
+#define SECOND_MS UINT64_C(1000)
+#define MINUTE_MS (60 * SECOND_MS)
+#define HOUR_MS   (60 * MINUTE_MS)
+
+static const uint64_t ladder_ms[] = {
+    5 * SECOND_MS, 5 * MINUTE_MS, 30 * MINUTE_MS, 2 * HOUR_MS,
+    5 * HOUR_MS,   10 * HOUR_MS,  10 * HOUR_MS,
+};
+
+uint64_t hook_pause_ms(uint32_t attempt)
+{
+    CHECK(attempt >= 1);
+    return ladder_ms[min_u64(attempt - 1, ARRAY_LEN(ladder_ms) - 1)];
+}
+
+bool hook_is_last(uint32_t attempt)
+{
+    return attempt > ARRAY_LEN(ladder_ms);
+}
+
 /* ---- judging -------------------------------------------------------------------------------- */
 
 struct action {

@@ -47,6 +47,10 @@ void attempt_hook_start(struct http_client *client, struct attempt_hook *attempt
                         const struct hook_request *request, attempt_hook_fn *on_done);
 void attempt_hook_cancel(struct attempt_hook *attempt);
 
+/* The pause behind a failed try, from 1, without jitter: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h. */
+uint64_t hook_pause_ms(uint32_t attempt);
+/* Nothing follows this try. */
+bool hook_is_last(uint32_t attempt);
 /* What an answer means. Pure. */
 void hook_judge(enum ack_mode mode, const struct http_call_result *result, struct verdict *verdict,
                 char command[HOOK_COMMAND_MAX]);

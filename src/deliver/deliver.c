@@ -83,6 +83,19 @@ static void set_smarthost(struct deliver *deliver, const struct conf *conf)
     }
 }
 
+static void open_http(struct deliver *deliver, const struct conf *conf)
+{
+    struct http_client_options options = {
+        .dns = deliver->dns,
+        .ca_path = conf->tls_ca,
+        .user_agent = SLICE("Meerkat-Webhooks/1.0"),
+        .rule = {.allows_private = conf->allow_private_targets},
+    };
+    if (http_client_open(deliver->loop, &options, &deliver->http) != ERR_OK) {
+        fatal("the client for webhooks cannot be set up; check tls_ca");
+    }
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 struct deliver *deliver_new(const struct place *place, struct loop *loop)
@@ -118,6 +131,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
     if (dns_open(loop, place->conf->dns_servers, &deliver->dns) != ERR_OK) {
         fatal("dns_servers is written ip[:port], comma separated; or mend /etc/resolv.conf");
     }
+    open_http(deliver, place->conf);
     return deliver;
 }
 
@@ -145,9 +159,16 @@ struct actor *deliver_actor(struct deliver *deliver)
 
 /* ---- admission ------------------------------------------------------------------------------ */
 
+/* No domain has a slash. */
+bool deliver_is_hook_site(struct slice name)
+{
+    return slice_find_byte(name, '/') != SIZE_MAX;
+}
+
 struct slice deliver_site_name(const struct deliver *deliver, struct slice domain)
 {
-    return deliver->has_smarthost ? SLICE("smarthost") : domain;
+    bool is_relayed = deliver->has_smarthost && !deliver_is_hook_site(domain);
+    return is_relayed ? SLICE("smarthost") : domain;
 }
 
 static uint32_t trip_ceiling(const struct deliver *deliver)
@@ -346,13 +367,21 @@ static void on_dns_closed(void *context)
     msg_return(msg, ERR_OK);
 }
 
+/* It asks names until it is closed. */
+static void on_http_closed(void *context)
+{
+    struct deliver *deliver = context;
+    dns_close(deliver->dns, on_dns_closed, deliver);
+    deliver->dns = NULL;
+}
+
 static void stop(struct deliver *deliver, struct msg *msg)
 {
     CHECK(deliver->stop == NULL);
     CHECK(deliver->trip_count == 0); /* main drains before it stops */
     deliver->stop = msg;
-    dns_close(deliver->dns, on_dns_closed, deliver);
-    deliver->dns = NULL;
+    http_client_close(deliver->http, on_http_closed, deliver);
+    deliver->http = NULL;
 }
 
 static void on_control(struct deliver *deliver, struct msg *msg)

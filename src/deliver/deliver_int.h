@@ -14,6 +14,7 @@
 #include "deliver/sched.h"
 #include "deliver/site.h"
 #include "net/dns.h"
+#include "net/http_client.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "shards/actor.h"
@@ -27,6 +28,7 @@ struct deliver {
     const struct place *place;
     struct loop *loop;
     struct dns *dns;
+    struct http_client *http; /* of webhooks */
     struct site_table *sites;
     struct sched sched;
     struct timer due;   /* the next entry, or the next circuit to open */
@@ -61,6 +63,8 @@ struct deliver {
 void deliver_pump(struct deliver *deliver);
 /* A trip ended. */
 void deliver_trip_gone(struct deliver *deliver);
+/* Whether a destination is a webhook's origin, "https://host:port", and no mail domain. */
+bool deliver_is_hook_site(struct slice name);
 /* The name under which an entry's destination is governed. */
 struct slice deliver_site_name(const struct deliver *deliver, struct slice domain);
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/sm.h"
+#include "deliver/attempt_hook.h"
 #include "deliver/rehearse.h"
 
 #define TARGETS_PER_TRIP 5      /* addresses tried in one attempt */
@@ -63,6 +64,8 @@ struct trip {
     uint32_t target; /* next of route.targets */
     uint32_t tried;
     struct attempt_smtp *attempt;
+    struct attempt_hook hook;
+    bool is_calling; /* hook is out */
     struct attempt_mail mail;
     struct buf transcript;
     uint64_t started_unix_ms;
@@ -82,6 +85,7 @@ _Static_assert(sizeof(struct row) == sizeof(struct id) + sizeof(uint32_t), "hash
 static void fill_mail(struct trip *trip);
 static void begin(struct trip *trip);
 static void find_route(struct trip *trip);
+static void call_hook(struct trip *trip);
 static void connect_next(struct trip *trip);
 static bool may_go_plain(const struct deliver *deliver);
 static void conclude(struct trip *trip);
@@ -178,6 +182,7 @@ static void gone(struct trip *trip)
     sm_move(&trip->sm, STATE_GONE);
     timer_stop(&trip->timer);
     CHECK(trip->attempt == NULL);
+    CHECK(!trip->is_calling);
     CHECK(trip->chunk == NULL);
     CHECK(!trip->is_busy);
     CHECK(list_is_empty(&trip->queue));
@@ -314,6 +319,10 @@ static void begin(struct trip *trip)
     }
     site->busy += 1;
     trip->is_busy = true;
+    if (claim_of(trip)->is_hook) {
+        call_hook(trip);
+        return;
+    }
     struct link *idle = list_pop_front(&site->idle_conns);
     if (idle != NULL) {
         take_idle(trip, attempt_smtp_of_link(idle));
@@ -556,23 +565,69 @@ static void on_chunk_home(struct trip *trip, struct msg *msg)
     msg_put(&trip->deliver->actor, msg);
 }
 
+/* ---- webhooks ------------------------------------------------------------------------------- */
+
+static void on_hook_done(struct attempt_hook *hook)
+{
+    struct trip *trip = CONTAINER_OF(hook, struct trip, hook);
+    CHECK(trip->is_calling);
+    trip->is_calling = false;
+    trip->has_host_failed =
+        hook->verdict.class == VERDICT_DEFERRED && hook->verdict.scope == VERDICT_HOST;
+    snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", hook->remote_addr);
+    judge_all(trip, &hook->verdict);
+    conclude(trip);
+}
+
+static void call_hook(struct trip *trip)
+{
+    const struct shard_claim *claim = claim_of(trip);
+    struct hook_request request = {
+        .url = claim->url,
+        .headers = claim->hook_headers,
+        .body = claim->hook_body,
+        .ack_mode = claim->ack_mode,
+        .timeout_ms = min_u64(trip->deliver->place->conf->hook_timeout_ms, HOOK_MS),
+    };
+    CHECK(!trip->is_calling);
+    trip->is_calling = true;
+    trip->tried += 1;
+    sm_move(&trip->sm, STATE_SEND);
+    attempt_hook_start(trip->deliver->http, &trip->hook, &request, on_hook_done);
+}
+
+static void give_up_hook(const struct trip *trip, struct verdict *verdict)
+{
+    if (verdict->class == VERDICT_DEFERRED && hook_is_last(claim_of(trip)->attempt)) {
+        verdict->class = VERDICT_BOUNCED; /* what the last try said stays its text */
+    }
+}
+
 /* ---- outcome -------------------------------------------------------------------------------- */
 
-/* When a put-off mail is tried next: doubling from retry_first_ms to retry_max_ms, a fifth of
- * jitter either way so that mails put off together do not come back together. */
+/* A fifth either way, so that what was put off together does not come back together. */
+static uint64_t jittered(uint64_t pause_ms)
+{
+    uint64_t spread_ms = pause_ms * JITTER_PERCENT / 100;
+    return spread_ms == 0 ? pause_ms
+                          : pause_ms - spread_ms + crypto_random_u64() % (2 * spread_ms + 1);
+}
+
+/* When it is tried next. A webhook: by its ladder. A mail: doubling from retry_first_ms to
+ * retry_max_ms, and once at the very end. */
 static uint64_t next_due(const struct trip *trip, uint64_t now_unix_ms)
 {
     const struct conf *conf = trip->deliver->place->conf;
     uint32_t attempt = claim_of(trip)->attempt;
+    if (claim_of(trip)->is_hook) {
+        uint64_t pause_ms = hook_pause_ms(attempt) * conf->test_hook_pause_percent / 100;
+        return now_unix_ms + jittered(pause_ms);
+    }
     uint64_t pause_ms = conf->retry_first_ms;
     for (uint32_t i = 1; i < attempt && pause_ms < conf->retry_max_ms; i++) {
         pause_ms *= 2;
     }
-    pause_ms = min_u64(pause_ms, conf->retry_max_ms);
-    uint64_t spread_ms = pause_ms * JITTER_PERCENT / 100;
-    if (spread_ms > 0) {
-        pause_ms = pause_ms - spread_ms + crypto_random_u64() % (2 * spread_ms + 1);
-    }
+    pause_ms = jittered(min_u64(pause_ms, conf->retry_max_ms));
     uint64_t last_unix_ms = claim_of(trip)->created_unix_ms + conf->retry_age_ms;
     uint64_t due_unix_ms = now_unix_ms + pause_ms;
     bool is_last = now_unix_ms < last_unix_ms && due_unix_ms > last_unix_ms;
@@ -595,7 +650,7 @@ static void give_up_if_old(struct trip *trip, struct verdict *verdict, uint64_t 
     verdict->scope = last.scope;
 }
 
-static void count(const struct trip *trip, const struct verdict *verdict)
+static void count_mail(const struct trip *trip, const struct verdict *verdict)
 {
     switch (verdict->class) {
     case VERDICT_DELIVERED:
@@ -609,6 +664,31 @@ static void count(const struct trip *trip, const struct verdict *verdict)
     case VERDICT_BOUNCED:
         metric_add(METRIC_BOUNCED, 1);
         break;
+    }
+}
+
+static void count_hook(const struct trip *trip, const struct verdict *verdict)
+{
+    switch (verdict->class) {
+    case VERDICT_DELIVERED:
+        metric_add(METRIC_HOOKS_ACKED, 1);
+        metric_observe_us(METRIC_HOOK_LATENCY, (clock_unix_ms() - trip->started_unix_ms) * 1000);
+        break;
+    case VERDICT_DEFERRED:
+        metric_add(METRIC_HOOKS_PUT_OFF, 1);
+        break;
+    case VERDICT_BOUNCED:
+        metric_add(METRIC_HOOKS_FAILED, 1);
+        break;
+    }
+}
+
+static void count(const struct trip *trip, const struct verdict *verdict)
+{
+    if (claim_of(trip)->is_hook) {
+        count_hook(trip, verdict);
+    } else {
+        count_mail(trip, verdict);
     }
 }
 
@@ -630,7 +710,11 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
     for (uint32_t i = 0; i < rcpts; i++) {
         CHECK(trip->mail.rcpts[i].is_judged);
         verdicts[i] = trip->mail.rcpts[i].verdict;
-        give_up_if_old(trip, &verdicts[i], now_unix_ms);
+        if (claim_of(trip)->is_hook) {
+            give_up_hook(trip, &verdicts[i]);
+        } else {
+            give_up_if_old(trip, &verdicts[i], now_unix_ms);
+        }
     }
     outcome->verdicts = verdicts;
     outcome->verdict_count = rcpts;
@@ -640,6 +724,7 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
     outcome->remote_addr = arena_dup(arena, slice_str(trip->remote_addr));
     outcome->tls = arena_dup(arena, slice_str(trip->tls));
     outcome->transcript = arena_dup(arena, buf_slice(&trip->transcript));
+    outcome->command = arena_dup(arena, slice_str(trip->hook.command));
 }
 
 static void fill_outcome(struct trip *trip, struct msg *msg)
@@ -668,6 +753,7 @@ static void conclude(struct trip *trip)
         return; /* on_chunk_home comes back here */
     }
     CHECK(trip->attempt == NULL);
+    CHECK(!trip->is_calling);
     sm_move(&trip->sm, STATE_OUTCOME);
     if (trip->tried > 0 || trip->is_reused) { /* otherwise nobody was asked */
         site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
@@ -749,6 +835,10 @@ static void abandon(struct trip *trip)
             remember(trip, trip->attempt);
             attempt_smtp_abort(trip->attempt);
             trip->attempt = NULL;
+        }
+        if (trip->is_calling) {
+            attempt_hook_cancel(&trip->hook);
+            trip->is_calling = false;
         }
         verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.2",
                     "the server stopped during the attempt; the mail may have been delivered");

@@ -73,6 +73,16 @@ Test(attempt_hook, an_answer_means_what_the_mode_makes_of_it)
     }
 }
 
+Test(attempt_hook, tries_follow_the_published_ladder)
+{
+    static const uint64_t seconds[] = {5, 300, 1800, 7200, 18000, 36000, 36000};
+    for (uint32_t i = 0; i < ARRAY_LEN(seconds); i++) {
+        cr_expect_eq(hook_pause_ms(i + 1), seconds[i] * 1000);
+        cr_expect_not(hook_is_last(i + 1));
+    }
+    cr_expect(hook_is_last(ARRAY_LEN(seconds) + 1), "eight tries in all");
+}
+
 Test(attempt_hook, no_answer_concerns_the_endpoint_as_such)
 {
     static const enum err errs[] = {ERR_DNS_NONE, ERR_DNS_TEMP,       ERR_CONNECT, ERR_TLS,
