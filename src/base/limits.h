@@ -167,10 +167,21 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define SPF_RECORD_MAX      4096 /* RFC 7208 3.4 advises 450; a record must fit one answer */
 #define SPF_EXPLANATION_MAX 512
 #define SPF_ARENA_BYTES     (80 * KIB) /* the machine, and a record for each term that asks */
+#define DMARC_RECORD_MAX    4096
+#define DMARC_WALK_MAX      8  /* questions of one walk, RFC 9989 4.10 */
+#define DMARC_IDS_MAX       16 /* authenticated domains of one mail; others are not read */
+#define DMARC_ARENA_BYTES   (96 * KIB)
+#define AUTHORS_MAX         32 /* addresses in a From field */
+#define AUTHOR_ARENA_BYTES  (64 * KIB)
+#define AUTH_RESULTS_MAX    64 /* fields of one mail that are ours to remove */
 
 _Static_assert((SPF_LOOKUPS_MAX + 2) * (SPF_RECORD_MAX + DNS_NAME_MAX + 1) + 16 * KIB <=
                    SPF_ARENA_BYTES,
                "an SPF check fits its arena");
+_Static_assert(DMARC_WALK_MAX *(DMARC_RECORD_MAX + 32) + 2 * (DMARC_IDS_MAX + 1) * KIB + 24 * KIB <=
+                   DMARC_ARENA_BYTES,
+               "so does a DMARC check");
+_Static_assert(AUTHORS_MAX * 2 * KIB <= AUTHOR_ARENA_BYTES, "and each author's domain, converted");
 _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message");
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,

@@ -41,4 +41,8 @@ struct lookup_answer {
     const struct lookup_record *records;
 };
 
+/* What a machine may ask for: labels of 1 to 63 bytes, 253 in all, printable ASCII. No backslash,
+ * which would be an escape to the resolver. */
+bool lookup_name_is_valid(struct slice name);
+
 #endif

@@ -142,35 +142,12 @@ static struct slice name_slice(const struct name *name)
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* What can be asked for: labels of 1 to 63 bytes, 253 in all, printable ASCII. A backslash would be
- * an escape to the resolver. */
-static bool is_name(struct slice text)
-{
-    struct slice rest = text;
-
-    if (text.len == 0 || text.len > DOMAIN_MAX) {
-        return false;
-    }
-    while (rest.data != NULL) {
-        struct slice label = slice_cut(&rest, '.');
-        if (label.len == 0 || label.len > 63) {
-            return false;
-        }
-        for (size_t i = 0; i < label.len; i++) {
-            if (label.data[i] < ' ' || label.data[i] > '~' || label.data[i] == '\\') {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 static bool set_name(struct name *name, struct slice text)
 {
     if (slice_ends(text, SLICE("."))) {
         text.len--;
     }
-    if (!is_name(text)) {
+    if (!lookup_name_is_valid(text)) {
         return false;
     }
     memcpy(name->data, text.data, text.len);
@@ -190,7 +167,7 @@ static bool to_domain(struct spf *spf, struct slice text, struct slice *domain)
     if (slice_ends(ascii, SLICE("."))) {
         ascii.len--;
     }
-    if (!is_name(ascii) || !slice_has_byte(ascii, '.') || ascii.data[0] == '[') {
+    if (!lookup_name_is_valid(ascii) || !slice_has_byte(ascii, '.') || ascii.data[0] == '[') {
         return false;
     }
     *domain = keep(spf, ascii);
