@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/sm.h"
+#include "base/version.h"
 #include "deliver/deliver.h"
 #include "edge/edge.h"
 #include "kv/kv.h"
@@ -507,7 +508,7 @@ static bool print_and_leave(int argc, char **argv)
     struct buf out;
     buf_init(&out, MIB);
     if (strcmp(argv[1], "--version") == 0) {
-        buf_add_str(&out, "meerkatd 0.1.0\n");
+        buf_add_str(&out, "meerkatd " MEERKAT_VERSION "\n");
     } else if (strcmp(argv[1], "--help") == 0) {
         buf_add_str(&out, "usage: meerkatd [--config FILE] [--option value ...]\n"
                           "       meerkatd --sample-config | --options | --version\n\n");

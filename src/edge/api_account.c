@@ -100,13 +100,13 @@ static const struct json_field login_fields[] = {
      .offset = offsetof(struct login_body, password),
      .max = PASSWORD_MAX},
 };
-static const struct json_shape login_shape = {login_fields, ARRAY_LEN(login_fields),
-                                              sizeof(struct login_body)};
+const struct json_shape api_login_shape = {login_fields, ARRAY_LEN(login_fields),
+                                           sizeof(struct login_body)};
 
 /* Body to a normalised email (kept in request->context) and the password. */
 static bool read_login(struct request *request, struct login_body *body)
 {
-    if (!api_read(request, &login_shape, body)) {
+    if (!api_read(request, &api_login_shape, body)) {
         return false;
     }
     struct addr addr;

@@ -153,14 +153,14 @@ static const struct json_field create_fields[] = {
      .offset = offsetof(struct create_body, domain),
      .max = DOMAIN_MAX},
 };
-static const struct json_shape create_shape = {create_fields, ARRAY_LEN(create_fields),
-                                               sizeof(struct create_body)};
+const struct json_shape api_domain_shape = {create_fields, ARRAY_LEN(create_fields),
+                                            sizeof(struct create_body)};
 
 void api_domain_create(struct request *request)
 {
     struct create_body body;
     struct slice name;
-    if (!api_read(request, &create_shape, &body)) {
+    if (!api_read(request, &api_domain_shape, &body)) {
         return;
     }
     if (domain_normalise(body.domain, false, &request->arena, &name) != ERR_OK) {

@@ -66,10 +66,19 @@ void api_u64(struct json_writer *w, const char *name, uint64_t value);
 void api_bool(struct json_writer *w, const char *name, bool value);
 void api_metadata(struct json_writer *w, struct slice pack);
 
+/* ---- bodies, for the route table ------------------------------------------------------------ */
+
+extern const struct json_shape api_login_shape;
+extern const struct json_shape api_key_shape;
+extern const struct json_shape api_rotate_shape;
+extern const struct json_shape api_domain_shape;
+extern const struct json_shape api_send_shape;
+
 /* ---- handlers ------------------------------------------------------------------------------- */
 
 void api_health(struct request *request);
 void api_metrics(struct request *request);
+void api_openapi(struct request *request);
 void api_signup(struct request *request);
 void api_login(struct request *request);
 void api_me(struct request *request);

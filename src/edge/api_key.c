@@ -72,8 +72,8 @@ static const struct json_field key_fields[] = {
     {.name = "enabled", .type = JSON_BOOL, AT(is_enabled), HAS(has_enabled)},
     {.name = "metadata", .type = JSON_MAP, AT(metadata), HAS(has_metadata), .max = METADATA_COUNT},
 };
-static const struct json_shape key_shape = {key_fields, ARRAY_LEN(key_fields),
-                                            sizeof(struct key_body)};
+const struct json_shape api_key_shape = {key_fields, ARRAY_LEN(key_fields),
+                                         sizeof(struct key_body)};
 #undef AT
 #undef HAS
 
@@ -86,8 +86,8 @@ static const struct json_field rotate_fields[] = {
      .offset = offsetof(struct rotate_body, overlap_s),
      .max = KEY_OVERLAP_S_MAX},
 };
-static const struct json_shape rotate_shape = {rotate_fields, ARRAY_LEN(rotate_fields),
-                                               sizeof(struct rotate_body)};
+const struct json_shape api_rotate_shape = {rotate_fields, ARRAY_LEN(rotate_fields),
+                                            sizeof(struct rotate_body)};
 
 static bool fail(struct request *request, struct slice param, const char *sentence)
 {
@@ -243,7 +243,7 @@ static uint32_t given_of(const struct key_body *body)
 static bool read_key(struct request *request, struct shard_key *key, bool needs_name)
 {
     struct key_body body;
-    if (!api_read(request, &key_shape, &body)) {
+    if (!api_read(request, &api_key_shape, &body)) {
         return false;
     }
     if (needs_name && !body.has_name) {
@@ -490,7 +490,7 @@ void api_key_rotate(struct request *request)
 {
     struct rotate_body body = {0};
     if (!api_param_id(request, 0, ID_KEY, &request->subject) ||
-        (slice_trim(request->http.body).len > 0 && !api_read(request, &rotate_shape, &body))) {
+        (slice_trim(request->http.body).len > 0 && !api_read(request, &api_rotate_shape, &body))) {
         return;
     }
     struct msg *msg = take(request, KEY_ROTATE);

@@ -92,8 +92,8 @@ static const struct json_field send_fields[] = {
     {.name = "sandbox", .type = JSON_BOOL, AT(is_sandbox)},
 };
 #undef AT
-static const struct json_shape send_shape = {send_fields, ARRAY_LEN(send_fields),
-                                             sizeof(struct send_body)};
+const struct json_shape api_send_shape = {send_fields, ARRAY_LEN(send_fields),
+                                          sizeof(struct send_body)};
 
 /* ---- fields --------------------------------------------------------------------------------- */
 
@@ -342,7 +342,7 @@ void api_send_mail(struct request *request)
     }
     struct shard_send *send = &msg->body.send;
     send->caller = request->caller;
-    if (!api_read(request, &send_shape, &body) || !read_people(request, &body, send) ||
+    if (!api_read(request, &api_send_shape, &body) || !read_people(request, &body, send) ||
         !read_content(request, &body, send) || !read_headers(request, &body, send) ||
         !read_labels(request, &body, send) || !read_attachments(request, &body, send) ||
         !read_idempotency(request, send)) {

@@ -1,4 +1,4 @@
-/* api_service.c - health and metrics: answered by the edge itself. */
+/* api_service.c - health, metrics, the API's description: answered by the edge itself. */
 #include "base/metric.h"
 #include "edge/api_int.h"
 
@@ -11,6 +11,11 @@ void api_health(struct request *request)
         return;
     }
     api_send(request, 200, SLICE("application/json"), SLICE("{\"ok\":true}"));
+}
+
+void api_openapi(struct request *request)
+{
+    api_send(request, 200, SLICE("application/json"), buf_slice(&request->edge->openapi));
 }
 
 void api_metrics(struct request *request)

@@ -15,8 +15,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "edge/openapi.h"
 
 #define DRAIN_POLL_MS 20
+#define OPENAPI_MAX   (4 * MIB)
 
 static void on_msg(struct actor *actor, struct msg *msg);
 static void start(struct edge *edge, struct msg *msg);
@@ -33,6 +35,7 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
     edge->loop = loop;
     edge->index = index;
     list_init(&edge->sessions);
+    buf_init(&edge->openapi, OPENAPI_MAX);
     for (uint32_t i = 0; i < ARRAY_LEN(edge->slots); i++) {
         edge->slots[i].next_free = i + 1 < ARRAY_LEN(edge->slots) ? i + 1 : UINT32_MAX;
     }
@@ -58,6 +61,7 @@ void edge_free(struct edge *edge)
     CHECK(edge->body_bytes == 0); /* every request gave back what it had reserved */
     CHECK(edge->password_jobs == 0);
     actor_fini(&edge->actor);
+    buf_fini(&edge->openapi);
     if (edge->tls != NULL) {
         tls_context_drop(edge->tls);
     }
@@ -219,6 +223,32 @@ static enum err load_certificate(struct edge *edge)
     return ERR_OK;
 }
 
+/* Where links lead to when public_url does not say: the listener, by a name that others know. */
+static void guess_public_url(struct edge *edge, const struct control *control)
+{
+    const struct conf *conf = edge->place->conf;
+    bool is_plain = conf->http_listen.len > 0;
+    struct slice where = is_plain ? conf->http_listen : conf->https_listen;
+    struct slice host = slice_head(where, slice_rfind_byte(where, ':'));
+    if (host.len == 0 || slice_equal(host, SLICE("0.0.0.0")) || slice_equal(host, SLICE("[::]"))) {
+        host = conf->hostname;
+    }
+    snprintf(edge->public_url, sizeof edge->public_url, "%s://%.*s:%u", is_plain ? "http" : "https",
+             SLICE_FMT(host), (unsigned)(is_plain ? control->tcp_port : control->tls_tcp_port));
+}
+
+static void describe(struct edge *edge, const struct control *control)
+{
+    struct slice configured = edge->place->conf->public_url;
+    snprintf(edge->public_url, sizeof edge->public_url, "%.*s", SLICE_FMT(configured));
+    if (configured.len == 0) {
+        guess_public_url(edge, control);
+    }
+    buf_clear(&edge->openapi);
+    openapi_write(slice_str(edge->public_url), &edge->openapi);
+    CHECK(!edge->openapi.is_over);
+}
+
 static void start(struct edge *edge, struct msg *msg)
 {
     const struct conf *conf = edge->place->conf;
@@ -236,7 +266,7 @@ static void start(struct edge *edge, struct msg *msg)
     }
     if (err == ERR_OK) {
         edge->phase = EDGE_OPEN;
-        snprintf(edge->public_url, sizeof edge->public_url, "%.*s", SLICE_FMT(conf->public_url));
+        describe(edge, control);
     }
     msg_return(msg, err);
 }

@@ -60,6 +60,7 @@ struct edge {
 
     struct seal_key session_key; /* signs session tokens */
     char public_url[300];
+    struct buf openapi; /* /openapi.json, written at start */
 
     struct msg *drain; /* CONTROL_DRAIN waiting for the last session */
     struct msg *stop;

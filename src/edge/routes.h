@@ -1,5 +1,5 @@
 /* routes.h - every HTTP route in one readable table: method, path, credential, right, body ceiling,
- * handler.
+ * handler, and what /openapi.json says of it.
  *
  * A path is literal segments and `:name` parameters, at most ROUTE_PARAM_MAX. The handler runs when
  * the whole request is there and the credential's syntax was checked; the right is checked by the
@@ -16,10 +16,23 @@
 
 #define ROUTE_PARAM_MAX 2
 
+struct json_shape;
 struct request;
 typedef void route_fn(struct request *request);
 
 enum route_access { ROUTE_PUBLIC, ROUTE_CREDENTIAL };
+
+/* A route as its users see it. */
+struct route_doc {
+    const char *summary;           /* "List the API keys, newest first" */
+    const char *tag;               /* one word: the chapter it stands in */
+    const struct json_shape *body; /* what the handler reads; NULL: nothing */
+    const char *required;          /* fields that the handler demands beyond the shape: "from to" */
+    const char *query;  /* parameters beside those of the path, as openapi.c knows them: "limit" */
+    const char *answer; /* name of a schema in openapi_schemas.c, "[Key]" for a list; NULL: any */
+    const char *media;  /* of the answer; NULL: application/json */
+    uint16_t status;    /* of success; 0: 200 */
+};
 
 struct route {
     enum http_method method;
@@ -28,6 +41,7 @@ struct route {
     enum right right;
     uint64_t body_max;
     route_fn *handle;
+    struct route_doc doc;
 };
 
 /* Finds the route; params are percent-decoded into arena. ERR_NO_ROUTE, ERR_METHOD (the path

@@ -19,8 +19,8 @@ static const struct {
     {"/api/deliveries", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
 };
 
-static const char *const open_to_all[] = {"/api/health", "/metrics", "/api/auth/signup",
-                                          "/api/auth/login"};
+static const char *const open_to_all[] = {"/api/health", "/metrics", "/openapi.json",
+                                          "/api/auth/signup", "/api/auth/login"};
 
 static enum right right_of(const struct route *route)
 {

@@ -1,0 +1,192 @@
+/* openapi_schemas.c - what answers look like, in words short enough to be read beside the code.
+ *
+ * A schema is a list of members, "name:type": s text, i whole number, b boolean, o any object,
+ * @Name another schema, [type] a list of it. A ? behind the type: it may be null; behind the name:
+ * it may be absent. A list that begins with +Name has the members of that schema too.
+ */
+#include "base/check.h"
+#include "edge/api_int.h"
+#include "edge/openapi.h"
+
+static const struct schema {
+    const char *name;
+    const char *members;
+} schemas[] = {
+    {"Error", "error:s code:s param?:s required?:s"},
+    {"Ok", "ok:b"},
+
+    {"Account", "id:s name:s"},
+    {"User", "id:s email:s isAdmin:b"},
+    {"SignedUp", "token:s user:@User account:@Account apiKey:s"},
+    {"LoggedIn", "token:s user:@User"},
+    {"KeyHint", "id:s name:s prefix:s last4:s"},
+    {"Me", "account:@Account user?:@User email?:s emailVerified?:b key?:@KeyHint scopes:[s] mode:s "
+           "plan:s"},
+
+    {"Accepted", "id:s status:s"},
+
+    {"Key", "id:s name:s prefix:s last4:s mode:s permission:s scopes:[s] domains:[s] addresses:[s] "
+            "allowedIps:[s] expiresAt:i? enabled:b metadata:o status:s createdAt:i createdBy:s? "
+            "lastUsedAt:i? lastUsedIp:s? replacedBy:s?"},
+    {"NewKey", "+Key key:s"},
+    {"KeyText", "key:s"},
+
+    {"Domain", "id:s domain:s status:s mx_verified:b spf_verified:b dkim_verified:b "
+               "dmarc_verified:b webhookUrl:s? webhookAckMode:s? created_at:i"},
+    {"DnsRecord", "type:s name:s value:s priority?:i purpose:s status:s"},
+    {"DomainWithDns", "domain:@Domain dns:[@DnsRecord]"},
+    {"Checks", "mx:b spf:b dkim:b dmarc:b"},
+    {"DomainChecks", "status:s checks:@Checks checkedAt:i"},
+
+    {"Person", "address:s name?:s"},
+    {"Message", "id:s direction:s mode:s from_addr:s to_addr?:s from:@Person to:[s] cc:[s] "
+                "subject:s? thread_id:s? received_at:i size_bytes:i send_status:s "
+                "webhook_status:s? metadata:o tags:[s]"},
+    {"Header", "name:s value:s"},
+    {"FullMessage", "+Message message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
+    {"Attempt", "attempt:i at:i ended_at:i outcome:s step:s status_code:i enhanced_status:s? "
+                "response:s? remote_host:s? remote_addr:s? tls:s? transcript:s?"},
+    {"Delivery", "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
+                 "last_response:s? enhanced_status:s? remote_host:s? tls:s? next_attempt_at:i? "
+                 "log:[@Attempt]"},
+    {"Attachment", "id:s filename:s? contentType:s? size:i contentId:s? disposition:s url:s? "
+                   "expiresAt:i"},
+    {"Event", "id:s type:s createdAt:i to?:s code?:i enhanced?:s detail?:s"},
+    {"MessageWithDeliveries", "message:@FullMessage deliveries:[@Delivery] "
+                              "attachments:[@Attachment] events:[@Event]"},
+    {"Retried", "ok:b status:s"},
+};
+
+bool openapi_has_schema(struct slice name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
+        if (slice_equal(name, slice_str(schemas[i].name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void write_ref(struct json_writer *w, struct slice name)
+{
+    char text[64];
+    struct buf ref;
+    CHECK(openapi_has_schema(name));
+    CHECK(name.len < sizeof text - 32);
+    buf_init(&ref, sizeof text);
+    buf_add_str(&ref, "#/components/schemas/");
+    buf_add(&ref, name);
+    api_text(w, "$ref", buf_slice(&ref));
+    buf_fini(&ref);
+}
+
+static const char *word_of(char letter)
+{
+    switch (letter) {
+    case 's':
+        return "string";
+    case 'i':
+        return "integer";
+    case 'b':
+        return "boolean";
+    }
+    CHECK(letter == 'o');
+    return "object";
+}
+
+/* The members of the schema of one type. */
+static void write_type(struct json_writer *w, struct slice type)
+{
+    bool is_nullable = slice_ends(type, SLICE("?"));
+    struct slice bare = is_nullable ? slice_head(type, type.len - 1) : type;
+    if (bare.data[0] == '[') {
+        CHECK(slice_ends(bare, SLICE("]")) && !is_nullable);
+        api_text(w, "type", SLICE("array"));
+        json_key(w, "items");
+        json_open_object(w);
+        write_type(w, slice_sub(bare, 1, bare.len - 2));
+        json_close_object(w);
+        return;
+    }
+    if (bare.data[0] == '@') {
+        CHECK(!is_nullable);
+        write_ref(w, slice_from(bare, 1));
+        return;
+    }
+    CHECK(bare.len == 1);
+    json_key(w, "type");
+    if (is_nullable) {
+        json_open_array(w);
+        json_text(w, slice_str(word_of(bare.data[0])));
+        json_text(w, SLICE("null"));
+        json_close_array(w);
+    } else {
+        json_text(w, slice_str(word_of(bare.data[0])));
+    }
+}
+
+/* The next "name:type" of *rest; *is_required from the name's question mark. */
+static struct slice cut_member(struct slice *rest, struct slice *type, bool *is_required)
+{
+    *type = slice_cut(rest, ' ');
+    struct slice name = slice_cut(type, ':');
+    CHECK(name.len > 0);
+    CHECK(type->len > 0);
+    *is_required = !slice_ends(name, SLICE("?"));
+    return *is_required ? name : slice_head(name, name.len - 1);
+}
+
+static void write_members(struct json_writer *w, struct slice members)
+{
+    struct slice rest = members;
+    struct slice type;
+    bool is_required;
+    api_text(w, "type", SLICE("object"));
+    json_key(w, "properties");
+    json_open_object(w);
+    while (rest.len > 0) {
+        json_key_slice(w, cut_member(&rest, &type, &is_required));
+        json_open_object(w);
+        write_type(w, type);
+        json_close_object(w);
+    }
+    json_close_object(w);
+    json_key(w, "required");
+    json_open_array(w);
+    while (members.len > 0) {
+        struct slice name = cut_member(&members, &type, &is_required);
+        if (is_required) {
+            json_text(w, name);
+        }
+    }
+    json_close_array(w);
+}
+
+static void write_schema(struct json_writer *w, const struct schema *schema)
+{
+    struct slice members = slice_str(schema->members);
+    json_key(w, schema->name);
+    json_open_object(w);
+    if (slice_starts(members, SLICE("+"))) {
+        struct slice base = slice_from(slice_cut(&members, ' '), 1);
+        json_key(w, "allOf");
+        json_open_array(w);
+        json_open_object(w);
+        write_ref(w, base);
+        json_close_object(w);
+        json_open_object(w);
+        write_members(w, members);
+        json_close_object(w);
+        json_close_array(w);
+    } else {
+        write_members(w, members);
+    }
+    json_close_object(w);
+}
+
+void openapi_write_schemas(struct json_writer *w)
+{
+    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
+        write_schema(w, &schemas[i]);
+    }
+}
