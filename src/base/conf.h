@@ -68,6 +68,13 @@
     X(mail_max, UINT, "31457280", 1024, 31457280, "largest composed mail, bytes")                  \
     X(body_max, UINT, "41943040", 1024, 41943040, "largest request body, bytes")                   \
     X(daily_max, UINT, "0", 0, 4294967295, "mails an account may send a day; 0: no limit")         \
+    X(google_client_id, TEXT, "", 0, 0, "OAuth client for sign-in with Google; empty: none")       \
+    X(google_client_secret_file, TEXT, "", 0, 0, "file with the secret of google_client_id")       \
+    X(google_token_url, TEXT, "https://oauth2.googleapis.com/token", 0, 0,                         \
+      "where a code becomes a token")                                                              \
+    X(google_userinfo_url, TEXT, "https://openidconnect.googleapis.com/v1/userinfo", 0, 0,         \
+      "where a token becomes a person")                                                            \
+    X(google_timeout_ms, UINT, "10000", 10, 60000, "time for both, milliseconds")                  \
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \

@@ -140,6 +140,11 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define KEY_OVERLAP_S_MAX   (UINT64_C(7) * 24 * 3600)
 #define SESSION_MS          (UINT64_C(12) * 3600 * 1000)
 #define PASSWORD_JOBS_MAX   64 /* waiting password hashes per edge; more is 503 */
+#define GOOGLE_CALLS_MAX    64 /* sign-ins with Google under way per edge; more is 503 */
+#define GOOGLE_CODE_MAX     2048
+#define GOOGLE_TOKEN_MAX    4096
+#define GOOGLE_SUB_MAX      255 /* OpenID Connect Core 2 */
+#define GOOGLE_SECRET_MAX   512
 
 /* ---- delivery ------------------------------------------------------------------------------- */
 #define SCHED_ENTRIES_MAX   1000000 /* 100 bytes each; the rest waits in the outbox */

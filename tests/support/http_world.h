@@ -28,6 +28,7 @@
 #define SHOT_TIMEOUT_MS 5000
 
 struct http_world;
+struct peer;
 
 struct server {
     struct listener listener;
@@ -38,6 +39,7 @@ struct server {
     uint32_t most_open; /* connections at once */
     uint32_t open;
     uint32_t requests;
+    void (*on_request)(struct peer *peer, struct slice request); /* NULL: by the path */
     bool is_mute; /* accepts and never says a byte, not even of TLS */
 };
 
@@ -158,7 +160,9 @@ static inline void peer_answer(struct peer *peer, struct slice request)
     (void)slice_cut(&rest, ' '); /* the method */
     struct slice path = slice_cut(&rest, ' ');
     peer->server->requests++;
-    if (slice_equal(path, SLICE("/ok"))) {
+    if (peer->server->on_request != NULL) {
+        peer->server->on_request(peer, request);
+    } else if (slice_equal(path, SLICE("/ok"))) {
         say_with_body(peer, SLICE("hello"));
     } else if (slice_equal(path, SLICE("/echo"))) {
         say_with_body(peer, request);
