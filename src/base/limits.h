@@ -23,7 +23,8 @@
 #define EDGE_POOL_MSGS    1024 /* requests in flight per edge; more is 503 at once */
 #define DELIVER_POOL_MSGS 4096 /* claims, chunks and outcomes in flight */
 #define SHARD_WAKE_MSGS   4    /* hints in flight from one shard to delivery */
-#define SHARD_WORK_MSGS   64   /* look-ups from one shard to another's directory */
+#define SHARD_WORK_MSGS                                                                            \
+    64 /* look-ups from one shard to another's directory, and news to edges of what has ended */
 #define SHARD_COMMIT_MSGS 1    /* batches in flight from one shard to the committer */
 #define CONTROL_MSGS      (4 * ACTOR_COUNT_MAX) /* from main, in flight */
 #define WAKE_ENTRIES_MAX  512                   /* outbox rows announced by one hint */
@@ -38,6 +39,9 @@
     (LOOP_COUNT_MAX * EDGE_POOL_MSGS + DELIVER_POOL_MSGS +                                         \
      (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS + CONTROL_MSGS)
 _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki messages");
+
+/* What can stand in an edge's port: its own pool coming home, what shards and main say to it. */
+#define EDGE_PORT_MSGS (EDGE_POOL_MSGS + SHARD_COUNT_MAX * SHARD_WORK_MSGS + CONTROL_MSGS)
 
 /* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */
 #define EDGE_BODY_BYTES (256 * MIB)

@@ -105,8 +105,8 @@ static void on_good_return(struct request *request, struct msg *msg)
     request->then(request, msg);
 }
 
-void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
-                     request_msg_fn *on_return)
+void api_post_apart(struct request *request, struct actor *to, struct msg *msg,
+                    request_msg_fn *on_return)
 {
     struct edge *edge = request->edge;
     CHECK(!request->is_answered);
@@ -115,11 +115,17 @@ void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
     CHECK(slot != UINT32_MAX); /* as many slots as messages */
     msg->token = edge_slot_token(edge, slot);
     msg->expire_ms = loop_now_ms(edge->loop) + REQUEST_WAIT_MS;
+    request->on_return = on_return;
+    actor_post(to, msg);
+}
+
+void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
+                     request_msg_fn *on_return)
+{
     struct arena fresh = msg->arena;
     msg->arena = request->arena;
     request->arena = fresh;
-    request->on_return = on_return;
-    actor_post(to, msg);
+    api_post_apart(request, to, msg, on_return);
 }
 
 void api_post(struct request *request, struct actor *to, struct msg *msg, request_msg_fn *on_return)

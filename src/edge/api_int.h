@@ -36,6 +36,9 @@ void api_post(struct request *request, struct actor *to, struct msg *msg,
               request_msg_fn *on_return);
 void api_post_errors(struct request *request, struct actor *to, struct msg *msg,
                      request_msg_fn *on_return);
+/* Leaves the request its arena, which is still being filled; otherwise as api_post_errors. */
+void api_post_apart(struct request *request, struct actor *to, struct msg *msg,
+                    request_msg_fn *on_return);
 struct actor *api_shard(struct request *request); /* of the caller's account */
 /* Counts bytes that the answer will hold against EDGE_BODY_BYTES; answers 503 and returns false
  * when there are too many already. */

@@ -20,6 +20,15 @@
 #define DRAIN_POLL_MS 20
 #define OPENAPI_MAX   (4 * MIB)
 
+/* In every phase: a shard's answer waits for it. */
+static void on_ended(struct edge *edge, struct msg *msg)
+{
+    LIST_EACH_SAFE (&edge->sessions, it, after) {
+        session_credentials_ended(CONTAINER_OF(it, struct session, link), &msg->body.ended);
+    }
+    msg_return(msg, ERR_OK);
+}
+
 static void on_msg(struct actor *actor, struct msg *msg);
 static void start(struct edge *edge, struct msg *msg);
 static void reload(struct edge *edge, struct msg *msg);
@@ -48,7 +57,7 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
         .loop = loop,
         .handle = on_msg,
         .pool_counts = {[MSG_POOL_REQUEST] = EDGE_POOL_MSGS},
-        .port_depth_max = EDGE_POOL_MSGS + CONTROL_MSGS,
+        .port_depth_max = EDGE_PORT_MSGS,
     };
     actor_init(&edge->actor, &options);
     return edge;
@@ -134,6 +143,7 @@ static void on_home(struct edge *edge, struct msg *msg)
 {
     struct request *request = edge_slot_find(edge, msg->token);
     if (request != NULL) {
+        session_judged(request, msg);
         request->on_return(request, msg);
     }
     msg_put(&edge->actor, msg);
@@ -163,6 +173,10 @@ static void on_msg(struct actor *actor, struct msg *msg)
     struct edge *edge = CONTAINER_OF(actor, struct edge, actor);
     if (msg->returning) {
         on_home(edge, msg);
+        return;
+    }
+    if (msg->kind == MSG_EDGE_ENDED) {
+        on_ended(edge, msg);
         return;
     }
     CHECK(msg->kind == MSG_EDGE_CONTROL);

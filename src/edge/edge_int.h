@@ -68,6 +68,15 @@ struct edge {
     bool is_closed; /* listeners are */
 };
 
+/* More different ones only a proxy sends over one connection; the oldest is forgotten. Its next
+ * request would be refused all the same. */
+#define SESSION_CREDENTIALS 4
+
+struct session_credential {
+    struct credential credential;
+    uint64_t expires_unix_ms; /* as its shard said; 0: never, or not known yet */
+};
+
 struct session {
     struct conn conn;
     struct edge *edge;
@@ -79,11 +88,16 @@ struct session {
     struct buf unread;       /* bytes behind a full pipeline */
     uint64_t body_started_ms;
     struct ip6 peer;
+    struct session_credential used[SESSION_CREDENTIALS]; /* what its requests came with */
+    uint8_t used_count;
+    uint8_t used_next; /* forgotten next */
     bool is_tls_listener;
     bool is_plain_allowed; /* loopback listener */
     bool is_proxy;         /* peer is a trusted proxy */
     bool is_ending;        /* answer what is there, then close */
     bool is_in_feed;
+    bool is_paused;   /* nothing is read from the connection */
+    bool is_checking; /* the credential of `reading` is with its shard, before any of its body */
 };
 
 struct request {
@@ -130,5 +144,9 @@ void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls);
 void session_answered(struct request *request);
 /* No new request is read; closes when the last answer is out. */
 void session_end(struct session *session);
+/* The shard has judged the request's credential. */
+void session_judged(struct request *request, const struct msg *msg);
+/* Ends, now or when it says, a session that used one of those credentials. */
+void session_credentials_ended(struct session *session, const struct edge_ended *ended);
 
 #endif

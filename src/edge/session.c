@@ -8,7 +8,11 @@
  * -> in order -> out
  *
  * A full pipeline, or a client that does not read its answers, stops the reading; bytes behind it
- * stay in `unread`, at most one read's worth.
+ * stay in `unread`, at most one read's worth. So does a body that is large, of unknown length or
+ * waits for 100 Continue, until the account's shard has said that its credential counts:
+ *
+ *   HEADERS -> SHARD_CHECK -> 100 Continue, body -> DONE
+ *                   +-------> refused, closed; the body is not read
  */
 #include "edge/edge_int.h"
 
@@ -26,17 +30,21 @@
 
 #define KEEP_MAX         (64 * KIB)
 #define REFUSED_BODY_MAX (8 * KIB)
-#define BODY_GRACE_MS    10000
-#define SECOND_MS        1000
-#define WRITE_RATE_MIN   (32 * KIB) /* bytes a second at which a long answer must be read */
-#define UNREAD_MAX       (CONN_READ_BYTES + 16 * KIB)
-#define ANSWER_MAX       (MAIL_BYTES_MAX + 2 * MIB)
+#define CHECKED_BODY_MIN                                                                           \
+    (64 * KIB) /* beyond it the credential is checked before the body is read */
+#define BODY_GRACE_MS  10000
+#define SECOND_MS      1000
+#define WRITE_RATE_MIN (32 * KIB) /* bytes a second at which a long answer must be read */
+#define UNREAD_MAX     (CONN_READ_BYTES + 16 * KIB)
+#define ANSWER_MAX     (MAIL_BYTES_MAX + 2 * MIB)
 
 static void on_open(struct conn *conn);
 static void on_data(struct conn *conn, struct slice data);
 static void on_drain(struct conn *conn);
 static void on_fail(struct conn *conn, enum err err);
 static void on_closed(struct conn *conn);
+
+static void resume(struct session *session);
 
 static const struct conn_handler handler = {on_open, on_data, on_drain, on_fail, on_closed};
 
@@ -219,6 +227,56 @@ static bool is_transport_good(const struct session *session, const struct http_r
            slice_equal_nocase(http_header_get(http, SLICE("x-forwarded-proto")), SLICE("https"));
 }
 
+static void remember(struct session *session, struct credential credential)
+{
+    if (credential.kind == CREDENTIAL_NONE) {
+        return;
+    }
+    for (uint32_t i = 0; i < session->used_count; i++) {
+        if (credential_compare(&session->used[i].credential, &credential) == 0) {
+            return;
+        }
+    }
+    session->used[session->used_next] = (struct session_credential){.credential = credential};
+    session->used_next = (uint8_t)((session->used_next + 1) % SESSION_CREDENTIALS);
+    session->used_count = (uint8_t)min_u64(session->used_count + 1U, SESSION_CREDENTIALS);
+}
+
+static bool has_body(const struct http_request *http)
+{
+    return http->is_chunked || (http->content_length != UINT64_MAX && http->content_length > 0);
+}
+
+static bool needs_check(const struct request *request)
+{
+    const struct http_request *http = &request->http;
+    return request->route->access == ROUTE_CREDENTIAL && has_body(http) &&
+           (http->is_chunked || http->expects_continue || http->content_length > CHECKED_BODY_MIN);
+}
+
+static uint64_t body_ceiling(const struct request *request)
+{
+    return min_u64(request->route->body_max, request->edge->place->conf->body_max);
+}
+
+/* From here on the body may come. */
+static enum err reserve_body(struct request *request)
+{
+    struct edge *edge = request->edge;
+    const struct http_request *http = &request->http;
+    uint64_t wanted = http->is_chunked ? body_ceiling(request) : http->content_length;
+    if (edge->body_bytes + wanted > EDGE_BODY_BYTES ||
+        (request->route->access == ROUTE_CREDENTIAL &&
+         edge->actor.pools[MSG_POOL_REQUEST].free_count == 0)) {
+        metric_add(METRIC_HTTP_SHED, 1);
+        return ERR_BUSY;
+    }
+    request->reserved_bytes = wanted;
+    edge->body_bytes += wanted;
+    http_allow_body(request->session->codec, body_ceiling(request));
+    return ERR_OK;
+}
+
 /* Everything that can be refused before a byte of the body is kept. */
 static enum err admit(struct request *request)
 {
@@ -248,31 +306,73 @@ static enum err admit(struct request *request)
         }
         request->caller.right = request->route->right;
         request->caller.peer = client_of(request->session, http);
+        remember(request->session, credential_of(&request->caller));
     }
     struct slice encoding = http_header_get(http, SLICE("content-encoding"));
     if (encoding.len > 0 && !slice_equal_nocase(encoding, SLICE("identity"))) {
         return ERR_ENCODING;
     }
-    uint64_t ceiling = min_u64(request->route->body_max, edge->place->conf->body_max);
-    uint64_t wanted = http->is_chunked ? ceiling : http->content_length;
-    if (wanted > ceiling && http->content_length != UINT64_MAX) {
+    if (!http->is_chunked && http->content_length > body_ceiling(request) &&
+        http->content_length != UINT64_MAX) {
         return ERR_TOO_LARGE;
     }
-    if (edge->body_bytes + wanted > EDGE_BODY_BYTES ||
-        (request->route->access == ROUTE_CREDENTIAL &&
-         edge->actor.pools[MSG_POOL_REQUEST].free_count == 0)) {
-        metric_add(METRIC_HTTP_SHED, 1);
-        return ERR_BUSY;
-    }
-    request->reserved_bytes = wanted;
-    edge->body_bytes += wanted;
-    http_allow_body(request->session->codec, ceiling);
-    return ERR_OK;
+    return needs_check(request) ? ERR_OK : reserve_body(request);
 }
 
-static bool has_body(const struct http_request *http)
+static void begin_body(struct request *request)
 {
-    return http->is_chunked || (http->content_length != UINT64_MAX && http->content_length > 0);
+    struct session *session = request->session;
+    session->body_started_ms = loop_now_ms(session->edge->loop);
+    if (request->http.expects_continue && request->refusal == ERR_OK) {
+        conn_write(&session->conn, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+    }
+}
+
+/* Nothing of the body is read: what follows on this connection is not known to be a request. */
+static void refuse_body(struct request *request, enum err err, const struct msg *msg)
+{
+    request->is_close = true;
+    request->session->is_ending = true;
+    request->session->reading = NULL;
+    request->read_us = clock_mono_us();
+    if (msg != NULL) {
+        api_fail_msg(request, msg);
+    } else {
+        api_fail(request, err);
+    }
+}
+
+static void on_checked(struct request *request, struct msg *msg)
+{
+    struct session *session = request->session;
+    CHECK(session->reading == request);
+    CHECK(session->is_checking);
+    session->is_checking = false;
+    if (msg->err != ERR_OK) {
+        refuse_body(request, msg->err, msg);
+        return;
+    }
+    enum err err = reserve_body(request);
+    if (err != ERR_OK) {
+        refuse_body(request, err, NULL);
+        return;
+    }
+    request->caller.is_charged = true;
+    begin_body(request);
+    resume(session);
+}
+
+static void start_check(struct request *request)
+{
+    struct msg *msg = msg_take(&request->edge->actor, MSG_SHARD_CHECK);
+    if (msg == NULL) {
+        metric_add(METRIC_HTTP_SHED, 1);
+        refuse_body(request, ERR_BUSY, NULL);
+        return;
+    }
+    request->session->is_checking = true;
+    msg->body.check.caller = request->caller;
+    api_post_apart(request, api_shard(request), msg, on_checked);
 }
 
 /* A refusal with a small body behind it waits for the body, so that the connection stays in step
@@ -285,17 +385,15 @@ static void on_headers(struct session *session)
     if (request->refusal != ERR_OK && has_body(&request->http)) {
         /* Chunked is UINT64_MAX; who waits for 100 Continue sends none when told no. */
         if (request->http.content_length > REFUSED_BODY_MAX || request->http.expects_continue) {
-            request->is_close = true;
-            session->is_ending = true;
-            request->read_us = clock_mono_us();
-            api_fail(request, request->refusal);
+            refuse_body(request, request->refusal, NULL);
             return;
         }
         http_allow_body(session->codec, REFUSED_BODY_MAX);
     }
-    session->body_started_ms = loop_now_ms(session->edge->loop);
-    if (request->http.expects_continue && request->refusal == ERR_OK) {
-        conn_write(&session->conn, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+    if (request->refusal == ERR_OK && needs_check(request)) {
+        start_check(request);
+    } else {
+        begin_body(request);
     }
 }
 
@@ -315,14 +413,28 @@ static void on_request(struct session *session)
     request->route->handle(request);
 }
 
+/* No longer than one of its credentials counts. */
+static uint64_t idle_ms(const struct session *session)
+{
+    uint64_t now = clock_unix_ms();
+    uint64_t idle = HTTP_IDLE_MS;
+    for (uint32_t i = 0; i < session->used_count; i++) {
+        uint64_t end = session->used[i].expires_unix_ms;
+        if (end != 0) {
+            idle = min_u64(idle, end > now ? end - now : 1);
+        }
+    }
+    return idle;
+}
+
 static void set_deadline(struct session *session)
 {
     if (conn_is_choked(&session->conn)) {
         return; /* the deadline of the answer that choked it stands, whatever else is going on */
     }
-    if (session->reading == NULL) {
+    if (session->reading == NULL || session->is_checking) {
         /* Idle, or waiting for shards only. */
-        conn_set_deadline(&session->conn, session->request_count == 0 ? HTTP_IDLE_MS : 0);
+        conn_set_deadline(&session->conn, session->request_count == 0 ? idle_ms(session) : 0);
         return;
     }
     if (session->body_started_ms == 0) {
@@ -347,7 +459,8 @@ static size_t feed(struct session *session, struct slice data)
     size_t total = 0;
     bool has_headers =
         false; /* just seen: without a body the codec needs no more bytes to be done */
-    while ((total < data.len || has_headers) && (session->reading != NULL || may_read(session))) {
+    while ((total < data.len || has_headers) && !session->is_checking &&
+           (session->reading != NULL || may_read(session))) {
         has_headers = false;
         if (session->reading == NULL) {
             (void)request_new(session); /* it stands in session->reading */
@@ -395,6 +508,9 @@ static void pump(struct session *session, struct slice data)
     if (used < data.len) {
         buf_add(&session->unread, slice_from(data, used));
         CHECK(!session->unread.is_over); /* one read's worth fits */
+    }
+    if (used < data.len || session->is_checking) {
+        session->is_paused = true;
         conn_pause(&session->conn);
     }
     if (!session->is_ending || session->request_count > 0) {
@@ -408,21 +524,24 @@ static void on_data(struct conn *conn, struct slice data)
     if (session->is_ending) {
         return;
     }
+    CHECK(!session->is_paused);
     CHECK(session->unread.len == 0);
     pump(session, data);
 }
 
-/* Takes up reading where a full pipeline or a choked connection stopped it. */
+/* Takes up reading where a full pipeline, a choked connection or a check stopped it. */
 static void resume(struct session *session)
 {
-    if (session->is_in_feed || session->unread.len == 0 || !may_read(session)) {
+    if (session->is_in_feed || !session->is_paused || session->is_checking ||
+        (session->reading == NULL && !may_read(session))) {
         return;
     }
+    session->is_paused = false;
     struct buf unread = session->unread;
     buf_init(&session->unread, UNREAD_MAX);
     pump(session, buf_slice(&unread));
     buf_fini(&unread);
-    if (session->unread.len == 0) {
+    if (!session->is_paused) {
         conn_resume(&session->conn);
     }
 }
@@ -487,4 +606,39 @@ void session_end(struct session *session)
         set_deadline(session); /* that of its body would cut off the others */
     }
     maybe_close(session);
+}
+
+void session_judged(struct request *request, const struct msg *msg)
+{
+    struct session *session = request->session;
+    struct credential credential = credential_of(&request->caller);
+    if (request->route->access != ROUTE_CREDENTIAL) {
+        return;
+    }
+    for (uint32_t i = 0; i < session->used_count; i++) {
+        if (msg->credential_expires_unix_ms != 0 &&
+            credential_compare(&session->used[i].credential, &credential) == 0) {
+            session->used[i].expires_unix_ms = msg->credential_expires_unix_ms;
+        }
+    }
+    if (msg->err == ERR_UNAUTHORIZED && session->reading != request) {
+        session_end(session); /* this request is answered first */
+    }
+}
+
+void session_credentials_ended(struct session *session, const struct edge_ended *ended)
+{
+    for (uint32_t i = 0; i < session->used_count; i++) {
+        struct session_credential *used = &session->used[i];
+        if (bsearch(&used->credential, ended->list, ended->count, sizeof *ended->list,
+                    credential_compare) == NULL) {
+            continue;
+        }
+        if (ended->at_unix_ms == 0) {
+            session_end(session);
+            return;
+        }
+        used->expires_unix_ms = ended->at_unix_ms;
+        set_deadline(session);
+    }
 }

@@ -159,6 +159,12 @@ void account_me(struct shard *shard, struct msg *msg)
     shard_answer(shard, msg, err);
 }
 
+void account_check(struct shard *shard, struct msg *msg)
+{
+    struct principal principal;
+    shard_answer(shard, msg, shard_check_caller(shard, msg, &msg->body.check.caller, &principal));
+}
+
 /* ---- the directory -------------------------------------------------------------------------- */
 
 void account_directory(struct shard *shard, struct msg *msg)

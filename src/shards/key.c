@@ -3,10 +3,10 @@
  * A key's row lies under the hash of the key, because that is what a request brings; a second row
  * leads from its id to the hash, and is what the list walks over. A key that has ended keeps both.
  *
- * Whether a key counts is decided anew for each request, in the message that carries the request.
- * So disabling, revoking and the loss of a domain need no announcement: they are rows. A key bound
- * to domains none of which is left counts as disabled; its list keeps their ids, so that it never
- * widens to "all domains".
+ * Whether a key counts is decided anew for each request, in the message that carries the request:
+ * disabling, revoking and the loss of a domain are rows. A key bound to domains none of which is
+ * left counts as disabled; its list keeps their ids, so that it never widens to "all domains". What
+ * is taken from a key ends the connections that used it before that is answered (ended.c).
  *
  * Making one asks a worker first how many there are; between the question and the answer anything
  * may change, so the caller is checked again. The ceiling may be passed by the few made meanwhile.
@@ -28,6 +28,30 @@ struct key_work {
     enum err err;
 };
 
+/* A key found by its id. */
+struct found {
+    struct key at;
+    struct sha256 hash;
+    struct row_api_key row;
+};
+
+/* What a handler took back, to be told to the edges before its answer. */
+struct taken {
+    struct credential credential; /* CREDENTIAL_NONE: nothing */
+    uint64_t at_unix_ms;          /* 0: from now on */
+};
+
+/* What one key may do that another may not. */
+enum excess {
+    EXCESS_NONE,
+    EXCESS_RIGHT,
+    EXCESS_MODE,
+    EXCESS_DOMAINS,
+    EXCESS_ADDRESSES,
+    EXCESS_IPS,
+    EXCESS_EXPIRES,
+};
+
 typedef bool covers_fn(struct slice outer, struct slice inner);
 
 static bool ip_is_allowed(const struct row_api_key *key, const struct ip6 *peer);
@@ -46,19 +70,27 @@ static void list_done(struct shard_job *job);
 static struct key before_key(struct account_id account, const struct shard_key *body);
 static enum err create(struct shard *shard, struct msg *msg, const struct principal *who);
 static enum err get(struct shard *shard, struct msg *msg);
-static enum err change(struct shard *shard, struct msg *msg, const struct principal *who);
+static enum err change(struct shard *shard, struct msg *msg, const struct principal *who,
+                       struct taken *taken);
+static struct slice names_given(struct shard *shard, uint32_t given);
 static void apply(struct row_api_key *row, const struct shard_key *body);
-static enum err end(struct shard *shard, struct msg *msg);
+static enum err end(struct shard *shard, struct msg *msg, const struct principal *who,
+                    struct taken *taken);
 static enum err rotate(struct shard *shard, struct msg *msg, const struct principal *who,
-                       struct id target);
+                       struct id target, struct taken *taken);
+static void answer(struct shard *shard, struct msg *msg, enum err err, const struct taken *taken);
 static enum err check_given(struct shard *shard, struct msg *msg, const struct row_api_key *row);
 static enum err check_within(struct msg *msg, const struct principal *who,
                              const struct row_api_key *row);
+static enum excess excess_of(const struct row_api_key *self, const struct row_api_key *row,
+                             enum right *right);
+static bool narrows(const struct row_api_key *before, const struct row_api_key *after);
 static bool all_in(struct slice outer, struct slice inner, covers_fn *covers);
 static bool net_covers(struct slice outer, struct slice inner);
 static bool pattern_covers(struct slice outer, struct slice inner);
-static enum err find(struct shard *shard, struct msg *msg, struct id id, struct key *key,
-                     struct row_api_key *row);
+static enum err find(struct shard *shard, struct msg *msg, struct id id, struct found *found);
+static void note(struct shard *shard, const struct msg *msg, const struct principal *who,
+                 const struct audit_note *what, struct id key);
 static void name_new(struct shard *shard, const struct principal *who,
                      const struct key_secret *secret, struct row_api_key *row);
 static void put_new(struct shard *shard, const struct key_secret *secret,
@@ -83,6 +115,7 @@ enum err api_key_check(struct shard *shard, struct msg *msg, const struct caller
     if (key_status(key, clock_unix_ms()) != KEY_ACTIVE) {
         return ERR_UNAUTHORIZED;
     }
+    msg->credential_expires_unix_ms = key->expires_unix_ms;
     if (!ip_is_allowed(key, &caller->peer)) {
         return ERR_KEY_IP;
     }
@@ -199,6 +232,7 @@ static enum err settle(struct shard *shard, struct account_id account, bool is_o
 void api_key_handle(struct shard *shard, struct msg *msg)
 {
     struct principal who;
+    struct taken taken = {.at_unix_ms = 0};
     enum err err = shard_check_caller(shard, msg, &msg->body.key.caller, &who);
     if (err != ERR_OK) {
         shard_answer(shard, msg, err);
@@ -217,13 +251,24 @@ void api_key_handle(struct shard *shard, struct msg *msg)
         err = get(shard, msg);
         break;
     case KEY_CHANGE:
-        err = change(shard, msg, &who);
+        err = change(shard, msg, &who, &taken);
         break;
     case KEY_REVOKE:
-        err = end(shard, msg);
+        err = end(shard, msg, &who, &taken);
         break;
     }
-    shard_answer(shard, msg, err);
+    answer(shard, msg, err, &taken);
+}
+
+static void answer(struct shard *shard, struct msg *msg, enum err err, const struct taken *taken)
+{
+    if (err != ERR_OK || taken->credential.kind == CREDENTIAL_NONE) {
+        shard_answer(shard, msg, err);
+    } else if (taken->at_unix_ms == 0) {
+        shard_end_credential(shard, msg, taken->credential);
+    } else {
+        shard_cap_credential(shard, msg, taken->credential, taken->at_unix_ms);
+    }
 }
 
 static void offload(struct shard *shard, struct msg *msg, shard_job_fn *work, shard_job_fn *done)
@@ -252,6 +297,7 @@ static void survey_done(struct shard_job *job)
     struct shard *shard = job->shard;
     struct msg *msg = job->msg;
     struct principal who;
+    struct taken taken = {.at_unix_ms = 0};
     arena_fini(&work->scratch);
     enum err err = work->err;
     if (err == ERR_OK) {
@@ -259,9 +305,9 @@ static void survey_done(struct shard_job *job)
     }
     if (err == ERR_OK) {
         err = msg->body.key.op == KEY_CREATE ? create(shard, msg, &who)
-                                             : rotate(shard, msg, &who, work->target);
+                                             : rotate(shard, msg, &who, work->target, &taken);
     }
-    shard_answer(shard, msg, err);
+    answer(shard, msg, err, &taken);
 }
 
 /* Worker. */
@@ -424,6 +470,8 @@ static enum err create(struct shard *shard, struct msg *msg, const struct princi
     }
     if (err == ERR_OK) {
         put_new(shard, &body->secrets[row.mode], &row);
+        note(shard, msg, who, &(struct audit_note){.action = "api_key.created", .detail = row.name},
+             row.id);
         LOG_INFO("key.created", LOG_ID("key", ID_KEY, row.id));
     }
     return err;
@@ -431,21 +479,21 @@ static enum err create(struct shard *shard, struct msg *msg, const struct princi
 
 static enum err get(struct shard *shard, struct msg *msg)
 {
-    struct key key;
-    struct row_api_key row;
-    enum err err = find(shard, msg, msg->body.key.id, &key, &row);
-    return err == ERR_OK ? show(shard, msg, &row) : err;
+    struct found found;
+    enum err err = find(shard, msg, msg->body.key.id, &found);
+    return err == ERR_OK ? show(shard, msg, &found.row) : err;
 }
 
-static enum err change(struct shard *shard, struct msg *msg, const struct principal *who)
+static enum err change(struct shard *shard, struct msg *msg, const struct principal *who,
+                       struct taken *taken)
 {
     const struct shard_key *body = &msg->body.key;
-    struct key key;
-    struct row_api_key row;
-    enum err err = find(shard, msg, body->id, &key, &row);
+    struct found found;
+    enum err err = find(shard, msg, body->id, &found);
     if (err != ERR_OK) {
         return err;
     }
+    struct row_api_key row = found.row;
     if (row.is_revoked) {
         return refuse(msg, ERR_CONFLICT, "", "a revoked key cannot be changed");
     }
@@ -463,11 +511,39 @@ static enum err change(struct shard *shard, struct msg *msg, const struct princi
     if (err == ERR_OK) {
         err = show(shard, msg, &row);
     }
-    if (err == ERR_OK) {
-        shard_put_api_key(shard, key, &row);
-        LOG_INFO("key.changed", LOG_ID("key", ID_KEY, row.id));
+    if (err == ERR_OK && !shard_can_end(shard)) {
+        err = ERR_BUSY;
     }
-    return err;
+    if (err != ERR_OK) {
+        return err;
+    }
+    shard_put_api_key(shard, found.at, &row);
+    struct audit_note what = {
+        .action = "api_key.changed",
+        .detail = names_given(shard, body->given),
+    };
+    note(shard, msg, who, &what, row.id);
+    if (narrows(&found.row, &row)) {
+        taken->credential = credential_key(&found.hash);
+    }
+    LOG_INFO("key.changed", LOG_ID("key", ID_KEY, row.id));
+    return ERR_OK;
+}
+
+/* "name,scopes", for the log. */
+static struct slice names_given(struct shard *shard, uint32_t given)
+{
+    static const char *const names[] = {"name",    "mode",      "permission", "scopes",
+                                        "domains", "addresses", "allowedIps", "expiresAt",
+                                        "enabled", "metadata"};
+    struct slice text = SLICE("");
+    for (uint32_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (given & UINT32_C(1) << i) {
+            text = arena_format(&shard->scratch, "%.*s%s%s", SLICE_FMT(text),
+                                text.len > 0 ? "," : "", names[i]);
+        }
+    }
+    return text;
 }
 
 /* All but the mode, which is in the key's text. A permission without a list of scopes replaces the
@@ -508,59 +584,80 @@ static void apply(struct row_api_key *row, const struct shard_key *body)
 }
 
 /* Revoking twice is no error: the wish is fulfilled. */
-static enum err end(struct shard *shard, struct msg *msg)
+static enum err end(struct shard *shard, struct msg *msg, const struct principal *who,
+                    struct taken *taken)
 {
-    struct key key;
-    struct row_api_key row;
-    enum err err = find(shard, msg, msg->body.key.id, &key, &row);
-    if (err == ERR_OK && !row.is_revoked) {
-        row.is_revoked = true;
-        shard_put_api_key(shard, key, &row);
-        LOG_INFO("key.revoked", LOG_ID("key", ID_KEY, row.id));
+    struct found found;
+    enum err err = find(shard, msg, msg->body.key.id, &found);
+    if (err == ERR_OK && !shard_can_end(shard)) {
+        err = ERR_BUSY;
     }
-    return err;
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!found.row.is_revoked) {
+        found.row.is_revoked = true;
+        shard_put_api_key(shard, found.at, &found.row);
+        note(shard, msg, who, &(struct audit_note){.action = "api_key.revoked"}, found.row.id);
+        LOG_INFO("key.revoked", LOG_ID("key", ID_KEY, found.row.id));
+    }
+    taken->credential = credential_key(&found.hash);
+    return ERR_OK;
 }
 
 static enum err rotate(struct shard *shard, struct msg *msg, const struct principal *who,
-                       struct id target)
+                       struct id target, struct taken *taken)
 {
     const struct shard_key *body = &msg->body.key;
-    struct key key;
-    struct row_api_key old;
-    enum err err = find(shard, msg, target, &key, &old);
+    struct found found;
+    enum err err = find(shard, msg, target, &found);
     uint64_t now = clock_unix_ms();
     if (err != ERR_OK) {
         return err;
     }
-    if (!id_is_none(old.replaced_by)) {
+    struct row_api_key *old = &found.row;
+    if (!id_is_none(old->replaced_by)) {
         return refuse(msg, ERR_CONFLICT, "", "the key was rotated already");
     }
-    enum key_status status = key_status(&old, now);
+    enum key_status status = key_status(old, now);
     if (status == KEY_REVOKED || status == KEY_EXPIRED) {
         return refuse(msg, ERR_CONFLICT, "", "a key that has ended cannot be rotated");
     }
-    struct row_api_key row = old;
-    row.replaces = old.id;
+    struct row_api_key row = *old;
+    row.replaces = old->id;
     row.last_used_unix_ms = 0;
     row.last_used_ip = SLICE("");
     CHECK(row.mode < ARRAY_LEN(body->secrets));
-    err = check_within(msg, who, &old);
+    err = check_within(msg, who, old);
     if (err == ERR_OK) {
         name_new(shard, who, &body->secrets[row.mode], &row);
         err = show(shard, msg, &row);
+    }
+    if (err == ERR_OK && !shard_can_end(shard)) {
+        err = ERR_BUSY;
     }
     if (err != ERR_OK) {
         return err;
     }
     put_new(shard, &body->secrets[row.mode], &row);
-    old.replaced_by = row.id;
+    old->replaced_by = row.id;
+    taken->credential = credential_key(&found.hash);
     if (body->overlap_ms == 0) {
-        old.is_revoked = true;
-    } else if (old.expires_unix_ms == 0 || old.expires_unix_ms > now + body->overlap_ms) {
-        old.expires_unix_ms = now + body->overlap_ms;
+        old->is_revoked = true;
+    } else {
+        if (old->expires_unix_ms == 0 || old->expires_unix_ms > now + body->overlap_ms) {
+            old->expires_unix_ms = now + body->overlap_ms;
+        }
+        taken->at_unix_ms = old->expires_unix_ms;
     }
-    shard_put_api_key(shard, key, &old);
-    LOG_INFO("key.rotated", LOG_ID("key", ID_KEY, old.id), LOG_ID("by", ID_KEY, row.id));
+    shard_put_api_key(shard, found.at, old);
+    char by[ID_TEXT_MAX];
+    struct audit_note what = {
+        .action = "api_key.rotated",
+        .detail = slice_of(by, id_text(ID_KEY, row.id, by)),
+    };
+    note(shard, msg, who, &what, old->id);
+    LOG_INFO("key.rotated", LOG_ID("key", ID_KEY, old->id), LOG_ID("by", ID_KEY, row.id));
     return ERR_OK;
 }
 
@@ -598,34 +695,61 @@ static enum err check_given(struct shard *shard, struct msg *msg, const struct r
 static enum err check_within(struct msg *msg, const struct principal *who,
                              const struct row_api_key *row)
 {
-    const struct row_api_key *self = &who->key;
-    if (!who->has_key) {
-        return ERR_OK;
-    }
-    uint32_t more = key_rights(row) & ~key_rights(self);
-    for (enum right right = RIGHT_NONE + 1; right < RIGHT_COUNT; right++) {
-        if (more & UINT32_C(1) << right) {
-            msg->param = slice_str(right_text(right));
-            return ERR_SCOPE;
-        }
-    }
-    if (self->mode == MODE_TEST && row->mode != MODE_TEST) {
+    enum right right = RIGHT_NONE;
+    switch (who->has_key ? excess_of(&who->key, row, &right) : EXCESS_NONE) {
+    case EXCESS_NONE:
+        break;
+    case EXCESS_RIGHT:
+        msg->param = slice_str(right_text(right));
+        return ERR_SCOPE;
+    case EXCESS_MODE:
         return refuse(msg, ERR_KEY_SCOPE, "mode", "a test key may not manage live keys");
-    }
-    if (!all_in(self->domains, row->domains, slice_equal)) {
+    case EXCESS_DOMAINS:
         return refuse(msg, ERR_KEY_SCOPE, "domains", "this key may not grant those domains");
-    }
-    if (!all_in(self->addresses, row->addresses, pattern_covers)) {
+    case EXCESS_ADDRESSES:
         return refuse(msg, ERR_KEY_SCOPE, "addresses", "this key may not grant those addresses");
-    }
-    if (!all_in(self->allowed_ips, row->allowed_ips, net_covers)) {
+    case EXCESS_IPS:
         return refuse(msg, ERR_KEY_SCOPE, "allowedIps", "this key may not grant those networks");
-    }
-    if (self->expires_unix_ms != 0 &&
-        (row->expires_unix_ms == 0 || row->expires_unix_ms > self->expires_unix_ms)) {
+    case EXCESS_EXPIRES:
         return refuse(msg, ERR_KEY_SCOPE, "expiresAt", "a key may not outlive the one it is of");
     }
     return ERR_OK;
+}
+
+/* The first thing that row may and self may not. */
+static enum excess excess_of(const struct row_api_key *self, const struct row_api_key *row,
+                             enum right *right)
+{
+    uint32_t more = key_rights(row) & ~key_rights(self);
+    for (enum right i = RIGHT_NONE + 1; i < RIGHT_COUNT; i++) {
+        if (more & UINT32_C(1) << i) {
+            *right = i;
+            return EXCESS_RIGHT;
+        }
+    }
+    if (self->mode == MODE_TEST && row->mode != MODE_TEST) {
+        return EXCESS_MODE;
+    }
+    if (!all_in(self->domains, row->domains, slice_equal)) {
+        return EXCESS_DOMAINS;
+    }
+    if (!all_in(self->addresses, row->addresses, pattern_covers)) {
+        return EXCESS_ADDRESSES;
+    }
+    if (!all_in(self->allowed_ips, row->allowed_ips, net_covers)) {
+        return EXCESS_IPS;
+    }
+    bool is_longer = self->expires_unix_ms != 0 &&
+                     (row->expires_unix_ms == 0 || row->expires_unix_ms > self->expires_unix_ms);
+    return is_longer ? EXCESS_EXPIRES : EXCESS_NONE;
+}
+
+/* Whether anything was taken away. */
+static bool narrows(const struct row_api_key *before, const struct row_api_key *after)
+{
+    enum right right;
+    return (before->is_enabled && !after->is_enabled) ||
+           excess_of(after, before, &right) != EXCESS_NONE;
 }
 
 /* Whether each item of inner is covered by one of outer. An empty list is "everything". */
@@ -676,9 +800,7 @@ static bool pattern_covers(struct slice outer, struct slice inner)
 
 /* ---- shared --------------------------------------------------------------------------------- */
 
-/* By id; key is where its row lies. */
-static enum err find(struct shard *shard, struct msg *msg, struct id id, struct key *key,
-                     struct row_api_key *row)
+static enum err find(struct shard *shard, struct msg *msg, struct id id, struct found *found)
 {
     struct account_id account = msg->body.key.caller.account;
     struct row_api_key_id index;
@@ -687,8 +809,20 @@ static enum err find(struct shard *shard, struct msg *msg, struct id id, struct 
     if (err != ERR_OK) {
         return err;
     }
-    *key = key_api_key(account, &index.hash);
-    return shard_get_api_key(shard, *key, &msg->arena, row);
+    found->hash = index.hash;
+    found->at = key_api_key(account, &index.hash);
+    return shard_get_api_key(shard, found->at, &msg->arena, &found->row);
+}
+
+/* A line of the account's log about a key; `what` brings action and detail. */
+static void note(struct shard *shard, const struct msg *msg, const struct principal *who,
+                 const struct audit_note *what, struct id key)
+{
+    struct audit_note full = *what;
+    full.account = who->account.id;
+    full.who = who;
+    full.caller = &msg->body.key.caller;
+    shard_audit_id(shard, &full, ID_KEY, key);
 }
 
 static void name_new(struct shard *shard, const struct principal *who,

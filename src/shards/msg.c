@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "kv/key.h"
 
+#include <string.h>
+
 static const char *const KIND_NAMES[] = {
 #define MSG(kind, member, from, to, pool, waits_on) #kind,
     MSG_TABLE(MSG)
@@ -76,6 +78,44 @@ static const char *const ATTEMPT_OUTCOME_TEXTS[] = {
     [ATTEMPT_BOUNCED] = "bounced",
     [ATTEMPT_UNCERTAIN] = "uncertain",
 };
+
+struct credential credential_key(const struct sha256 *hash)
+{
+    return (struct credential){.kind = CREDENTIAL_KEY, .bytes = *hash};
+}
+
+struct credential credential_session(struct id session)
+{
+    struct credential credential = {.kind = CREDENTIAL_NONE};
+    if (!id_is_none(session)) {
+        credential.kind = CREDENTIAL_SESSION;
+        memcpy(credential.bytes.bytes, session.bytes, sizeof(session.bytes));
+    }
+    return credential;
+}
+
+struct credential credential_of(const struct caller *caller)
+{
+    switch (caller->kind) {
+    case CALLER_KEY:
+        return credential_key(&caller->key_hash);
+    case CALLER_SESSION:
+        return credential_session(caller->session);
+    case CALLER_OPERATOR:
+        break;
+    }
+    return (struct credential){.kind = CREDENTIAL_NONE};
+}
+
+int credential_compare(const void *a, const void *b)
+{
+    const struct credential *left = a;
+    const struct credential *right = b;
+    if (left->kind != right->kind) {
+        return left->kind < right->kind ? -1 : 1;
+    }
+    return memcmp(left->bytes.bytes, right->bytes.bytes, sizeof(left->bytes.bytes));
+}
 
 const char *right_text(enum right right)
 {

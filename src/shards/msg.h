@@ -100,6 +100,18 @@ struct caller {
     bool is_charged;        /* the request was counted against its rate already */
 };
 
+/* What a connection has authenticated with, as far as it can be taken back. */
+enum credential_kind { CREDENTIAL_NONE, CREDENTIAL_KEY, CREDENTIAL_SESSION };
+struct credential {
+    enum credential_kind kind;
+    struct sha256 bytes; /* the key's hash; a session's id, zeros behind it */
+};
+struct credential credential_key(const struct sha256 *hash);
+struct credential credential_session(struct id session); /* NONE for no id */
+struct credential credential_of(const struct caller *caller);
+/* As for qsort; equal ones are 0. */
+int credential_compare(const void *a, const void *b);
+
 /* What is left of the caller's rate, as the ratelimit headers say it. */
 struct rate_view {
     uint32_t limit; /* requests a minute; 0: nothing was counted */
@@ -172,6 +184,11 @@ struct shard_me {
     struct row_user user;
     bool has_key;
     struct row_api_key key;
+};
+
+/* Whether a caller may come in at all, before the body of its request is read. */
+struct shard_check {
+    struct caller caller;
 };
 
 /* enum directory_kind of kv/key.h, whose numbers are on disk. */
@@ -562,6 +579,15 @@ struct deliver_verify {
     struct domain_checks checks;
 };
 
+/* ---- bodies: shards and edges --------------------------------------------------------------- */
+
+/* Connections that used one of these take no further request and end. */
+struct edge_ended {
+    const struct credential *list; /* sorted by credential_compare */
+    uint32_t count;
+    uint64_t at_unix_ms; /* 0: now. Else they go on, and end then */
+};
+
 /* ---- bodies: the committer and main --------------------------------------------------------- */
 
 struct commit_write {
@@ -589,6 +615,7 @@ union msg_body {
     struct shard_drop drop;
     struct shard_login login;
     struct shard_me me;
+    struct shard_check check;
     struct shard_directory directory;
     struct shard_send send;
     struct shard_domain domain;
@@ -610,6 +637,7 @@ union msg_body {
     struct shard_ledger ledger;
     struct deliver_wake wake;
     struct deliver_verify verify;
+    struct edge_ended ended;
     struct commit_write commit;
     struct control control;
 };
@@ -627,6 +655,7 @@ struct msg {
     uint8_t pool;          /* enum msg_pool_kind */
     enum err err;          /* outcome; set by the receiver before msg_return */
     struct rate_view rate; /* out */
+    uint64_t credential_expires_unix_ms; /* out: when the caller's credential ends; 0: never */
     struct slice param; /* field at fault, with ERR_BAD_FIELD; required scope with ERR_SCOPE; in the
                            arena or static */
     struct slice sentence; /* for the client, in place of the table's; likewise */

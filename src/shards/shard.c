@@ -313,6 +313,9 @@ static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind)
     case MSG_SHARD_ME:
         account_me(shard, msg);
         return;
+    case MSG_SHARD_CHECK:
+        account_check(shard, msg);
+        return;
     case MSG_SHARD_DIRECTORY:
         account_directory(shard, msg);
         return;
@@ -359,6 +362,7 @@ static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind)
     case MSG_DELIVER_VERIFY:
     case MSG_DELIVER_CONTROL:
     case MSG_EDGE_CONTROL:
+    case MSG_EDGE_ENDED:
     case MSG_COMMIT_WRITE:
     case MSG_COMMIT_CONTROL:
     case MSG_KIND_COUNT:
@@ -384,6 +388,8 @@ static void on_home(struct shard *shard, struct msg *msg)
         on_commit_home(shard, msg);
     } else if (msg->kind == MSG_DELIVER_WAKE) {
         on_wake_home(shard, msg);
+    } else if (msg->kind == MSG_EDGE_ENDED) {
+        ended_home(shard, msg);
     } else {
         CHECK(msg->kind == MSG_SHARD_DIRECTORY);
         domain_lookup_home(shard, msg);
@@ -511,7 +517,7 @@ static void settle(struct shard *shard)
         return;
     }
     bool is_idle = !shard->flying && batch_is_empty(shard->filling) && shard->jobs_open == 0 &&
-                   shard->lookups_open == 0;
+                   shard->lookups_open == 0 && shard->walks_open == 0;
     if (is_idle && shard->drain) {
         struct msg *drain = shard->drain;
         shard->drain = NULL;
@@ -591,6 +597,7 @@ static void batch_park(struct batch *batch, struct msg *msg)
 static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
 {
     struct msg *msg = batch->parked;
+    ended_batch_settled(shard, batch, err);
     batch->parked = NULL;
     batch->parked_last = NULL;
     while (msg) {

@@ -105,6 +105,7 @@ struct sign_entry {
 };
 
 struct domain_work;
+struct ended_walk;
 
 struct shard {
     struct actor actor;
@@ -129,8 +130,10 @@ struct shard {
     struct link ready_jobs; /* back from their workers when both batches were full; oldest first */
     uint32_t lookups_open;
     struct domain_work *lookups[SHARD_WORK_MSGS]; /* by token - 1 */
-    struct msg *drain;                            /* waits for the batches to empty */
-    struct msg *stop;                             /* waits for every own message to be home */
+    uint32_t walks_open;
+    struct ended_walk *walks[SHARD_WORK_MSGS]; /* likewise */
+    struct msg *drain;                         /* waits for the batches to empty */
+    struct msg *stop;                          /* waits for every own message to be home */
     struct scan scan;
     struct timer sweep;
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
@@ -204,6 +207,27 @@ bool principal_may_use_domain(const struct principal *who, struct id domain);
 bool principal_may_send_as(const struct principal *who, struct slice local, struct arena *arena);
 void api_key_handle(struct shard *shard, struct msg *msg);
 
+/* ---- ended.c -------------------------------------------------------------------------------- */
+
+/* Whether shard_end_credentials may be called in this handler. Ask before the first write; the
+ * answer otherwise is ERR_BUSY. */
+bool shard_can_end(const struct shard *shard);
+/* In place of shard_answer(shard, msg, ERR_OK), for a handler whose rows take credentials back:
+ * first every connection of every edge that used one of them is ended, then the answer goes home
+ * when the rows are on disk. A batch that fails is ERR_STORAGE as ever. The list is sorted in place
+ * and must stay where it is, in msg's arena.
+ * Owns:   takes msg. */
+void shard_end_credentials(struct shard *shard, struct msg *msg, struct credential *list,
+                           uint32_t count);
+/* One credential, which is copied. */
+void shard_end_credential(struct shard *shard, struct msg *msg, struct credential ended);
+/* Likewise for one that goes on for a while: its connections are ended then. */
+void shard_cap_credential(struct shard *shard, struct msg *msg, struct credential capped,
+                          uint64_t at_unix_ms);
+/* For shard.c: news that came home; a batch that is on disk, or lost. */
+void ended_home(struct shard *shard, struct msg *msg);
+void ended_batch_settled(struct shard *shard, const struct batch *batch, enum err err);
+
 /* ---- audit.c -------------------------------------------------------------------------------- */
 
 enum audit_actor { AUDIT_USER, AUDIT_KEY, AUDIT_OPERATOR, AUDIT_SYSTEM };
@@ -229,6 +253,7 @@ void account_signup(struct shard *shard, struct msg *msg);
 void account_drop(struct shard *shard, struct msg *msg);
 void account_login(struct shard *shard, struct msg *msg);
 void account_me(struct shard *shard, struct msg *msg);
+void account_check(struct shard *shard, struct msg *msg);
 void account_directory(struct shard *shard, struct msg *msg);
 
 /* ---- domain.c ------------------------------------------------------------------------------- */

@@ -44,6 +44,9 @@ struct rig {
     struct msg *got[EDGE_POOL_MSGS];
     uint32_t got_count;
     uint32_t controls_home;
+    uint32_t ended_home;  /* edges that were told of a credential's end */
+    uint32_t check_count; /* credentials asked about before the body */
+    enum err check_err;   /* and what they were told */
     uint16_t tcp_port;
     struct auth_key key;
 };
@@ -58,7 +61,13 @@ struct client {
 static inline void rig_on_msg(struct actor *actor, struct msg *msg)
 {
     struct rig *rig = CONTAINER_OF(actor, struct rig, world);
-    if (msg->returning) {
+    if (msg->returning && msg->kind == MSG_EDGE_ENDED) {
+        rig->ended_home += 1;
+        msg_put(actor, msg);
+    } else if (msg->kind == MSG_SHARD_CHECK) {
+        rig->check_count += 1;
+        msg_return(msg, rig->check_err);
+    } else if (msg->returning) {
         cr_assert_eq(msg->kind, MSG_EDGE_CONTROL);
         cr_assert_eq(msg->err, ERR_OK);
         rig->tcp_port = msg->body.control.tcp_port;
