@@ -298,77 +298,26 @@ static void on_request(struct shard *shard, struct msg *msg)
     }
 }
 
+typedef void request_fn(struct shard *shard, struct msg *msg);
+
+static request_fn *const handlers[MSG_KIND_COUNT] = {
+    [MSG_SHARD_SIGNUP] = account_signup,  [MSG_SHARD_DROP_ACCOUNT] = account_drop,
+    [MSG_SHARD_LOGIN] = account_login,    [MSG_SHARD_ME] = account_me,
+    [MSG_SHARD_CHECK] = account_check,    [MSG_SHARD_DIRECTORY] = account_directory,
+    [MSG_SHARD_SEND] = outbound_send,     [MSG_SHARD_DOMAIN] = domain_handle,
+    [MSG_SHARD_KEY] = api_key_handle,     [MSG_SHARD_LIST] = mail_list,
+    [MSG_SHARD_READ] = mail_read,         [MSG_SHARD_RAW] = mail_raw,
+    [MSG_SHARD_RETRY] = mail_retry,       [MSG_SHARD_CLAIM] = claim_claim,
+    [MSG_SHARD_CHUNK] = claim_chunk,      [MSG_SHARD_OUTCOME] = claim_outcome,
+    [MSG_SHARD_EXPIRE] = outbound_expire, [MSG_SHARD_LEDGER] = on_ledger,
+    [MSG_SHARD_CONTROL] = on_control,
+};
+
 static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind)
 {
-    switch (kind) {
-    case MSG_SHARD_SIGNUP:
-        account_signup(shard, msg);
-        return;
-    case MSG_SHARD_DROP_ACCOUNT:
-        account_drop(shard, msg);
-        return;
-    case MSG_SHARD_LOGIN:
-        account_login(shard, msg);
-        return;
-    case MSG_SHARD_ME:
-        account_me(shard, msg);
-        return;
-    case MSG_SHARD_CHECK:
-        account_check(shard, msg);
-        return;
-    case MSG_SHARD_DIRECTORY:
-        account_directory(shard, msg);
-        return;
-    case MSG_SHARD_SEND:
-        outbound_send(shard, msg);
-        return;
-    case MSG_SHARD_DOMAIN:
-        domain_handle(shard, msg);
-        return;
-    case MSG_SHARD_KEY:
-        api_key_handle(shard, msg);
-        return;
-    case MSG_SHARD_LIST:
-        mail_list(shard, msg);
-        return;
-    case MSG_SHARD_READ:
-        mail_read(shard, msg);
-        return;
-    case MSG_SHARD_RAW:
-        mail_raw(shard, msg);
-        return;
-    case MSG_SHARD_RETRY:
-        mail_retry(shard, msg);
-        return;
-    case MSG_SHARD_CLAIM:
-        claim_claim(shard, msg);
-        return;
-    case MSG_SHARD_CHUNK:
-        claim_chunk(shard, msg);
-        return;
-    case MSG_SHARD_OUTCOME:
-        claim_outcome(shard, msg);
-        return;
-    case MSG_SHARD_EXPIRE:
-        outbound_expire(shard, msg);
-        return;
-    case MSG_SHARD_LEDGER:
-        on_ledger(shard, msg);
-        return;
-    case MSG_SHARD_CONTROL:
-        on_control(shard, msg);
-        return;
-    case MSG_DELIVER_WAKE:
-    case MSG_DELIVER_VERIFY:
-    case MSG_DELIVER_CONTROL:
-    case MSG_EDGE_CONTROL:
-    case MSG_EDGE_ENDED:
-    case MSG_COMMIT_WRITE:
-    case MSG_COMMIT_CONTROL:
-    case MSG_KIND_COUNT:
-        break;
-    }
-    CHECK(kind == MSG_SHARD_CONTROL); /* posted to the wrong actor */
+    CHECK(kind < MSG_KIND_COUNT);
+    CHECK(handlers[kind]); /* posted to the wrong actor */
+    handlers[kind](shard, msg);
 }
 
 static enum err may_handle(const struct shard *shard, enum msg_kind kind)
