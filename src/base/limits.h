@@ -182,7 +182,6 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define DMARC_ARENA_BYTES   (96 * KIB)
 #define AUTHORS_MAX         32 /* addresses in a From field */
 #define AUTHOR_ARENA_BYTES  (64 * KIB)
-#define AUTH_RESULTS_MAX    64 /* fields of one mail that are ours to remove */
 
 _Static_assert((SPF_LOOKUPS_MAX + 2) * (SPF_RECORD_MAX + DNS_NAME_MAX + 1) + 16 * KIB <=
                    SPF_ARENA_BYTES,

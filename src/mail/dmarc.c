@@ -77,7 +77,8 @@ static void end_with_problem(struct dmarc *dmarc, enum dmarc_result result, stru
 
 /* ---- records, RFC 9989 4.7 ------------------------------------------------------------------ */
 
-/* name "=" value, white space around both. */
+/* name "=" value, white space around both. Not tags.h: a malformed tag spoils a signature, but here
+ * it is only left out. */
 static bool cut_tag(struct slice *rest, struct slice *name, struct slice *value)
 {
     struct slice tag = slice_cut(rest, ';');
