@@ -123,7 +123,8 @@ def main():
     table.one("resident at rest", "meerkat_idle_rss")
     table.one("an idle connection", "meerkat_bytes_per_idle_conn")
     for name in values:
-        if name.startswith(("round_trips", "wake_p99", "commits_", "http_", "compose_", "sign_")):
+        if name.startswith(("round_trips", "wake_p99", "commits_", "http_", "compose_", "sign_",
+                            "match_")):
             table.one(name.replace("_", " "), name)
     print(f"\nwritten to {target}")
 

@@ -133,6 +133,13 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define DKIM_SKEW_S         300       /* how wrong a signer's clock may be */
 #define TAGS_MAX            32        /* of a signature, a published key, a policy record */
 
+/* ---- routes --------------------------------------------------------------------------------- */
+#define MATCH_TEXT_MAX 512 /* bytes of a route's pattern */
+#define REGEX_STATES_MAX                                                                           \
+    1000 /* of one pattern; with ADDR_MAX 320 a match is 320,000 steps at most */
+#define REGEX_REPEAT_MAX 1000 /* in {n,m}; what it unfolds to counts as states */
+#define REGEX_DEPTH_MAX  50   /* groups within groups; each is a call within a call */
+
 /* ---- accounts ------------------------------------------------------------------------------- */
 #define EMAIL_MAX           ADDR_MAX
 #define PASSWORD_MIN        10
