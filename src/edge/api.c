@@ -224,7 +224,7 @@ void api_fail_field(struct request *request, enum err err, struct slice param,
 
 void api_fail(struct request *request, enum err err)
 {
-    api_fail_field(request, err, slice_of(NULL, 0), slice_of(NULL, 0));
+    api_fail_field(request, err, request->fault_param, request->fault_sentence);
 }
 
 void api_fail_msg(struct request *request, const struct msg *msg)

@@ -187,12 +187,26 @@ static void on_msg(struct actor *actor, struct msg *msg)
 
 static void on_plain_accept(struct listener *listener, uv_os_sock_t socket)
 {
-    session_accept(CONTAINER_OF(listener, struct edge, http), socket, false);
+    session_accept(CONTAINER_OF(listener, struct edge, http), socket, SESSION_PLAIN);
 }
 
 static void on_tls_accept(struct listener *listener, uv_os_sock_t socket)
 {
-    session_accept(CONTAINER_OF(listener, struct edge, https), socket, true);
+    session_accept(CONTAINER_OF(listener, struct edge, https), socket, SESSION_TLS);
+}
+
+/* The file's mode keeps others out; the kernel's word on who is there does not depend on it. */
+static void on_admin_accept(struct listener *listener, uv_os_sock_t socket)
+{
+    uid_t user = (uid_t)-1;
+    enum err err = listen_peer_user(socket, &user);
+    if (err != ERR_OK || (user != 0 && user != geteuid())) {
+        LOG_WARN("admin.refused", LOG_U64("user", user), LOG_ERR(err),
+                 LOG_STR("remedy", "run meerkatctl as root or as meerkatd's own user"));
+        (void)close(socket); /* nothing was said */
+        return;
+    }
+    session_accept(CONTAINER_OF(listener, struct edge, admin), socket, SESSION_ADMIN);
 }
 
 static enum err open_one(struct edge *edge, struct listener *listener, struct slice where,
@@ -218,6 +232,28 @@ static enum err open_one(struct edge *edge, struct listener *listener, struct sl
     if (err == ERR_OK) {
         *tcp_port = listener->tcp_port;
         edge->listeners_open += 1;
+    }
+    return err;
+}
+
+/* Where nobody asked for the socket by name, a place that cannot have one is no reason not to
+ * start.
+ */
+static enum err open_admin(struct edge *edge)
+{
+    const struct conf *conf = edge->place->conf;
+    struct arena arena;
+    enum err err = ERR_OK;
+    arena_init(&arena, KIB, 64 * KIB);
+    struct slice path = conf_admin_socket(conf, &arena);
+    if (path.len > 0) {
+        err = listener_open_local(&edge->admin, edge->loop, path, on_admin_accept);
+    }
+    arena_fini(&arena);
+    if (err != ERR_OK && conf->admin_socket.len == 0) {
+        LOG_WARN("admin.off", LOG_ERR(err),
+                 LOG_STR("remedy", "set admin_socket to a path that can have a socket"));
+        return ERR_OK;
     }
     return err;
 }
@@ -278,6 +314,9 @@ static void start(struct edge *edge, struct msg *msg)
     if (err == ERR_OK && conf->http_listen.len > 0) {
         err = open_one(edge, &edge->http, conf->http_listen, &control->tcp_port, on_plain_accept);
     }
+    if (err == ERR_OK && edge->index == 0) {
+        err = open_admin(edge);
+    }
     if (err == ERR_OK) {
         edge->phase = EDGE_OPEN;
         describe(edge, control);
@@ -309,6 +348,7 @@ static void close_listeners(struct edge *edge)
 {
     listener_close(&edge->http, on_listener_closed);
     listener_close(&edge->https, on_listener_closed);
+    listener_close(&edge->admin, on_listener_closed);
     edge->listeners_open = 0;
 }
 

@@ -48,6 +48,7 @@ struct edge {
 
     struct listener http;
     struct listener https;
+    struct listener admin; /* of the first edge */
     uint32_t listeners_open;
     struct tls_context *tls;
     struct link sessions;
@@ -91,6 +92,7 @@ struct session {
     struct session_credential used[SESSION_CREDENTIALS]; /* what its requests came with */
     uint8_t used_count;
     uint8_t used_next; /* forgotten next */
+    bool is_operator; /* came through the admin socket */
     bool is_tls_listener;
     bool is_plain_allowed; /* loopback listener */
     bool is_proxy;         /* peer is a trusted proxy */
@@ -126,6 +128,10 @@ struct request {
     bool is_close;
     bool is_answered;
     bool is_old; /* HTTP/1.0: keep-alive must be said */
+
+    struct slice fault_param;    /* of a refusal, when there is more to say of it; static */
+    struct slice fault_sentence; /* likewise */
+    struct slice admin_email;    /* ROUTE_ADMIN, of a session's user; in keep */
 };
 
 /* edge.c */
@@ -138,8 +144,16 @@ void edge_session_gone(struct edge *edge);
 /* A password job came back from its worker. */
 void edge_job_done(struct edge *edge);
 
+/* operator.c */
+
+/* In place of a credential, for a request that came through the admin socket. */
+MUST_USE enum err operator_admit(struct request *request);
+/* Runs the route's handler; that of ROUTE_ADMIN once it is sure who asks. */
+void operator_handle(struct request *request);
+
 /* session.c */
-void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls);
+enum session_way { SESSION_PLAIN, SESSION_TLS, SESSION_ADMIN };
+void session_accept(struct edge *edge, uv_os_sock_t socket, enum session_way way);
 /* The request has its answer: send what the order allows. May free the session's request. */
 void session_answered(struct request *request);
 /* No new request is read; closes when the last answer is out. */

@@ -399,6 +399,9 @@ static void write_security(struct json_writer *w, const struct route *route)
     }
     json_close_array(w);
     api_text_or_null(w, "x-required-scope", slice_str(right));
+    if (route->access == ROUTE_ADMIN) {
+        api_bool(w, "x-administrators-only", true);
+    }
 }
 
 static void write_operation(struct json_writer *w, const struct route *route)

@@ -20,7 +20,9 @@ struct json_shape;
 struct request;
 typedef void route_fn(struct request *request);
 
-enum route_access { ROUTE_PUBLIC, ROUTE_CREDENTIAL };
+/* ROUTE_ADMIN: the server's own people, whatever their account: through the admin socket, or with a
+ * session of a user who is an administrator. No API key. */
+enum route_access { ROUTE_PUBLIC, ROUTE_CREDENTIAL, ROUTE_ADMIN };
 
 /* A route as its users see it. */
 struct route_doc {

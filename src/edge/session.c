@@ -83,7 +83,7 @@ static void judge_peer(struct session *session)
     conn_local(&session->conn, &local);
     conn_peer(&session->conn, &peer);
     session->peer = ip_of(&peer);
-    session->is_plain_allowed = conn_addr_is_loopback(&local);
+    session->is_plain_allowed = session->is_operator || conn_addr_is_loopback(&local);
     session->is_proxy = is_trusted(session, &peer);
 }
 
@@ -115,7 +115,7 @@ static struct ip6 client_of(const struct session *session, const struct http_req
     return client;
 }
 
-void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls)
+void session_accept(struct edge *edge, uv_os_sock_t socket, enum session_way way)
 {
     CHECK_LOOP(edge->loop);
     if (edge->is_closed || edge->session_count >= CONNS_PER_LOOP_MAX) {
@@ -124,15 +124,16 @@ void session_accept(struct edge *edge, uv_os_sock_t socket, bool is_tls)
     }
     struct session *session = mem_zalloc(sizeof *session);
     session->edge = edge;
-    session->is_tls_listener = is_tls;
+    session->is_tls_listener = way == SESSION_TLS;
+    session->is_operator = way == SESSION_ADMIN;
     session->codec = http_new();
     list_init(&session->requests);
     buf_init(&session->unread, UNREAD_MAX);
     list_push_back(&edge->sessions, &session->link);
     edge->session_count += 1;
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
-    enum err err =
-        conn_accept(&session->conn, edge->loop, socket, is_tls ? edge->tls : NULL, &handler);
+    struct tls_context *tls = way == SESSION_TLS ? edge->tls : NULL;
+    enum err err = conn_accept(&session->conn, edge->loop, socket, tls, &handler);
     if (err == ERR_OK) {
         judge_peer(session);
         conn_set_deadline(&session->conn, HTTP_HEADER_MS);
@@ -297,7 +298,12 @@ static enum err admit(struct request *request)
     if (err != ERR_OK) {
         return err;
     }
-    if (request->route->access == ROUTE_CREDENTIAL) {
+    if (request->session->is_operator) {
+        err = operator_admit(request);
+        if (err != ERR_OK) {
+            return err;
+        }
+    } else if (request->route->access != ROUTE_PUBLIC) {
         struct slice value = http_header_get(http, SLICE("authorization"));
         err = auth_header_read(&edge->session_key, value, clock_unix_ms(), &request->arena,
                                &request->caller);
@@ -410,7 +416,7 @@ static void on_request(struct session *session)
         api_fail(request, request->refusal);
         return;
     }
-    request->route->handle(request);
+    operator_handle(request);
 }
 
 /* No longer than one of its credentials counts. */

@@ -141,6 +141,7 @@ static inline void rig_init(struct rig *rig)
     cr_assert(conf_load(&rig->conf, 1, argv));
     set(rig, "http_listen", "127.0.0.1:0");
     set(rig, "hostname", "mail.meerkat.test");
+    set(rig, "admin_socket", "off");
     loop_init(&rig->loop, "test", 0);
     auth_key_make(MODE_LIVE, (struct account_id){RIG_ACCOUNT}, &rig->key);
 }
