@@ -750,7 +750,7 @@ static void give_error(struct spf *spf, enum spf_result result, struct slice pro
 static void conclude(struct spf *spf, enum spf_result result, struct slice mechanism)
 {
     spf->verdict.result = result;
-    spf->verdict.mechanism = mechanism;
+    spf->verdict.mechanism = slice_head(mechanism, SPF_EXPLANATION_MAX);
     bool is_explained = result == SPF_FAIL && top(spf)->explanation.data != NULL;
     sm_move(&spf->sm, is_explained ? STATE_EXPLAIN : STATE_DONE);
 }

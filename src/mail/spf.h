@@ -44,8 +44,9 @@ struct spf_input {
 struct spf_verdict {
     enum spf_result result;
     struct slice domain;      /* whose record was asked for first; empty when there was none */
-    struct slice mechanism;   /* the term of that record which decided; "default" when none did;
-                                 empty without a record */
+    struct slice mechanism;   /* the term of that record which decided, cut at
+                                 SPF_EXPLANATION_MAX; "default" when none did; empty without a
+                                 record */
     struct slice problem;     /* why there is an error, one phrase; empty otherwise */
     struct slice explanation; /* the domain's own words for a fail, printable ASCII; may be empty */
 };
