@@ -25,7 +25,7 @@
 #define SHARD_WAKE_MSGS   4    /* hints in flight from one shard to delivery */
 #define SHARD_WORK_MSGS                                                                            \
     64 /* look-ups from one shard to another's directory, and news to edges of what has ended */
-#define SHARD_COMMIT_MSGS 1    /* batches in flight from one shard to the committer */
+#define SHARD_COMMIT_MSGS 1 /* batches in flight from one shard to the committer */
 #define CONTROL_MSGS      (4 * ACTOR_COUNT_MAX) /* from main, in flight */
 #define WAKE_ENTRIES_MAX  512                   /* outbox rows announced by one hint */
 #define DISPATCH_MAX      256 /* messages handled per wake of a port; keeps a turn under 5 ms */
@@ -150,8 +150,10 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define KEY_ITEMS_MAX       100  /* domains, addresses or networks of one key */
 #define KEY_OVERLAP_S_MAX   (UINT64_C(7) * 24 * 3600)
 #define SESSION_MS          (UINT64_C(12) * 3600 * 1000)
-#define PASSWORD_JOBS_MAX   64 /* waiting password hashes per edge; more is 503 */
-#define GOOGLE_CALLS_MAX    64 /* sign-ins with Google under way per edge; more is 503 */
+#define ACCOUNTS_COUNTED    100000   /* of a shard, for the operator; beyond, the sum says less */
+#define RATE_PER_MIN_MAX    10000000 /* of an account or a key; more is no limit */
+#define PASSWORD_JOBS_MAX   64       /* waiting password hashes per edge; more is 503 */
+#define GOOGLE_CALLS_MAX    64       /* sign-ins with Google under way per edge; more is 503 */
 #define GOOGLE_CODE_MAX     2048
 #define GOOGLE_TOKEN_MAX    4096
 #define GOOGLE_SUB_MAX      255 /* OpenID Connect Core 2 */

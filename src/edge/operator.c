@@ -3,7 +3,7 @@
  * The operator shows no credential: the file system and the kernel have said who that is. A route
  * of an account wants to know which one, in a header. A route of the server (ROUTE_ADMIN) may also
  * be used with a session whose user is an administrator; that is in the user's row, so its shard is
- * asked first, and the request waits with all its bytes:
+ * asked first:
  *
  *   ROUTE_ADMIN with a session -> SHARD_ME -> administrator: the handler; anybody else: 403
  */
@@ -41,22 +41,17 @@ static enum err refuse_others(struct request *request)
 
 static void on_known(struct request *request, struct msg *msg)
 {
-    struct arena theirs = msg->arena;
     const struct shard_me *me = &msg->body.me;
-    bool is_admin = msg->err == ERR_OK && me->has_user && me->user.is_admin;
-    if (is_admin) {
-        request->admin_email = arena_dup(&request->keep, me->user.email);
-    }
-    /* The request's bytes went along with the message; they are wanted again. */
-    msg->arena = request->arena;
-    request->arena = theirs;
-    if (is_admin) {
-        request->route->handle(request);
-    } else if (msg->err != ERR_OK) {
+    if (msg->err != ERR_OK) {
         api_fail_msg(request, msg);
-    } else {
-        api_fail(request, refuse_others(request));
+        return;
     }
+    if (!me->has_user || !me->user.is_admin) {
+        api_fail(request, refuse_others(request));
+        return;
+    }
+    request->admin_email = arena_dup(&request->keep, me->user.email);
+    request->route->handle(request);
 }
 
 void operator_handle(struct request *request)
@@ -73,6 +68,6 @@ void operator_handle(struct request *request)
     struct msg *msg = api_take(request, MSG_SHARD_ME);
     if (msg != NULL) {
         msg->body.me.caller = request->caller;
-        api_post_errors(request, api_shard(request), msg, on_known);
+        api_post_apart(request, api_shard(request), msg, on_known);
     }
 }

@@ -298,6 +298,16 @@ struct key key_after(const struct key *prefix)
     return key;
 }
 
+struct key key_prefix_accounts(void)
+{
+    return key_of(TAG_ACCOUNT);
+}
+
+struct key key_prefix_all_users(void)
+{
+    return key_of(TAG_USER);
+}
+
 struct key key_prefix_users(struct account_id account)
 {
     return key_of_account(TAG_USER, account);

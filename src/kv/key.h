@@ -80,6 +80,8 @@ struct key key_ledger(uint32_t kind);
 /* Prefixes for scans: [prefix, key_after(prefix)). */
 struct key
 key_after(const struct key *prefix); /* the least key greater than all that start with prefix */
+struct key key_prefix_accounts(void);
+struct key key_prefix_all_users(void);
 struct key key_prefix_users(struct account_id account);
 struct key key_prefix_api_key_ids(struct account_id account);
 struct key key_prefix_key_dues(void);

@@ -362,6 +362,53 @@ struct shard_retry {
     enum delivery_status status;
 };
 
+/* The server's own people look after accounts and users. Who asks was settled before: the operator,
+ * or a user whose row says so. */
+enum admin_op {
+    ADMIN_ACCOUNTS, /* a page of this shard's */
+    ADMIN_ACCOUNT,  /* one, with what it has */
+    ADMIN_CHANGE,
+    ADMIN_USERS, /* a page of this shard's */
+    ADMIN_USER,
+    ADMIN_USER_CHANGE,
+    ADMIN_COUNT, /* of this shard's accounts, up to ACCOUNTS_COUNTED */
+};
+/* Members of `wanted` and `wanted_user` that were given. */
+enum admin_field {
+    ADMIN_FIELD_NAME = 1 << 0,
+    ADMIN_FIELD_SUSPENDED = 1 << 1,
+    ADMIN_FIELD_DAILY = 1 << 2,
+    ADMIN_FIELD_RATE = 1 << 3,
+    ADMIN_FIELD_KEY_RATE = 1 << 4,
+    ADMIN_FIELD_IS_ADMIN = 1 << 5,
+    ADMIN_FIELD_PASSWORD = 1 << 6, /* the user's sessions end with the old one */
+};
+struct account_view {
+    struct row_account row;
+    struct slice owner_email; /* of its first owner; empty when there is none */
+};
+struct shard_admin {
+    enum admin_op op;
+    struct caller caller;       /* OPERATOR or SESSION; for the audit log */
+    struct slice caller_email;  /* of a session's user */
+    struct account_id account;  /* all but the pages; ACCOUNTS: exclusive, none for the first */
+    struct id user;             /* USER, USER_CHANGE; USERS: as account above */
+    struct row_account wanted;  /* CHANGE: those of `given` */
+    struct slice password_hash; /* USER_CHANGE */
+    bool is_admin;              /* likewise */
+    uint32_t given;             /* enum admin_field */
+    uint32_t limit;
+    /* out; no hashes, no sealed secrets */
+    struct account_view *accounts; /* ACCOUNT, CHANGE: the one */
+    uint32_t account_count;
+    struct row_user *users; /* ACCOUNT: all of it; USER, USER_CHANGE: the one */
+    uint32_t user_count;
+    uint32_t key_count;     /* ACCOUNT */
+    uint32_t domain_count;  /* likewise */
+    struct row_usage today; /* likewise */
+    uint32_t count;         /* COUNT */
+};
+
 /* ---- bodies: receiving ---------------------------------------------------------------------- */
 
 /* RCPT: whether the account takes mail for this address. ERR_NOT_FOUND: no such mailbox (550);
@@ -620,6 +667,7 @@ union msg_body {
     struct shard_send send;
     struct shard_domain domain;
     struct shard_key key;
+    struct shard_admin admin;
     struct shard_list list;
     struct shard_read read;
     struct shard_raw raw;

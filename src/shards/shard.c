@@ -310,7 +310,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_RETRY] = mail_retry,       [MSG_SHARD_CLAIM] = claim_claim,
     [MSG_SHARD_CHUNK] = claim_chunk,      [MSG_SHARD_OUTCOME] = claim_outcome,
     [MSG_SHARD_EXPIRE] = outbound_expire, [MSG_SHARD_LEDGER] = on_ledger,
-    [MSG_SHARD_CONTROL] = on_control,
+    [MSG_SHARD_CONTROL] = on_control,     [MSG_SHARD_ADMIN] = admin_handle,
 };
 
 static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind)

@@ -256,6 +256,10 @@ void account_me(struct shard *shard, struct msg *msg);
 void account_check(struct shard *shard, struct msg *msg);
 void account_directory(struct shard *shard, struct msg *msg);
 
+/* ---- admin.c -------------------------------------------------------------------------------- */
+
+void admin_handle(struct shard *shard, struct msg *msg);
+
 /* ---- domain.c ------------------------------------------------------------------------------- */
 
 void domain_handle(struct shard *shard, struct msg *msg);
