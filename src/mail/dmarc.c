@@ -279,9 +279,11 @@ bool dmarc_next(const struct dmarc *dmarc, struct lookup_question *question)
     return true;
 }
 
-static const struct dmarc_record *keep_record(struct dmarc *dmarc,
-                                              const struct lookup_answer *answer)
+/* What the answer says of the name that was asked about. */
+static struct node to_node(struct dmarc *dmarc, const struct lookup_answer *answer)
 {
+    struct slice author = dmarc->verdict.author;
+    struct node node = {.name = dmarc->asked, .is_failed = answer->outcome == LOOKUP_FAILED};
     struct slice text = SLICE("");
     struct dmarc_record read;
     uint32_t found = 0;
@@ -293,36 +295,32 @@ static const struct dmarc_record *keep_record(struct dmarc *dmarc,
         }
     }
     if (found != 1) { /* several are none: 4.10 */
-        return NULL;
+        return node;
     }
     /* Of names beside the author's only the fact and psd matter. */
-    struct slice author = dmarc->verdict.author;
-    bool is_authors = slice_equal(author, dmarc->asked) || is_below(author, dmarc->asked);
+    bool is_authors = slice_equal(author, node.name) || is_below(author, node.name);
     struct slice kept = is_authors ? keep(dmarc, text) : text;
     struct dmarc_record *record = arena_try(dmarc->arena, sizeof(*record));
     if (record == NULL || kept.len < text.len || !dmarc_record_read(kept, record)) {
-        return NULL;
+        node.is_failed = true; /* the sum in limits.h holds, but the arena may be shared */
+        return node;
     }
     if (!is_authors) {
         record->rua = record->ruf = SLICE("");
     }
-    return record;
+    node.record = record;
+    return node;
 }
 
 void dmarc_answer(struct dmarc *dmarc, const struct lookup_answer *answer)
 {
     CHECK(dmarc->sm.state == STATE_RECORD || dmarc->sm.state == STATE_EXISTENCE);
-    bool is_failed = answer->outcome == LOOKUP_FAILED;
 
     if (dmarc->sm.state == STATE_RECORD) {
         CHECK(dmarc->node_count < NODES_MAX);
-        dmarc->nodes[dmarc->node_count++] = (struct node){
-            .name = dmarc->asked,
-            .record = keep_record(dmarc, answer),
-            .is_failed = is_failed,
-        };
+        dmarc->nodes[dmarc->node_count++] = to_node(dmarc, answer);
     } else {
-        dmarc->existence = is_failed                           ? EXISTENCE_FAILED
+        dmarc->existence = answer->outcome == LOOKUP_FAILED    ? EXISTENCE_FAILED
                            : answer->outcome == LOOKUP_NO_NAME ? EXISTENCE_NO
                                                                : EXISTENCE_YES;
     }

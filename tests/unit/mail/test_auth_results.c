@@ -191,6 +191,8 @@ Test(auth_results, finds_fields_that_claim_our_name)
         {" ; spf=pass", true},
         {" (; spf=pass", true},
         {" \"mx.other.example; spf=pass", true},
+        {" \"mx.other.example\\", true},
+        {" ((((((((((((((((((((((((((((((((((((((((((((", true},
         {" mx.other.example/x; spf=pass", true},
         {" mx.other.example=x; spf=pass", true},
         {" m\xfcnchen.example; spf=pass", true},

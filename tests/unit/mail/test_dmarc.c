@@ -537,3 +537,32 @@ Test(dmarc, can_be_stopped_at_any_question)
     }
     cr_expect_eq(question.type, LOOKUP_A);
 }
+
+Test(dmarc, decides_nothing_when_others_filled_its_arena)
+{
+    static const struct zone_row zone[] = {
+        {"_dmarc.org.example", TXT, "v=DMARC1; p=reject"},
+        END,
+    };
+    struct dmarc_input input = {.author = SLICE("org.example")};
+    struct lookup_question question;
+    struct zone_answer found;
+
+    struct dmarc *dmarc = dmarc_start(&arena, &input);
+    while (arena_try(&arena, 16) != NULL) {
+    }
+    cr_assert(dmarc_next(dmarc, &question));
+    zone_look_up(zone, &question, &found);
+    dmarc_answer(dmarc, &found.answer);
+    cr_expect_eq(dmarc_verdict(dmarc)->result, DMARC_TEMPERROR);
+}
+
+Test(dmarc, names_results_and_policies)
+{
+    cr_expect_str_eq(dmarc_result_text(DMARC_NONE), "none");
+    cr_expect_str_eq(dmarc_result_text(DMARC_PASS), "pass");
+    cr_expect_str_eq(dmarc_result_text(DMARC_FAIL), "fail");
+    cr_expect_str_eq(dmarc_result_text(DMARC_TEMPERROR), "temperror");
+    cr_expect_str_eq(dmarc_result_text(DMARC_PERMERROR), "permerror");
+    cr_expect_str_eq(dmarc_policy_text(REJECT), "reject");
+}

@@ -604,3 +604,46 @@ Test(spf, reads_an_answer_without_records_as_none)
     cr_expect_eq(spf_verdict(spf)->result, SPF_NONE);
     arena_fini(&arena);
 }
+
+Test(spf, decides_nothing_when_others_filled_its_arena)
+{
+    static const struct zone_row zone[] = {
+        {"a.example.com", TXT, "v=spf1 include:b.example.com -all exp=why.example.com"},
+        {"b.example.com", TXT, "v=spf1 ip4:10.0.0.1"},
+        {"why.example.com", TXT, "because"},
+        {NULL, A, NULL},
+    };
+    static const enum spf_result results[] = {SPF_TEMPERROR, SPF_TEMPERROR, SPF_FAIL, SPF_FAIL};
+    struct spf_case row = {.name = "full", .client = V4, .from = "u@a.example.com"};
+    struct spf_input input = rig_input(&row);
+
+    for (uint32_t full_at = 0; full_at < ARRAY_LEN(results); full_at++) {
+        struct arena arena;
+        struct lookup_question question;
+        arena_init(&arena, 4096, SPF_ARENA_BYTES);
+        struct spf *spf = spf_start(&arena, &input);
+        for (uint32_t asked = 0; spf_next(spf, &question); asked++) {
+            struct zone_answer found;
+            while (asked == full_at && arena_try(&arena, 16) != NULL) {
+            }
+            zone_look_up(zone, &question, &found);
+            spf_answer(spf, &found.answer);
+        }
+        const struct spf_verdict *verdict = spf_verdict(spf);
+        cr_expect_eq(verdict->result, results[full_at], "%u: %s", full_at,
+                     spf_result_text(verdict->result));
+        cr_expect_eq(verdict->explanation.len > 0, full_at == 3, "%u", full_at);
+        arena_fini(&arena);
+    }
+}
+
+Test(spf, names_results)
+{
+    cr_expect_str_eq(spf_result_text(SPF_NONE), "none");
+    cr_expect_str_eq(spf_result_text(SPF_NEUTRAL), "neutral");
+    cr_expect_str_eq(spf_result_text(SPF_PASS), "pass");
+    cr_expect_str_eq(spf_result_text(SPF_FAIL), "fail");
+    cr_expect_str_eq(spf_result_text(SPF_SOFTFAIL), "softfail");
+    cr_expect_str_eq(spf_result_text(SPF_TEMPERROR), "temperror");
+    cr_expect_str_eq(spf_result_text(SPF_PERMERROR), "permerror");
+}
