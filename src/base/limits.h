@@ -177,6 +177,36 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define DNS_CACHE_ENTRIES   10000
 #define DNS_PENDING_MAX     2000
 
+/* ---- SMTP, as a server ---------------------------------------------------------------------- */
+#define SMTP_COMMAND_MAX    2048 /* 512 of RFC 5321 4.5.3.1.4, and what all extensions add: 1,200 */
+#define SMTP_AUTH_LINE_MAX  12288 /* RFC 4954 4 */
+#define SMTP_AUTH_FIELD_MAX 1024  /* a user name, a password; ours are API keys */
+#define SMTP_HELLO_MAX      255   /* RFC 5321 4.5.3.1.2 */
+#define SMTP_LOCAL_PART_MAX                                                                        \
+    255                        /* RFC 5321 4.5.3.1.1 says 64; return paths of big senders pass it */
+#define SMTP_ENVID_MAX     100 /* RFC 3461 4.4 */
+#define SMTP_ORCPT_MAX     500 /* RFC 3461 4.2 */
+#define SMTP_CHUNK_MAX     (16 * KIB) /* mail bytes in one event */
+#define SMTP_SWALLOW_MORE  (64 * KIB) /* of a refused mail, beyond another time its ceiling */
+#define SMTP_OUT_HIGH      (8 * KIB)  /* replies waiting; then commands wait too */
+#define SMTP_OUT_MAX       (16 * KIB) /* and the longest reply on top */
+#define SMTP_ANSWER_MAX    2048       /* text of one reply */
+#define SMTP_ANSWER_LINES  16         /* EHLO's has eleven */
+#define SMTP_JUNK_MAX      100        /* commands in a row that bring no mail on */
+#define SMTP_GUARD_ENTRIES 20000      /* addresses remembered per listener; idle ones go first */
+#define SMTP_GUARD_BANS    5000       /* of them banned; then the oldest ban ends early */
+#define PROXY_V1_MAX       107        /* bytes, as its specification says */
+#define PROXY_V2_MAX       (4 * KIB)  /* 16 to 232 are needed; the rest is what balancers tell */
+
+_Static_assert(SMTP_OUT_HIGH + 2 * SMTP_ANSWER_MAX + SMTP_COMMAND_MAX <= SMTP_OUT_MAX,
+               "the reply that passes the high mark fits, and a good-bye behind it");
+_Static_assert(SMTP_GUARD_ENTRIES >= CONNS_PER_LOOP_MAX + SMTP_GUARD_BANS,
+               "every open session has its entry beside all bans");
+/* What the machines of one loop hold at most: a line, a chunk, replies. */
+_Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_OUT_MAX) <=
+                   512 * MIB,
+               "ten thousand SMTP sessions stay under half a GiB");
+
 /* ---- verdicts on received mail -------------------------------------------------------------- */
 #define SPF_LOOKUPS_MAX     10   /* terms that ask the DNS, RFC 7208 4.6.4 */
 #define SPF_VOIDS_MAX       2    /* of them in vain */
