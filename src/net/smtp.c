@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define REPLY_CODE_LEN 3
+#define ANSWER_LINE    480  /* with code and status below the 512 of RFC 5321 4.5.3.1.5 */
 #define RUN_MAX        1024 /* a line of RFC 5322 2.1.1 and a little more */
 
 /* ---- replies -------------------------------------------------------------------------------- */
@@ -370,6 +371,44 @@ void smtp_unstuff(struct smtp_unstuffer *unstuffer, struct slice data, size_t *u
     }
     *used = data.len - rest.len;
     *is_done = unstuffer->state == UNSTUFF_END;
+}
+
+bool smtp_has_bare(struct slice bytes, bool *is_after_cr)
+{
+    while (bytes.len > 0) {
+        size_t lf = slice_find_byte(bytes, '\n');
+        struct slice text = slice_head(bytes, lf);
+        size_t cr = slice_find_byte(text, '\r');
+        bool is_cr_last = cr != SIZE_MAX && cr == text.len - 1;
+        bool is_bare_cr = (cr != SIZE_MAX && !is_cr_last) || (*is_after_cr && text.len > 0);
+        bool is_crlf = text.len > 0 ? is_cr_last : *is_after_cr;
+        if (is_bare_cr || (lf != SIZE_MAX && !is_crlf)) {
+            return true;
+        }
+        *is_after_cr = lf == SIZE_MAX && is_cr_last;
+        bytes = slice_from(bytes, text.len + (lf == SIZE_MAX ? 0 : 1));
+    }
+    return false;
+}
+
+/* ---- replies, written ------------------------------------------------------------------------ */
+
+void smtp_reply_write(struct buf *out, unsigned int code, const char *enhanced, struct slice text)
+{
+    struct slice rest = slice_head(text, SMTP_ANSWER_MAX);
+    for (int lines = 1; lines == 1 || rest.data != NULL; lines++) {
+        struct slice line = slice_head(slice_cut(&rest, '\n'), ANSWER_LINE);
+        if (lines == SMTP_ANSWER_LINES) {
+            rest.data = NULL;
+        }
+        buf_add_format(out, "%u%c%s%s", code, rest.data == NULL ? ' ' : '-', enhanced,
+                       enhanced[0] != '\0' ? " " : "");
+        for (size_t i = 0; i < line.len; i++) {
+            bool is_plain = line.data[i] >= ' ' && line.data[i] <= '~';
+            buf_add_byte(out, is_plain ? line.data[i] : '?');
+        }
+        buf_add(out, SLICE("\r\n"));
+    }
 }
 
 /* ---- xtext ---------------------------------------------------------------------------------- */

@@ -87,6 +87,17 @@ void smtp_unstuff_init(struct smtp_unstuffer *unstuffer);
 void smtp_unstuff(struct smtp_unstuffer *unstuffer, struct slice data, size_t *used, bool *is_done,
                   struct buf *out);
 
+/* Whether bytes have a CR without LF or an LF without CR, when they are no stuffed data (BDAT).
+ * *is_after_cr carries a CR at the end over to the next bytes; at the very end it is bare. */
+bool smtp_has_bare(struct slice bytes, bool *is_after_cr);
+
+/* ---- replies, as a server writes them ------------------------------------------------------- */
+
+/* Appends a reply: a line for each of text, which '\n' parts, each with the enhanced status unless
+ * that is "". Bytes that may not stand in a reply become '?'; what is too long for a line or beyond
+ * SMTP_ANSWER_MAX and SMTP_ANSWER_LINES is cut. */
+void smtp_reply_write(struct buf *out, unsigned int code, const char *enhanced, struct slice text);
+
 /* xtext, RFC 3461 4. */
 void smtp_xtext(struct buf *out, struct slice s);
 
