@@ -56,7 +56,8 @@ struct question {
     struct slice name;
     struct slice records[DKIM_RECORDS_MAX];
     uint32_t record_count;
-    enum err err;
+    bool is_answered;
+    bool is_failed;
 };
 
 struct sorted_field {
@@ -326,8 +327,7 @@ static void want_key(struct dkim_verify *verify, struct signature *sig)
             return;
         }
     }
-    verify->questions[verify->question_count++] =
-        (struct question){.name = name, .err = ERR_DNS_TEMP};
+    verify->questions[verify->question_count++] = (struct question){.name = name};
 }
 
 /* ---- reading a signature -------------------------------------------------------------------- */
@@ -579,24 +579,26 @@ uint32_t dkim_verify_question_count(const struct dkim_verify *verify)
     return verify->question_count;
 }
 
-struct slice dkim_verify_question(const struct dkim_verify *verify, uint32_t index)
+struct lookup_question dkim_verify_question(const struct dkim_verify *verify, uint32_t index)
 {
     CHECK(index < verify->question_count);
-    return verify->questions[index].name;
+    return (struct lookup_question){.type = LOOKUP_TXT, .name = verify->questions[index].name};
 }
 
-void dkim_verify_answer(struct dkim_verify *verify, uint32_t index, enum err err,
-                        const struct slice *records, uint32_t count)
+void dkim_verify_answer(struct dkim_verify *verify, uint32_t index,
+                        const struct lookup_answer *answer)
 {
     CHECK(index < verify->question_count);
     CHECK(!verify->is_finished);
     struct question *question = &verify->questions[index];
 
-    CHECK(question->err == ERR_DNS_TEMP && question->record_count == 0); /* answered once */
-    question->err = err;
-    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
-        if (question->record_count < DKIM_RECORDS_MAX && records[i].len <= DKIM_RECORD_BYTES) {
-            question->records[question->record_count++] = arena_dup(&verify->arena, records[i]);
+    CHECK(!question->is_answered);
+    question->is_answered = true;
+    question->is_failed = answer->outcome == LOOKUP_FAILED;
+    for (uint32_t i = 0; i < answer->count && answer->outcome == LOOKUP_FOUND; i++) {
+        struct slice text = answer->records[i].text;
+        if (question->record_count < DKIM_RECORDS_MAX && text.len <= DKIM_RECORD_BYTES) {
+            question->records[question->record_count++] = arena_dup(&verify->arena, text);
         }
     }
 }
@@ -668,7 +670,7 @@ static bool choose_key(const struct dkim_verify *verify, struct signature *sig,
     const struct question *question = &verify->questions[sig->question];
     const char *first = NULL;
 
-    if (question->err != ERR_OK && question->err != ERR_DNS_NONE) {
+    if (!question->is_answered || question->is_failed) {
         return settle(sig, DKIM_TEMPERROR, "the key could not be looked up");
     }
     for (uint32_t i = 0; i < question->record_count; i++) {

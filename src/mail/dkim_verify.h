@@ -22,8 +22,8 @@
 #define MAIL_DKIM_VERIFY_H
 
 #include "base/base.h"
-#include "base/err.h"
 #include "base/slice.h"
+#include "mail/lookup.h"
 
 /* RFC 8601 2.7.1. DKIM_NONE is what a mail without signatures has; no verdict says it. */
 enum dkim_result {
@@ -63,13 +63,13 @@ void dkim_verify_add(struct dkim_verify *verify, struct slice data);
 /* The mail is complete. */
 void dkim_verify_end(struct dkim_verify *verify);
 
-/* The names whose TXT records are needed, each once; 0 before the header has passed. */
+/* The names whose TXT records are needed, each once; 0 before the header has passed. They may be
+ * looked up all at once. */
 uint32_t dkim_verify_question_count(const struct dkim_verify *verify);
-struct slice dkim_verify_question(const struct dkim_verify *verify, uint32_t index);
-/* err: ERR_OK with records (strings of one record joined), ERR_DNS_NONE, anything else is
- * transient. The records are copied. A question without an answer counts as transient. */
-void dkim_verify_answer(struct dkim_verify *verify, uint32_t index, enum err err,
-                        const struct slice *records, uint32_t count);
+struct lookup_question dkim_verify_question(const struct dkim_verify *verify, uint32_t index);
+/* Once a question; the records are copied. A question without an answer counts as failed. */
+void dkim_verify_answer(struct dkim_verify *verify, uint32_t index,
+                        const struct lookup_answer *answer);
 
 /* Judges. Once, after dkim_verify_end and the answers. Worker, or a loop that has the time: 30 us a
  * signature and what hashing the header costs. */

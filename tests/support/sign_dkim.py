@@ -123,6 +123,8 @@ def others():
     emit_case("b= last", sign_plainly(start, b"b=", b""))
     emit_case("b= amid", sign_plainly(start, b"b=", b"; q=dns/txt; x-b=1"))
     emit_case("b= spaced", sign_plainly(start, b"b\r\n\t =", b"; q=dns/txt;"))
+    own = start.replace(b"h=From", b"h=DKIM-Signature:From:DKIM-Signature")
+    emit_case("h= names the signature itself", sign_plainly(own, b"b=", b""))
     emit_case("b= first", sign_plainly(b"", b" b=", b"; " + start.replace(
         b"@BH@", base64.b64encode(hashlib.sha256(b"text\r\n").digest()))))
 

@@ -54,14 +54,18 @@ static struct dkim_verify *feed(struct slice mail, size_t piece, uint64_t now_s)
 static void answer(struct dkim_verify *verify, const struct zone *zone)
 {
     for (uint32_t i = 0; i < dkim_verify_question_count(verify); i++) {
-        struct slice records[ARRAY_LEN(zone->rows)];
-        uint32_t count = 0;
+        struct lookup_question question = dkim_verify_question(verify, i);
+        struct lookup_record records[ARRAY_LEN(zone->rows)] = {{.priority = 0}};
+        struct lookup_answer found = {.outcome = LOOKUP_NO_NAME, .records = records};
+        cr_expect_eq(question.type, LOOKUP_TXT);
+        cr_expect(lookup_name_is_valid(question.name));
         for (uint32_t r = 0; r < zone->count; r++) {
-            if (slice_equal(zone->rows[r].name, dkim_verify_question(verify, i))) {
-                records[count++] = zone->rows[r].record;
+            if (slice_equal(zone->rows[r].name, question.name)) {
+                records[found.count++].text = zone->rows[r].record;
+                found.outcome = LOOKUP_FOUND;
             }
         }
-        dkim_verify_answer(verify, i, count > 0 ? ERR_OK : ERR_DNS_NONE, records, count);
+        dkim_verify_answer(verify, i, &found);
     }
 }
 
@@ -538,7 +542,7 @@ Test(dkim_verify, converts_international_names)
               "s=s\xc3\xa4; i=@a.xn--kln-sna.example; " HASHES "\r\nFrom: a@x.example\r\n\r\n"),
         1000, NOW);
     cr_assert_eq(dkim_verify_question_count(verify), 1);
-    expect_text(dkim_verify_question(verify, 0), "xn--s-0fa._domainkey.xn--kln-sna.example");
+    expect_text(dkim_verify_question(verify, 0).name, "xn--s-0fa._domainkey.xn--kln-sna.example");
     dkim_verify_free(verify);
 }
 
@@ -611,7 +615,12 @@ Test(dkim_verify, takes_the_record_that_fits_among_several)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct dkim_verify *verify = feed(mail, 100, NOW);
         cr_assert_eq(dkim_verify_question_count(verify), 1);
-        dkim_verify_answer(verify, 0, ERR_OK, rows[i].records, rows[i].count);
+        struct lookup_record records[DKIM_RECORDS_MAX + 1] = {{.priority = 0}};
+        for (uint32_t r = 0; r < rows[i].count; r++) {
+            records[r].text = rows[i].records[r];
+        }
+        struct lookup_answer found = {LOOKUP_FOUND, rows[i].count, records};
+        dkim_verify_answer(verify, 0, &found);
         dkim_verify_finish(verify);
         cr_expect_eq(dkim_verify_verdict(verify, 0)->result, rows[i].result, "row %zu: %s", i,
                      dkim_verify_verdict(verify, 0)->reason);
@@ -622,19 +631,20 @@ Test(dkim_verify, takes_the_record_that_fits_among_several)
 Test(dkim_verify, tells_a_missing_key_from_a_failed_look_up)
 {
     static const struct {
-        enum err err;
+        bool is_answered;
+        enum lookup_outcome outcome;
         enum dkim_result result;
     } ROWS[] = {
-        {ERR_DNS_NONE, DKIM_PERMERROR},
-        {ERR_DNS_TEMP, DKIM_TEMPERROR},
-        {ERR_TIMEOUT, DKIM_TEMPERROR},
-        {ERR_OK, DKIM_TEMPERROR}, /* no answer at all */
+        {true, LOOKUP_NO_NAME, DKIM_PERMERROR}, {true, LOOKUP_NO_RECORD, DKIM_PERMERROR},
+        {true, LOOKUP_FOUND, DKIM_PERMERROR}, /* with no record */
+        {true, LOOKUP_FAILED, DKIM_TEMPERROR},  {false, LOOKUP_FAILED, DKIM_TEMPERROR},
     };
     for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
         struct dkim_verify *verify =
             feed(SLICE("DKIM-Signature: " HEAD HASHES "\r\nFrom: a@example.com\r\n\r\n"), 10, NOW);
-        if (ROWS[i].err != ERR_OK) {
-            dkim_verify_answer(verify, 0, ROWS[i].err, NULL, 0);
+        if (ROWS[i].is_answered) {
+            struct lookup_answer found = {.outcome = ROWS[i].outcome};
+            dkim_verify_answer(verify, 0, &found);
         }
         dkim_verify_finish(verify);
         expect_verdict(verify, 0, ROWS[i].result, "look-up");
@@ -654,8 +664,8 @@ Test(dkim_verify, asks_for_each_key_once_and_before_the_body)
     cr_expect_eq(dkim_verify_question_count(verify), 0);
     dkim_verify_add(verify, SLICE("\r\n"));
     cr_assert_eq(dkim_verify_question_count(verify), 2);
-    expect_text(dkim_verify_question(verify, 0), "k._domainkey.example.com");
-    expect_text(dkim_verify_question(verify, 1), "k_1._domainkey.e.com");
+    expect_text(dkim_verify_question(verify, 0).name, "k._domainkey.example.com");
+    expect_text(dkim_verify_question(verify, 1).name, "k_1._domainkey.e.com");
     cr_expect_eq(dkim_verify_count(verify), 4);
     dkim_verify_free(verify); /* given up in the middle */
 }
