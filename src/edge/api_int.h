@@ -92,6 +92,7 @@ void api_key_change(struct request *request);
 void api_key_revoke(struct request *request);
 void api_key_rotate(struct request *request);
 void api_key_rotate_first(struct request *request);
+void api_audit_list(struct request *request);
 void api_domain_create(struct request *request);
 void api_domain_list(struct request *request);
 void api_domain_get(struct request *request);

@@ -30,6 +30,8 @@ static const struct schema {
             "lastUsedAt:i? lastUsedIp:s? replacedBy:s?"},
     {"NewKey", "+Key key:s"},
     {"KeyText", "key:s"},
+    {"AuditActor", "type:s id?:s name?:s"},
+    {"Audit", "id:s type:s createdAt:i actor:@AuditActor ip:s? target:s detail:s"},
 
     {"Domain", "id:s domain:s status:s mx_verified:b spf_verified:b dkim_verified:b "
                "dmarc_verified:b webhookUrl:s? webhookAckMode:s? created_at:i"},

@@ -65,6 +65,10 @@ static const struct route routes[] = {
      api_key_rotate,
      DOC("keys", "Replace an API key by a new one", "NewKey", .body = &api_rotate_shape)},
 
+    {HTTP_METHOD_GET, "/api/audit", ROUTE_CREDENTIAL, RIGHT_KEYS_READ, 0, api_audit_list,
+     DOC("keys", "List who did what in the account, newest first", "[Audit]",
+         .query = "before limit")},
+
     {HTTP_METHOD_GET, "/api/domains", ROUTE_CREDENTIAL, RIGHT_DOMAINS_READ, 0, api_domain_list,
      DOC("domains", "List the domains, newest first", "[Domain]", .query = "before limit")},
     {HTTP_METHOD_POST, "/api/domains", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,

@@ -99,6 +99,14 @@ void account_signup(struct shard *shard, struct msg *msg)
     struct row_api_key_id index = {.hash = body->key_hash};
     shard_put_api_key(shard, key_api_key(account, &body->key_hash), &key);
     shard_put_api_key_id(shard, key_api_key_id(account, key.id), &index);
+    struct principal owner = {.has_user = true, .user = body->user};
+    struct audit_note note = {
+        .account = account,
+        .who = &owner,
+        .action = "api_key.created",
+        .detail = key.name,
+    };
+    shard_audit_id(shard, &note, ID_KEY, key.id);
     LOG_INFO("account.created", LOG_ACCOUNT("account", account));
     shard_answer(shard, msg, ERR_OK);
 }

@@ -6,7 +6,7 @@
  *
  *      CREATE   GET ----> keys made on a worker ----> rows
  *      CHECKED  CLAIM --> rows
- *      DELETE   RELEASE -> rows gone
+ *      DELETE   RELEASE -> keys bound to it, from a worker -> rows gone -> their connections end
  *
  * Killed between the two steps, a delete leaves a domain that the next check claims again; a check
  * leaves a claim without flags, which the next check completes.
@@ -24,6 +24,8 @@ struct domain_work {
     struct principal who;
     struct row_domain row; /* CREATE: in the making. CHECKED, DELETE: as it was read */
     struct domain_checks checks;
+    struct credential *ended; /* DELETE: keys that were bound to it */
+    uint32_t ended_count;
     enum err err;
 };
 
@@ -40,12 +42,14 @@ static void domain_get(struct shard *shard, struct msg *msg);
 static void domain_list(struct shard *shard, struct msg *msg, const struct principal *who);
 static void list_job(struct shard_job *job);
 static void list_done(struct shard_job *job);
-static void domain_delete(struct shard *shard, struct msg *msg);
-static void delete_rows(struct domain_work *work);
+static void domain_delete(struct shard *shard, struct msg *msg, const struct principal *who);
+static void delete_job(struct shard_job *job);
+static void delete_done(struct shard_job *job);
 static void domain_checked(struct shard *shard, struct msg *msg);
 static void store_checks(struct domain_work *work);
 static bool checks_may_send(const struct domain_checks *checks);
 static bool lookup(struct domain_work *work, enum directory_op op);
+static void note(struct domain_work *work, const char *action);
 static struct domain_work *work_new(struct shard *shard, struct msg *msg);
 static void answer_row(struct domain_work *work, enum err err);
 static struct row_domain without_secrets(struct row_domain row);
@@ -72,7 +76,7 @@ void domain_handle(struct shard *shard, struct msg *msg)
         domain_get(shard, msg);
         return;
     case DOMAIN_DELETE:
-        domain_delete(shard, msg);
+        domain_delete(shard, msg, &who);
         return;
     case DOMAIN_CHECKED:
         domain_checked(shard, msg);
@@ -131,7 +135,7 @@ void domain_lookup_home(struct shard *shard, struct msg *msg)
         if (!work->job.msg) {
             free(work); /* of a claim that came too late; nobody waits */
         } else if (err == ERR_OK) {
-            delete_rows(work);
+            shard_offload(shard, &work->job, delete_job, delete_done);
         } else {
             shard_answer(shard, work->job.msg, err);
         }
@@ -156,6 +160,7 @@ static void domain_create(struct shard *shard, struct msg *msg, const struct pri
         return;
     }
     struct domain_work *work = work_new(shard, msg);
+    work->who = *who;
     work->row = (struct row_domain){
         .id = shard_id(shard, account),
         .name = body->name,
@@ -253,6 +258,7 @@ static void create_done(struct shard_job *job)
         struct row_domain_name name = {.id = work->row.id};
         shard_put_domain(shard, key_domain(account, work->row.id), &work->row);
         shard_put_domain_name(shard, key_domain_name(account, work->row.name), &name);
+        note(work, "domain.created");
         LOG_INFO("domain.created", LOG_ID("domain", ID_DOMAIN, work->row.id),
                  LOG_TEXT("name", work->row.name));
     }
@@ -320,10 +326,11 @@ static void list_done(struct shard_job *job)
 
 /* ---- delete --------------------------------------------------------------------------------- */
 
-static void domain_delete(struct shard *shard, struct msg *msg)
+static void domain_delete(struct shard *shard, struct msg *msg, const struct principal *who)
 {
     struct shard_domain *body = &msg->body.domain;
     struct domain_work *work = work_new(shard, msg);
+    work->who = *who;
     enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
                                     &work->row);
     if (err == ERR_OK && !lookup(work, DIRECTORY_RELEASE)) {
@@ -334,20 +341,38 @@ static void domain_delete(struct shard *shard, struct msg *msg)
     }
 }
 
-static void delete_rows(struct domain_work *work)
+/* Worker. A key that is bound to the domain just now is not among those found; it counts no longer
+ * all the same, and its connections end with its next request. */
+static void delete_job(struct shard_job *job)
 {
-    struct shard *shard = work->job.shard;
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    work->err = api_keys_of_domain(job->shard, work->row.id, &job->msg->arena, &work->ended,
+                                   &work->ended_count);
+}
+
+static void delete_done(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    struct shard *shard = job->shard;
     struct account_id account = id_account(work->row.id);
     struct row_domain row;
-    enum err err =
-        shard_get_domain(shard, key_domain(account, work->row.id), &shard->scratch, &row);
+    enum err err = work->err;
     if (err == ERR_OK) {
-        shard_delete(shard, key_domain(account, work->row.id));
-        shard_delete(shard, key_domain_name(account, work->row.name));
-        claim_forget_keys(shard, work->row.id);
-        LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id));
+        err = shard_get_domain(shard, key_domain(account, work->row.id), &shard->scratch, &row);
     }
-    shard_answer(shard, work->job.msg, err);
+    if (err == ERR_OK && !shard_can_end(shard)) {
+        err = ERR_BUSY; /* asked again, it goes on: the name was given back already */
+    }
+    if (err != ERR_OK) {
+        shard_answer(shard, job->msg, err);
+        return;
+    }
+    shard_delete(shard, key_domain(account, work->row.id));
+    shard_delete(shard, key_domain_name(account, work->row.name));
+    claim_forget_keys(shard, work->row.id);
+    note(work, "domain.deleted");
+    LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id));
+    shard_end_credentials(shard, job->msg, work->ended, work->ended_count);
 }
 
 /* ---- verification --------------------------------------------------------------------------- */
@@ -449,6 +474,18 @@ static bool lookup(struct domain_work *work, enum directory_op op)
     };
     actor_post(place_directory(shard->place, work->row.name), msg);
     return true;
+}
+
+static void note(struct domain_work *work, const char *action)
+{
+    struct audit_note line = {
+        .account = id_account(work->row.id),
+        .who = &work->who,
+        .caller = &work->job.msg->body.domain.caller,
+        .action = action,
+        .detail = work->row.name,
+    };
+    shard_audit_id(work->job.shard, &line, ID_DOMAIN, work->row.id);
 }
 
 static struct domain_work *work_new(struct shard *shard, struct msg *msg)

@@ -95,6 +95,7 @@ static void name_new(struct shard *shard, const struct principal *who,
                      const struct key_secret *secret, struct row_api_key *row);
 static void put_new(struct shard *shard, const struct key_secret *secret,
                     const struct row_api_key *row);
+static void move_due(struct shard *shard, const struct found *found, uint64_t expires_unix_ms);
 static enum err refuse(struct msg *msg, enum err err, const char *param, const char *sentence);
 static enum err show(struct shard *shard, struct msg *msg, const struct row_api_key *row);
 
@@ -518,6 +519,7 @@ static enum err change(struct shard *shard, struct msg *msg, const struct princi
         return err;
     }
     shard_put_api_key(shard, found.at, &row);
+    move_due(shard, &found, row.expires_unix_ms);
     struct audit_note what = {
         .action = "api_key.changed",
         .detail = names_given(shard, body->given),
@@ -598,6 +600,7 @@ static enum err end(struct shard *shard, struct msg *msg, const struct principal
     if (!found.row.is_revoked) {
         found.row.is_revoked = true;
         shard_put_api_key(shard, found.at, &found.row);
+        move_due(shard, &found, 0);
         note(shard, msg, who, &(struct audit_note){.action = "api_key.revoked"}, found.row.id);
         LOG_INFO("key.revoked", LOG_ID("key", ID_KEY, found.row.id));
     }
@@ -641,6 +644,7 @@ static enum err rotate(struct shard *shard, struct msg *msg, const struct princi
     }
     put_new(shard, &body->secrets[row.mode], &row);
     old->replaced_by = row.id;
+    move_due(shard, &found, 0);
     taken->credential = credential_key(&found.hash);
     if (body->overlap_ms == 0) {
         old->is_revoked = true;
@@ -843,6 +847,24 @@ static void put_new(struct shard *shard, const struct key_secret *secret,
     struct row_api_key_id index = {.hash = secret->hash};
     shard_put_api_key(shard, key_api_key(account, &secret->hash), row);
     shard_put_api_key_id(shard, key_api_key_id(account, row->id), &index);
+    struct api_key_due due = {
+        .key = row->id,
+        .hash = secret->hash,
+        .after_unix_ms = row->expires_unix_ms,
+    };
+    api_key_due_move(shard, &due);
+}
+
+/* When its owner is told of a new expiry. */
+static void move_due(struct shard *shard, const struct found *found, uint64_t expires_unix_ms)
+{
+    struct api_key_due due = {
+        .key = found->row.id,
+        .hash = found->hash,
+        .before_unix_ms = found->row.expires_unix_ms,
+        .after_unix_ms = expires_unix_ms,
+    };
+    api_key_due_move(shard, &due);
 }
 
 static enum err refuse(struct msg *msg, enum err err, const char *param, const char *sentence)

@@ -301,6 +301,17 @@ struct shard_key {
     uint32_t row_count;
 };
 
+enum audit_actor { AUDIT_USER, AUDIT_KEY, AUDIT_OPERATOR, AUDIT_SYSTEM };
+struct shard_audit_log {
+    struct caller caller;
+    struct id before; /* as shard_list */
+    uint64_t before_unix_ms;
+    uint32_t limit;
+    /* out: newest first */
+    struct row_audit *rows;
+    uint32_t row_count;
+};
+
 struct shard_list {
     struct caller caller;
     struct id before;        /* exclusive; none for the newest */
@@ -668,6 +679,7 @@ union msg_body {
     struct shard_domain domain;
     struct shard_key key;
     struct shard_admin admin;
+    struct shard_audit_log audit;
     struct shard_list list;
     struct shard_read read;
     struct shard_raw raw;

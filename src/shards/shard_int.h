@@ -42,7 +42,9 @@
 #define SIGN_CACHE_MAX      64                         /* domains whose keys stay unsealed */
 #define LIST_ROWS_MAX       20000                      /* rows looked at by one list request */
 #define KEY_TOUCH_MS        60000                      /* last_used is written this rarely */
-#define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)       /* a recipient that was never due */
+#define KEY_EXPIRING_MS     (UINT64_C(7) * 24 * 3600 * 1000) /* owners are told this early */
+#define KEY_DUE_PAGE        64                               /* expiring keys told of in one turn */
+#define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)             /* a recipient that was never due */
 
 enum suppression_reason {
     SUPPRESSION_HARD_BOUNCE,
@@ -104,6 +106,25 @@ struct sign_entry {
     bool is_doomed; /* the domain is gone: free at the last unpin */
 };
 
+/* A key whose owner is to be told that it will expire. */
+struct key_due_ref {
+    uint64_t due_unix_ms;
+    struct id key;
+    struct sha256 hash;
+};
+
+/* The scan for those whose moment has come, a page at a time. */
+struct due_scan {
+    struct shard_job job;
+    bool is_running;
+    bool has_more;
+    struct key from;
+    struct key to;
+    struct key_due_ref refs[KEY_DUE_PAGE];
+    uint32_t count;
+    enum err err;
+};
+
 struct domain_work;
 struct ended_walk;
 
@@ -135,6 +156,7 @@ struct shard {
     struct msg *drain;                         /* waits for the batches to empty */
     struct msg *stop;                          /* waits for every own message to be home */
     struct scan scan;
+    struct due_scan due_scan;
     struct timer sweep;
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
     uint64_t sign_clock;
@@ -207,6 +229,23 @@ bool principal_may_use_domain(const struct principal *who, struct id domain);
 bool principal_may_send_as(const struct principal *who, struct slice local, struct arena *arena);
 void api_key_handle(struct shard *shard, struct msg *msg);
 
+/* ---- key_scan.c ----------------------------------------------------------------------------- */
+
+/* The credentials of all keys bound to a domain, in arena. Reads the store alone. Any thread. */
+MUST_USE enum err api_keys_of_domain(const struct shard *shard, struct id domain,
+                                     struct arena *arena, struct credential **list,
+                                     uint32_t *count);
+/* Follows a key's expiry; 0: none, or no longer worth telling. */
+struct api_key_due {
+    struct id key;
+    struct sha256 hash;
+    uint64_t before_unix_ms;
+    uint64_t after_unix_ms;
+};
+void api_key_due_move(struct shard *shard, const struct api_key_due *due);
+/* Tells of the keys whose moment has come. */
+void api_key_due_sweep(struct shard *shard);
+
 /* ---- ended.c -------------------------------------------------------------------------------- */
 
 /* Whether shard_end_credentials may be called in this handler. Ask before the first write; the
@@ -230,8 +269,6 @@ void ended_batch_settled(struct shard *shard, const struct batch *batch, enum er
 
 /* ---- audit.c -------------------------------------------------------------------------------- */
 
-enum audit_actor { AUDIT_USER, AUDIT_KEY, AUDIT_OPERATOR, AUDIT_SYSTEM };
-
 /* One line of an account's log: who did what from where. */
 struct audit_note {
     struct account_id account;
@@ -246,6 +283,8 @@ void shard_audit(struct shard *shard, const struct audit_note *note);
 /* With the text of an id as target. */
 void shard_audit_id(struct shard *shard, const struct audit_note *note, enum id_kind kind,
                     struct id target);
+/* A page of the log. */
+void audit_list(struct shard *shard, struct msg *msg);
 
 /* ---- account.c, the requests ---------------------------------------------------------------- */
 

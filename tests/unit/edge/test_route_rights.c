@@ -14,6 +14,7 @@ static const struct {
     {"/v1/send", RIGHT_NONE, RIGHT_MAIL_SEND},
     {"/v1/keys", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
     {"/api/keys", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
+    {"/api/audit", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
     {"/api/domains", RIGHT_DOMAINS_READ, RIGHT_DOMAINS_WRITE},
     {"/api/messages", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
     {"/api/deliveries", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},

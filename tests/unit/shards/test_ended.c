@@ -241,3 +241,136 @@ Test(ended, goes_on_for_many_at_once)
     }
     close_world();
 }
+
+/* ---- what takes a credential back ----------------------------------------------------------- */
+
+static enum err change_key(struct rig *rig, struct account_id account, struct shard_key body)
+{
+    struct msg *msg = rig_take(rig, MSG_SHARD_KEY);
+    body.caller = rig_key_caller(account, RIGHT_KEYS_WRITE);
+    body.id = first_key(rig, account);
+    for (size_t i = 0; i < ARRAY_LEN(body.secrets); i++) {
+        body.secrets[i] = (struct key_secret){
+            .hash = crypto_sha256(slice_of(&i, sizeof(i))),
+            .prefix = SLICE("mk_live_abcdefgh"),
+            .last4 = SLICE("1234"),
+        };
+    }
+    msg->body.key = body;
+    enum err err = rig_call(rig, rig_shard(rig, account), msg);
+    rig_put(rig, msg);
+    return err;
+}
+
+static const struct {
+    const char *name;
+    struct shard_key body;
+    bool is_told;
+} changes[] = {
+    {"a name", {.op = KEY_CHANGE, .given = KEY_FIELD_NAME, .wanted = {.name = {"x", 1}}}, false},
+    {"its networks",
+     {.op = KEY_CHANGE,
+      .given = KEY_FIELD_IPS,
+      .wanted = {.allowed_ips = {"\x0a\0\0\0127.0.0.0/8", 14}}},
+     true},
+    {"its addresses",
+     {.op = KEY_CHANGE, .given = KEY_FIELD_ADDRESSES, .wanted = {.addresses = {"\1\0\0\0a", 5}}},
+     true},
+    {"an expiry",
+     {.op = KEY_CHANGE,
+      .given = KEY_FIELD_EXPIRES,
+      .wanted = {.expires_unix_ms = UINT64_C(4000000000000)}},
+     true},
+    {"disabling",
+     {.op = KEY_CHANGE, .given = KEY_FIELD_ENABLED, .wanted = {.is_enabled = false}},
+     true},
+    {"rotation", {.op = KEY_ROTATE}, true},
+};
+
+Test(ended, is_said_of_a_key_that_may_less_than_before)
+{
+    struct rig *rig = open_world();
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        struct account_id account = rig_signup(rig);
+        uint32_t before = world.total;
+        enum err err = change_key(rig, account, changes[i].body);
+        cr_assert_eq(err, ERR_OK, "%s: %s", changes[i].name, err_info(err)->name);
+        cr_expect_eq(world.total - before, changes[i].is_told ? EDGES : 0, "%s", changes[i].name);
+        cr_expect(!changes[i].is_told || world.seen_at == 0);
+    }
+    close_world();
+}
+
+Test(ended, is_not_said_of_a_key_that_may_more_than_before)
+{
+    struct rig *rig = open_world();
+    struct account_id account = rig_signup(rig);
+    struct shard_key body = {
+        .op = KEY_CHANGE,
+        .given = KEY_FIELD_ADDRESSES,
+        .wanted = {.addresses = {"\1\0\0\0a", 5}},
+    };
+    cr_assert_eq(change_key(rig, account, body), ERR_OK);
+    uint32_t before = world.total;
+    body.wanted.addresses = SLICE("");
+    cr_assert_eq(change_key(rig, account, body), ERR_KEY_SCOPE, "not by itself");
+    cr_assert_eq(world.total, before);
+    rig_set_key(rig, account, MODE_LIVE, SLICE(""));
+    body.given = KEY_FIELD_NAME;
+    body.wanted.name = SLICE("y");
+    (void)change_key(rig, account, body);
+    cr_assert_eq(world.total, before);
+    close_world();
+}
+
+Test(ended, is_said_ahead_of_a_key_that_is_rotated_with_overlap)
+{
+    struct rig *rig = open_world();
+    struct account_id account = rig_signup(rig);
+    uint64_t now = clock_unix_ms();
+    struct shard_key body = {.op = KEY_ROTATE, .overlap_ms = 60000};
+    cr_assert_eq(change_key(rig, account, body), ERR_OK);
+    cr_assert_eq(world.total, EDGES);
+    cr_assert_geq(world.seen_at, now + 60000);
+    cr_assert_eq(me(rig, account), ERR_OK);
+    close_world();
+}
+
+Test(ended, is_said_of_the_keys_of_a_domain_that_is_deleted)
+{
+    struct rig *rig = open_world();
+    struct account_id account = rig_signup(rig);
+    struct id domain = rig_domain(rig, account, "example.com");
+    char text[ID_TEXT_MAX];
+    struct buf pack;
+    buf_init(&pack, KIB);
+    buf_put_slice(&pack, slice_of(text, id_text(ID_DOMAIN, domain, text)));
+    struct caller owner = rig_key_caller(account, RIGHT_DOMAINS_WRITE);
+    struct sha256 bound[3];
+    for (uint32_t i = 0; i < ARRAY_LEN(bound); i++) {
+        struct row_api_key row = {
+            .id = shard_id(rig_state(rig, account), account),
+            .domains = buf_slice(&pack),
+            .is_enabled = true,
+        };
+        bound[i] = crypto_sha256(slice_of(&i, sizeof(i)));
+        struct row_api_key_id index = {.hash = bound[i]};
+        rig_set_api_key(rig, account, key_api_key(account, &bound[i]), &row);
+        rig_set_api_key_id(rig, account, key_api_key_id(account, row.id), &index);
+    }
+    buf_fini(&pack);
+    struct msg *msg = rig_take(rig, MSG_SHARD_DOMAIN);
+    msg->body.domain.caller = owner;
+    msg->body.domain.op = DOMAIN_DELETE;
+    msg->body.domain.id = domain;
+    cr_assert_eq(rig_call(rig, rig_shard(rig, account), msg), ERR_OK);
+    rig_put(rig, msg);
+    cr_assert_eq(world.total, EDGES);
+    cr_assert_eq(world.seen_count, ARRAY_LEN(bound));
+    for (uint32_t i = 0; i < ARRAY_LEN(bound); i++) {
+        struct credential wanted = credential_key(&bound[i]);
+        cr_expect_not_null(
+            bsearch(&wanted, world.seen, world.seen_count, sizeof(wanted), credential_compare));
+    }
+    close_world();
+}
