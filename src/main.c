@@ -3,8 +3,8 @@
  * The main thread runs a small loop of its own with one actor on it, which walks the phases below
  * by sending CONTROL messages and counting them home:
  *
- *   START_SHARDS -> START_DELIVER -> START_EDGES -> RUNNING -> DRAIN_EDGES -> DRAIN_DELIVER
- *        -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
+ *   START_SHARDS -> READ_LEDGER -> START_DELIVER -> START_EDGES -> RUNNING -> DRAIN_EDGES
+ *        -> DRAIN_DELIVER -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
  *
  * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates. A second SIGTERM ends at once:
  * everything acknowledged is on disk, so nothing is lost by it.
@@ -47,6 +47,7 @@
 
 enum phase {
     PHASE_START_SHARDS,
+    PHASE_READ_LEDGER,
     PHASE_START_DELIVER,
     PHASE_START_EDGES,
     PHASE_RUNNING,
@@ -60,7 +61,8 @@ enum phase {
 };
 
 static const struct sm_state phase_states[] = {
-    [PHASE_START_SHARDS] = {"start_shards", SM_TO(PHASE_START_DELIVER)},
+    [PHASE_START_SHARDS] = {"start_shards", SM_TO(PHASE_READ_LEDGER)},
+    [PHASE_READ_LEDGER] = {"read_ledger", SM_TO(PHASE_START_DELIVER)},
     [PHASE_START_DELIVER] = {"start_deliver", SM_TO(PHASE_START_EDGES)},
     [PHASE_START_EDGES] = {"start_edges", SM_TO(PHASE_RUNNING) | SM_TO(PHASE_DRAIN_EDGES)},
     [PHASE_RUNNING] = {"running", SM_TO(PHASE_DRAIN_EDGES)},
@@ -95,6 +97,7 @@ struct server {
     uint32_t next_edge;
     uint16_t tcp_port;
     uint16_t tls_tcp_port;
+    uint64_t session_keys; /* as the ledger has them */
     uint64_t drain_deadline_ms;
     bool has_failed_start;
     bool is_stop_asked;
@@ -328,6 +331,7 @@ static void control(struct server *server, struct actor *to, enum msg_kind kind,
     msg->body.control.deadline_ms = server->drain_deadline_ms;
     msg->body.control.tcp_port = server->tcp_port;
     msg->body.control.tls_tcp_port = server->tls_tcp_port;
+    msg->body.control.session_keys = server->session_keys;
     server->waiting += 1;
     actor_post(to, msg);
 }
@@ -347,6 +351,15 @@ static void control_edges(struct server *server, enum control_op op)
     }
 }
 
+static void read_ledger(struct server *server)
+{
+    struct msg *msg = msg_take(&server->actor, MSG_SHARD_LEDGER);
+    CHECK(msg != NULL);
+    msg->body.ledger.kind = LEDGER_SESSION_KEY;
+    server->waiting += 1;
+    actor_post(server->place.deliver_shard, msg);
+}
+
 static void announce_ready(struct server *server)
 {
     write_run_file(server, true);
@@ -363,6 +376,9 @@ static void enter(struct server *server, enum phase phase)
     case PHASE_START_SHARDS:
     case PHASE_COUNT:
         CHECK(false);
+        break;
+    case PHASE_READ_LEDGER:
+        read_ledger(server);
         break;
     case PHASE_START_DELIVER:
         control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_START);
@@ -430,8 +446,10 @@ static void on_control_home(struct actor *actor, struct msg *msg)
     bool is_start_of_edge = phase == PHASE_START_EDGES;
     if (is_start_of_edge) {
         on_edge_started(server, msg);
-    } else if (phase == PHASE_START_SHARDS && msg->err != ERR_OK) {
+    } else if ((phase == PHASE_START_SHARDS || phase == PHASE_READ_LEDGER) && msg->err != ERR_OK) {
         fatal("a shard cannot be read; run meerkatd with --log-level debug, or restore a backup");
+    } else if (phase == PHASE_READ_LEDGER) {
+        server->session_keys = msg->body.ledger.value;
     }
     msg_put(actor, msg);
     if (is_start_of_edge || phase == PHASE_RUNNING || server->waiting > 0) {

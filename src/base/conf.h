@@ -75,6 +75,12 @@
     X(google_userinfo_url, TEXT, "https://openidconnect.googleapis.com/v1/userinfo", 0, 0,         \
       "where a token becomes a person")                                                            \
     X(google_timeout_ms, UINT, "10000", 10, 60000, "time for both, milliseconds")                  \
+    X(signup_open, BOOL, "yes", 0, 0,                                                              \
+      "anybody may sign up; if not, only the first user of a new server may")                      \
+    X(login_email_max, UINT, "10", 0, 1000000,                                                     \
+      "failed tries to log in to one email in 15 minutes; 0: no limit")                            \
+    X(login_address_max, UINT, "30", 0, 1000000,                                                   \
+      "failed tries to log in, sign up or join from one address in 15 minutes; 0: no limit")       \
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \

@@ -30,6 +30,8 @@ enum err_retry {
       "a valid API key or session token is required")                                              \
     X(LOGIN, "invalid_login", 401, 535, "5.7.8", NEVER, "the email or the password is wrong")      \
     X(SCOPE, "scope", 403, 550, "5.7.1", NEVER, "this key lacks the required scope")               \
+    X(SUSPENDED, "suspended", 403, 550, "5.7.1", NEVER, "this account is suspended")               \
+    X(SIGNUP_CLOSED, "signup_closed", 403, 550, "5.7.1", NEVER, "this server takes no sign-ups")   \
     X(KEY_SCOPE, "key_scope", 403, 550, "5.7.1", NEVER, "this key may not use that domain")        \
     X(KEY_IP, "key_ip", 403, 550, "5.7.1", NEVER, "this key may not be used from this address")    \
     X(PLAIN_HTTP, "tls_required", 403, 530, "5.7.0", NEVER, "requests must be made over TLS")      \

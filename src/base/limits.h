@@ -40,8 +40,10 @@
      (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS + CONTROL_MSGS)
 _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki messages");
 
-/* What can stand in an edge's port: its own pool coming home, what shards and main say to it. */
-#define EDGE_PORT_MSGS (EDGE_POOL_MSGS + SHARD_COUNT_MAX * SHARD_WORK_MSGS + CONTROL_MSGS)
+/* What can stand in an edge's port: its own pool coming home, what shards and main say to it, and
+ * one rotation of session keys from each edge. */
+#define EDGE_PORT_MSGS                                                                             \
+    (EDGE_POOL_MSGS + SHARD_COUNT_MAX * SHARD_WORK_MSGS + LOOP_COUNT_MAX + CONTROL_MSGS)
 
 /* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */
 #define EDGE_BODY_BYTES (256 * MIB)
@@ -150,6 +152,12 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define KEY_ITEMS_MAX       100  /* domains, addresses or networks of one key */
 #define KEY_OVERLAP_S_MAX   (UINT64_C(7) * 24 * 3600)
 #define SESSION_MS          (UINT64_C(12) * 3600 * 1000)
+#define SESSIONS_PER_USER   32  /* the oldest ends when one more is opened */
+#define MEMBERS_PER_ACCOUNT 200 /* one page */
+#define MEMBER_NAME_MAX     200 /* bytes */
+#define INVITE_MS           (UINT64_C(7) * 24 * 3600 * 1000)
+#define THROTTLE_ENTRIES    4096 /* of one shard, 24 bytes each: 3 MiB in all */
+#define THROTTLE_WINDOW_MS  (UINT64_C(15) * 60 * 1000)
 #define ACCOUNTS_COUNTED    100000   /* of a shard, for the operator; beyond, the sum says less */
 #define RATE_PER_MIN_MAX    10000000 /* of an account or a key; more is no limit */
 #define PASSWORD_JOBS_MAX   64       /* waiting password hashes per edge; more is 503 */

@@ -393,6 +393,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_RELOAD:
+    case CONTROL_SESSION_KEYS: /* for edges */
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_DRAIN:

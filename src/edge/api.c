@@ -10,7 +10,7 @@
 #include "base/metric.h"
 
 #define ANSWER_BYTES_MAX (MAIL_BYTES_MAX + MIB)
-#define RETRY_AFTER_S    "1"
+#define RETRY_AFTER_S    1
 
 /* ---- decode --------------------------------------------------------------------------------- */
 
@@ -199,8 +199,8 @@ void api_send(struct request *request, uint16_t status, struct slice content_typ
     send_with(request, status, content_type, body, "");
 }
 
-void api_fail_field(struct request *request, enum err err, struct slice param,
-                    struct slice sentence)
+static void fail_with(struct request *request, enum err err, struct slice param,
+                      struct slice sentence, uint32_t retry_s)
 {
     const struct err_info *info = err_info(err);
     struct api_body body;
@@ -212,14 +212,23 @@ void api_fail_field(struct request *request, enum err err, struct slice param,
         api_text(&body.w, err == ERR_SCOPE ? "required" : "param", param);
     }
     json_close_object(&body.w);
+    char retry[64];
     const char *more = "";
     if (info->http_status == 429 || info->http_status == 503) {
-        more = "retry-after: " RETRY_AFTER_S "\r\n";
+        (void)snprintf(retry, sizeof retry, "retry-after: %u\r\n",
+                       (unsigned)(retry_s > 0 ? retry_s : RETRY_AFTER_S)); /* it fits */
+        more = retry;
     } else if (err == ERR_UNAUTHORIZED) {
         more = "www-authenticate: Bearer\r\n";
     }
     send_with(request, info->http_status, SLICE("application/json"), buf_slice(&body.buf), more);
     buf_fini(&body.buf);
+}
+
+void api_fail_field(struct request *request, enum err err, struct slice param,
+                    struct slice sentence)
+{
+    fail_with(request, err, param, sentence, 0);
 }
 
 void api_fail(struct request *request, enum err err)
@@ -229,7 +238,7 @@ void api_fail(struct request *request, enum err err)
 
 void api_fail_msg(struct request *request, const struct msg *msg)
 {
-    api_fail_field(request, msg->err, msg->param, msg->sentence);
+    fail_with(request, msg->err, msg->param, msg->sentence, msg->rate.retry_s);
 }
 
 void api_id(struct json_writer *w, const char *name, enum id_kind kind, struct id id)

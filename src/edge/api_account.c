@@ -1,172 +1,32 @@
-/* api_account.c - sign-up, log-in, who am I.
+/* api_account.c - sign-up, and who am I.
  *
- * Sign-up: hash the password on a worker, write account, user and first key in the new account's
- * shard, then claim the email in the directory. A crash or a lost race between the two leaves an
- * account nobody can reach (it is dropped when we are alive to do so) and an email that is still
- * free; the other order could lose the email for good.
+ * Sign-up: hash the password on a worker, claim "the first user of this server", write account,
+ * user and first key in the new account's shard, then claim the email in the directory. A crash or
+ * a lost race between the last two leaves an account nobody can reach (it is dropped when we are
+ * alive to do so) and an email that is still free; the other order could lose the email for good.
  *
- * Log-in: directory, user row, then the password check on a worker. An unknown email takes the same
- * path with a hash that matches nothing, so that both answers take the same time.
+ * Whoever holds the claim of the first user is the server's admin. It is posted just before the
+ * account is written and released when the sign-up fails after all; should the daemon die in
+ * between, nobody is admin, and the operator names one (docs/OPERATIONS.md). The other order would
+ * make two.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/limits.h"
-#include "edge/api_int.h"
-#include "edge/auth.h"
-#include "mail/addr.h"
-
-/* ---- password work -------------------------------------------------------------------------- */
-
-struct password_job {
-    struct job job;
-    struct edge *edge;
-    uint64_t token;
-    bool is_check;
-    bool is_good;                 /* out of a check */
-    char hash[PASSWORD_HASH_MAX]; /* in of a check, out of a hash */
-    size_t password_len;
-    char password[PASSWORD_MAX];
-    void (*then)(struct request *request, const struct password_job *job);
-};
-
-static void work(struct job *job)
-{
-    struct password_job *password = CONTAINER_OF(job, struct password_job, job);
-    struct slice text = slice_of(password->password, password->password_len);
-    if (password->is_check) {
-        password->is_good = crypto_password_check(slice_str(password->hash), text);
-    } else {
-        crypto_password_hash(text, password->hash);
-    }
-    crypto_wipe(password->password, sizeof password->password);
-}
-
-static void done(struct job *job)
-{
-    struct password_job *password = CONTAINER_OF(job, struct password_job, job);
-    struct edge *edge = password->edge;
-    struct request *request = edge_slot_find(edge, password->token);
-    if (request != NULL) {
-        password->then(request, password);
-    }
-    crypto_wipe(password, sizeof *password);
-    free(password);
-    edge_job_done(edge);
-}
-
-static void start_job(struct request *request, struct slice password, struct slice hash,
-                      void (*then)(struct request *, const struct password_job *))
-{
-    struct edge *edge = request->edge;
-    if (edge->password_jobs >= PASSWORD_JOBS_MAX || edge_slot_take(edge, request) == UINT32_MAX) {
-        api_fail(request, ERR_BUSY);
-        return;
-    }
-    struct password_job *job = mem_zalloc(sizeof *job);
-    job->edge = edge;
-    job->token = edge_slot_token(edge, request->slot);
-    job->then = then;
-    job->is_check = hash.len > 0;
-    CHECK(hash.len < sizeof job->hash && password.len <= sizeof job->password);
-    if (hash.len > 0) {
-        memcpy(job->hash, hash.data, hash.len);
-    }
-    memcpy(job->password, password.data, password.len);
-    job->password_len = password.len;
-    edge->password_jobs += 1;
-    loop_offload(edge->loop, &job->job, work, done);
-}
-
-/* ---- what both need ------------------------------------------------------------------------- */
-
-struct login_body {
-    struct slice email;
-    struct slice password;
-};
-
-static const struct json_field login_fields[] = {
-    {.name = "email",
-     .type = JSON_TEXT,
-     .is_required = true,
-     .offset = offsetof(struct login_body, email),
-     .max = EMAIL_MAX},
-    {.name = "password",
-     .type = JSON_TEXT,
-     .is_required = true,
-     .offset = offsetof(struct login_body, password),
-     .max = PASSWORD_MAX},
-};
-const struct json_shape api_login_shape = {login_fields, ARRAY_LEN(login_fields),
-                                           sizeof(struct login_body)};
-
-/* Body to a normalised email (kept in request->context) and the password. */
-static bool read_login(struct request *request, struct login_body *body)
-{
-    if (!api_read(request, &api_login_shape, body)) {
-        return false;
-    }
-    struct addr addr;
-    if (addr_parse(body->email, &request->arena, &addr) != ERR_OK || addr.name.len > 0) {
-        api_fail_field(request, ERR_BAD_FIELD, SLICE("email"), SLICE("email is not an address"));
-        return false;
-    }
-    request->context = addr_key(&addr, &request->keep);
-    return true;
-}
-
-static void post_directory(struct request *request, struct msg *msg, enum directory_op op,
-                           request_msg_fn *on_return)
-{
-    msg->body.directory.op = op;
-    msg->body.directory.kind = DIRECTORY_KIND_EMAIL;
-    msg->body.directory.name = arena_dup(&request->arena, request->context);
-    api_post_errors(request, place_directory(request->edge->place, request->context), msg,
-                    on_return);
-}
-
-static void write_user(struct json_writer *w, const struct row_user *user)
-{
-    json_key(w, "user");
-    json_open_object(w);
-    api_id(w, "id", ID_USER, user->id);
-    api_text(w, "email", user->email);
-    api_bool(w, "isAdmin", user->is_admin);
-    json_close_object(w);
-}
-
-static void write_account(struct json_writer *w, struct account_id account, struct slice name)
-{
-    char text[ID_TEXT_MAX];
-    size_t len = account_text(account, text);
-    json_key(w, "account");
-    json_open_object(w);
-    api_text(w, "id", slice_of(text, len));
-    api_text(w, "name", name);
-    json_close_object(w);
-}
-
-static void write_token(struct request *request, struct json_writer *w, struct account_id account,
-                        struct id user)
-{
-    struct slice token = auth_token_make(&request->edge->session_key, account, user,
-                                         clock_unix_ms(), &request->keep);
-    api_text(w, "token", token);
-}
-
-/* ---- sign-up -------------------------------------------------------------------------------- */
+#include "edge/people.h"
 
 /* What the chain carries from step to step, in request->keep. */
 struct signup {
-    struct account_id account;
+    struct people_newcomer newcomer;
+    struct slice hash;
     struct auth_key key;
-    struct id user;
-    bool is_admin;
-    char password[PASSWORD_MAX];
-    size_t password_len;
+    struct token token; /* account, user, session */
+    struct row_user user;
+    bool is_first;
+    enum err err; /* why it failed, while things are undone */
 };
 
 static struct signup *signup_of(struct request *request)
@@ -174,221 +34,246 @@ static struct signup *signup_of(struct request *request)
     return request->chain;
 }
 
+/* ---- the claim of the first user ------------------------------------------------------------ */
+
+static void post_first_user(struct request *request, enum directory_op op,
+                            request_msg_fn *on_return)
+{
+    struct slice name = SLICE(SERVER_FIRST_USER);
+    struct msg *msg = api_take(request, MSG_SHARD_DIRECTORY);
+    if (msg != NULL) {
+        msg->body.directory = (struct shard_directory){
+            .op = op,
+            .kind = DIRECTORY_KIND_SERVER,
+            .name = name,
+            .account = signup_of(request)->token.account,
+        };
+        api_post_errors(request, place_directory(request->edge->place, name), msg, on_return);
+    }
+}
+
+static void on_first_released(struct request *request, struct msg *msg UNUSED)
+{
+    api_fail(request, signup_of(request)->err);
+}
+
+/* The sign-up has failed; nothing of it is left but perhaps the claim. */
+static void fail(struct request *request, enum err err)
+{
+    struct signup *signup = signup_of(request);
+    signup->err = err;
+    if (signup->is_first) {
+        post_first_user(request, DIRECTORY_RELEASE, on_first_released);
+    } else {
+        api_fail(request, err);
+    }
+}
+
+/* ---- the steps ------------------------------------------------------------------------------ */
+
+static void answer(struct request *request)
+{
+    struct signup *signup = signup_of(request);
+    bool has_password = signup->newcomer.password.len > 0;
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    people_write_token(request, &body.w, "token", &signup->token);
+    people_write_user(&body.w, &signup->user);
+    if (has_password) {
+        people_write_account(&body.w, signup->token.account, signup->newcomer.email);
+        api_text(&body.w, "apiKey", slice_of(signup->key.text, AUTH_KEY_LEN));
+    }
+    json_close_object(&body.w);
+    api_json_send(request, has_password ? 201 : 200, &body);
+}
+
 static void on_dropped(struct request *request, struct msg *msg UNUSED)
 {
-    api_fail(request, ERR_EXISTS);
+    fail(request, ERR_EXISTS);
 }
 
 static void on_email_claimed(struct request *request, struct msg *msg)
 {
-    struct signup *signup = signup_of(request);
-    if (msg->err == ERR_EXISTS) {
-        struct msg *drop = api_take(request, MSG_SHARD_DROP_ACCOUNT);
-        if (drop != NULL) {
-            drop->body.drop.account = signup->account;
-            api_post_errors(request, place_shard(request->edge->place, signup->account), drop,
-                            on_dropped);
-        }
+    const struct signup *signup = signup_of(request);
+    if (msg->err == ERR_OK) {
+        people_forgive(request, answer);
         return;
     }
-    if (msg->err != ERR_OK) {
-        api_fail_msg(request, msg);
+    if (msg->err != ERR_EXISTS) {
+        api_fail_msg(request, msg); /* the claim may be on disk, so the account stays */
         return;
     }
-    struct row_user user = {
-        .id = signup->user, .email = request->context, .is_admin = signup->is_admin};
-    struct api_body body;
-    api_json_start(&body);
-    json_open_object(&body.w);
-    write_token(request, &body.w, signup->account, signup->user);
-    write_user(&body.w, &user);
-    write_account(&body.w, signup->account, request->context);
-    api_text(&body.w, "apiKey", slice_of(signup->key.text, AUTH_KEY_LEN));
-    json_close_object(&body.w);
-    crypto_wipe(&signup->key, sizeof signup->key);
-    api_json_send(request, 201, &body);
+    struct msg *drop = api_take(request, MSG_SHARD_DROP_ACCOUNT);
+    if (drop != NULL) {
+        drop->body.drop.account = signup->token.account;
+        api_post_errors(request, place_shard(request->edge->place, signup->token.account), drop,
+                        on_dropped);
+    }
 }
 
 static void on_account_made(struct request *request, struct msg *msg)
 {
     struct signup *signup = signup_of(request);
-    signup->user = msg->body.signup.user.id;
-    signup->is_admin = msg->body.signup.user.is_admin;
-    struct msg *claim = api_take(request, MSG_SHARD_DIRECTORY);
-    if (claim == NULL) {
+    if (msg->err != ERR_OK) {
+        fail(request, msg->err);
         return;
     }
-    claim->body.directory.account = signup->account;
-    claim->body.directory.id = signup->user;
-    post_directory(request, claim, DIRECTORY_CLAIM, on_email_claimed);
+    signup->token.user = msg->body.signup.user.id;
+    signup->user = (struct row_user){
+        .id = signup->token.user,
+        .email = signup->newcomer.email,
+        .name = signup->newcomer.name,
+        .role = msg->body.signup.user.role,
+        .is_admin = msg->body.signup.user.is_admin,
+    };
+    people_directory(request, DIRECTORY_CLAIM, signup->newcomer.email, &signup->token,
+                     on_email_claimed);
 }
 
-static void on_hashed(struct request *request, const struct password_job *job)
+static void make_account(struct request *request)
 {
     struct signup *signup = signup_of(request);
     struct msg *msg = api_take(request, MSG_SHARD_SIGNUP);
     if (msg == NULL) {
         return;
     }
-    signup->account = account_random();
-    auth_key_make(MODE_LIVE, signup->account, &signup->key);
     struct slice key = slice_of(signup->key.text, AUTH_KEY_LEN);
     struct shard_signup *body = &msg->body.signup;
-    body->account = signup->account;
-    body->email = arena_dup(&request->arena, request->context);
+    arena_mark_secret(&request->arena);
+    body->account = signup->token.account;
+    body->email = arena_dup(&request->arena, signup->newcomer.email);
     body->account_name = body->email;
-    body->password_hash = arena_dup(&request->arena, slice_str(job->hash));
+    body->name = arena_dup(&request->arena, signup->newcomer.name);
+    body->password_hash = arena_dup(&request->arena, signup->hash);
+    body->google_sub = arena_dup(&request->arena, signup->newcomer.google_sub);
+    body->is_email_verified = signup->newcomer.google_sub.len > 0;
+    body->is_admin = signup->is_first;
+    body->session = signup->token.session;
+    body->session_expires_unix_ms = signup->token.expires_unix_ms;
+    body->peer = request->caller.peer;
     body->key_hash = signup->key.hash;
     body->key_prefix = arena_dup(&request->arena, slice_head(key, AUTH_PREFIX_LEN));
     body->key_last4 = arena_dup(&request->arena, slice_from(key, AUTH_KEY_LEN - 4));
-    api_post(request, place_shard(request->edge->place, signup->account), msg, on_account_made);
+    api_post_errors(request, place_shard(request->edge->place, signup->token.account), msg,
+                    on_account_made);
+}
+
+static void on_first_claimed(struct request *request, struct msg *msg)
+{
+    struct signup *signup = signup_of(request);
+    if (msg->err != ERR_OK && msg->err != ERR_EXISTS) {
+        api_fail_msg(request, msg);
+        return;
+    }
+    signup->is_first = msg->err == ERR_OK;
+    if (!signup->is_first && !request->edge->place->conf->signup_open) {
+        api_fail(request, ERR_SIGNUP_CLOSED);
+        return;
+    }
+    make_account(request);
+}
+
+static void claim_first(struct request *request)
+{
+    struct signup *signup = signup_of(request);
+    signup->token = people_new_session(account_random(), (struct id){.bytes = {0}});
+    auth_key_make(MODE_LIVE, signup->token.account, &signup->key);
+    post_first_user(request, DIRECTORY_CLAIM, on_first_claimed);
+}
+
+static void on_hashed(struct request *request, struct slice hash)
+{
+    signup_of(request)->hash = people_keep(request, hash);
+    claim_first(request);
 }
 
 static void on_email_free(struct request *request, struct msg *msg)
 {
-    struct signup *signup = signup_of(request);
+    const struct signup *signup = signup_of(request);
     if (msg->err != ERR_NOT_FOUND) {
         api_fail(request, msg->err == ERR_OK ? ERR_EXISTS : msg->err);
         return;
     }
-    start_job(request, slice_of(signup->password, signup->password_len), slice_of(NULL, 0),
-              on_hashed);
-    crypto_wipe(signup->password, sizeof signup->password);
+    if (signup->newcomer.password.len > 0) {
+        people_hash(request, signup->newcomer.password, on_hashed);
+    } else {
+        claim_first(request);
+    }
 }
 
-/* Characters, not bytes: the reader of JSON has seen to it that the text is UTF-8. */
-static size_t char_count(struct slice text)
+static void find_email(struct request *request)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        count += ((unsigned char)text.data[i] & 0xc0) != 0x80;
+    const struct signup *signup = signup_of(request);
+    people_directory(request, DIRECTORY_GET, signup->newcomer.email, &signup->token, on_email_free);
+}
+
+/* A closed server says so before it says which emails exist. */
+static void on_first_found(struct request *request, struct msg *msg)
+{
+    if (msg->err == ERR_OK) {
+        api_fail(request, ERR_SIGNUP_CLOSED);
+    } else if (msg->err != ERR_NOT_FOUND) {
+        api_fail_msg(request, msg);
+    } else {
+        find_email(request);
     }
-    return count;
+}
+
+static void begin(struct request *request)
+{
+    if (request->edge->place->conf->signup_open) {
+        find_email(request);
+    } else {
+        post_first_user(request, DIRECTORY_GET, on_first_found);
+    }
+}
+
+static void keep_newcomer(struct request *request, const struct people_newcomer *newcomer)
+{
+    struct signup *signup = arena_alloc(&request->keep, sizeof *signup);
+    arena_mark_secret(&request->arena);
+    arena_mark_secret(&request->keep);
+    signup->newcomer = (struct people_newcomer){
+        .email = newcomer->email,
+        .password = people_keep(request, newcomer->password),
+        .google_sub = people_keep(request, newcomer->google_sub),
+        .name = people_keep(request, newcomer->name),
+    };
+    request->chain = signup;
+}
+
+void people_sign_up(struct request *request, const struct people_newcomer *newcomer)
+{
+    keep_newcomer(request, newcomer);
+    begin(request);
 }
 
 void api_signup(struct request *request)
 {
-    struct login_body body;
-    if (!read_login(request, &body)) {
-        return;
-    }
-    if (char_count(body.password) < PASSWORD_MIN) {
-        api_fail_field(request, ERR_BAD_FIELD, SLICE("password"),
-                       SLICE("password must have at least 10 characters"));
-        return;
-    }
+    struct people_login body;
+    struct people_newcomer newcomer = {.name = SLICE("")};
     arena_mark_secret(&request->arena);
-    arena_mark_secret(&request->keep);
-    struct signup *signup = arena_alloc(&request->keep, sizeof *signup);
-    memcpy(signup->password, body.password.data, body.password.len);
-    signup->password_len = body.password.len;
-    request->chain = signup;
-    struct msg *msg = api_take(request, MSG_SHARD_DIRECTORY);
-    if (msg != NULL) {
-        post_directory(request, msg, DIRECTORY_GET, on_email_free);
-    }
-}
-
-/* ---- log-in --------------------------------------------------------------------------------- */
-
-struct login {
-    struct account_id account;
-    struct row_user user;
-    char password[PASSWORD_MAX];
-    size_t password_len;
-};
-
-/* argon2id of a random text nobody knows, with the parameters of real ones. */
-static const char unknown_hash[] = "$argon2id$v=19$m=65536,t=2,p=1$"
-                                   "c29tZXNhbHRzb21lc2FsdA$"
-                                   "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-static void on_checked(struct request *request, const struct password_job *job)
-{
-    struct login *login = request->chain;
-    if (!job->is_good || login->account.value == 0) {
-        api_fail(request, ERR_LOGIN);
+    if (!api_read(request, &api_login_shape, &body) ||
+        !people_read_email(request, body.email, &newcomer.email) ||
+        !people_password_is_good(request, body.password, "password") || !people_has_room(request)) {
         return;
     }
-    struct api_body body;
-    api_json_start(&body);
-    json_open_object(&body.w);
-    write_token(request, &body.w, login->account, login->user.id);
-    write_user(&body.w, &login->user);
-    json_close_object(&body.w);
-    api_json_send(request, 200, &body);
-}
-
-static void check_password(struct request *request, struct slice hash)
-{
-    struct login *login = request->chain;
-    start_job(request, slice_of(login->password, login->password_len), hash, on_checked);
-    crypto_wipe(login->password, sizeof login->password);
-}
-
-static void on_user(struct request *request, struct msg *msg)
-{
-    struct login *login = request->chain;
-    if (msg->err != ERR_OK && msg->err != ERR_NOT_FOUND) {
-        api_fail_msg(request, msg);
-        return;
-    }
-    if (msg->err == ERR_NOT_FOUND) {
-        login->account.value = 0;
-        check_password(request, slice_str(unknown_hash));
-        return;
-    }
-    login->user = msg->body.login.row;
-    login->user.email = arena_dup(&request->keep, login->user.email);
-    login->user.password_hash = slice_of(NULL, 0);
-    check_password(request, msg->body.login.row.password_hash);
-}
-
-static void on_email_found(struct request *request, struct msg *msg)
-{
-    struct login *login = request->chain;
-    if (msg->err == ERR_NOT_FOUND) {
-        login->account.value = 0;
-        check_password(request, slice_str(unknown_hash));
-        return;
-    }
-    if (msg->err != ERR_OK) {
-        api_fail_msg(request, msg);
-        return;
-    }
-    login->account = msg->body.directory.account;
-    struct msg *next = api_take(request, MSG_SHARD_LOGIN);
-    if (next == NULL) {
-        return;
-    }
-    next->body.login.account = login->account;
-    next->body.login.user = msg->body.directory.id;
-    api_post_errors(request, place_shard(request->edge->place, login->account), next, on_user);
-}
-
-void api_login(struct request *request)
-{
-    struct login_body body;
-    if (!read_login(request, &body)) {
-        return;
-    }
-    arena_mark_secret(&request->arena);
-    arena_mark_secret(&request->keep);
-    struct login *login = arena_alloc(&request->keep, sizeof *login);
-    memcpy(login->password, body.password.data, body.password.len);
-    login->password_len = body.password.len;
-    request->chain = login;
-    struct msg *msg = api_take(request, MSG_SHARD_DIRECTORY);
-    if (msg != NULL) {
-        post_directory(request, msg, DIRECTORY_GET, on_email_found);
-    }
+    newcomer.password = body.password;
+    keep_newcomer(request, &newcomer);
+    people_try(request, SLICE(""), begin);
 }
 
 /* ---- who am I ------------------------------------------------------------------------------- */
 
 static void write_scopes(struct json_writer *w, const struct shard_me *me)
 {
-    uint32_t rights = me->has_key ? key_rights(&me->key) : UINT32_MAX;
+    uint32_t rights = UINT32_MAX;
+    if (me->has_key) {
+        rights = key_rights(&me->key);
+    } else if (me->has_user) {
+        rights = role_rights((enum role)me->user.role);
+    }
     json_key(w, "scopes");
     json_open_array(w);
     for (enum right right = RIGHT_NONE + 1; right < RIGHT_COUNT; right++) {
@@ -405,11 +290,12 @@ static void on_me(struct request *request, struct msg *msg)
     struct api_body body;
     api_json_start(&body);
     json_open_object(&body.w);
-    write_account(&body.w, me->account.id, me->account.name);
+    people_write_account(&body.w, me->account.id, me->account.name);
     if (me->has_user) {
-        write_user(&body.w, &me->user);
+        people_write_user(&body.w, &me->user);
         api_text(&body.w, "email", me->user.email);
         api_bool(&body.w, "emailVerified", me->user.is_email_verified);
+        api_text(&body.w, "role", slice_str(role_text((enum role)me->user.role)));
     }
     if (me->has_key) {
         json_key(&body.w, "key");

@@ -72,6 +72,10 @@ void api_metadata(struct json_writer *w, struct slice pack);
 /* ---- bodies, for the route table ------------------------------------------------------------ */
 
 extern const struct json_shape api_login_shape;
+extern const struct json_shape api_join_shape;
+extern const struct json_shape api_password_shape;
+extern const struct json_shape api_member_shape;
+extern const struct json_shape api_role_shape;
 extern const struct json_shape api_key_shape;
 extern const struct json_shape api_rotate_shape;
 extern const struct json_shape api_domain_shape;
@@ -84,7 +88,18 @@ void api_metrics(struct request *request);
 void api_openapi(struct request *request);
 void api_signup(struct request *request);
 void api_login(struct request *request);
+void api_logout(struct request *request);
+void api_password(struct request *request);
+void api_join(struct request *request);
 void api_me(struct request *request);
+void api_member_list(struct request *request);
+void api_member_add(struct request *request);
+void api_member_change(struct request *request);
+void api_member_remove(struct request *request);
+/* Makes the next key that signs session tokens, tells every edge, answers 200 {ok, generation}. The
+ * one before is accepted for SESSION_MS, or no longer when is_now. From any request whose caller
+ * was found to be the operator. */
+void session_rotate(struct request *request, bool is_now);
 void api_key_create(struct request *request);
 void api_key_list(struct request *request);
 void api_key_get(struct request *request);

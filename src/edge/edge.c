@@ -48,7 +48,7 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
     for (uint32_t i = 0; i < ARRAY_LEN(edge->slots); i++) {
         edge->slots[i].next_free = i + 1 < ARRAY_LEN(edge->slots) ? i + 1 : UINT32_MAX;
     }
-    edge->session_key = crypto_derive(place->master, SLICE("session tokens"));
+    edge->token_keys = auth_token_keys(place->master, (struct session_keys){0, 0});
     char name[16];
     snprintf(name, sizeof name, "edge%u", (unsigned)index);
     struct actor_options options = {
@@ -74,7 +74,7 @@ void edge_free(struct edge *edge)
     if (edge->tls != NULL) {
         tls_context_drop(edge->tls);
     }
-    crypto_wipe(&edge->session_key, sizeof edge->session_key);
+    crypto_wipe(&edge->token_keys, sizeof edge->token_keys);
     free(edge);
 }
 
@@ -141,6 +141,13 @@ struct request *edge_slot_find(struct edge *edge, uint64_t token)
 
 static void on_home(struct edge *edge, struct msg *msg)
 {
+    bool is_rotation = msg->kind == MSG_EDGE_CONTROL ||
+                       (msg->kind == MSG_SHARD_LEDGER && msg->body.ledger.is_rotation);
+    if (is_rotation) {
+        session_rotation_home(edge, msg);
+        try_stop(edge);
+        return;
+    }
     struct request *request = edge_slot_find(edge, msg->token);
     if (request != NULL) {
         session_judged(request, msg);
@@ -164,6 +171,10 @@ static void on_control(struct edge *edge, struct msg *msg)
         break;
     case CONTROL_STOP:
         stop(edge, msg);
+        break;
+    case CONTROL_SESSION_KEYS:
+        session_keys_set(edge, msg->body.control.session_keys);
+        msg_return(msg, ERR_OK);
         break;
     }
 }
@@ -304,6 +315,7 @@ static void start(struct edge *edge, struct msg *msg)
     const struct conf *conf = edge->place->conf;
     struct control *control = &msg->body.control;
     enum err err = ERR_OK;
+    session_keys_set(edge, control->session_keys);
     if (conf->https_listen.len > 0) {
         err = load_certificate(edge);
         if (err == ERR_OK) {

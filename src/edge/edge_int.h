@@ -17,6 +17,7 @@
 #include "base/conf.h"
 #include "base/id.h"
 #include "base/list.h"
+#include "edge/auth.h"
 #include "edge/edge.h"
 #include "edge/routes.h"
 #include "net/conn.h"
@@ -59,7 +60,13 @@ struct edge {
     struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX];
     uint32_t first_free_slot;
 
-    struct seal_key session_key; /* signs session tokens */
+    struct token_keys token_keys; /* sign session tokens */
+    struct rotation {
+        bool is_running;
+        uint64_t token; /* of the request that asked; it may have gone */
+        uint64_t keys;
+        uint32_t next_edge;
+    } rotation; /* of those keys, begun here: ledger, then every edge */
     char public_url[300];
     struct buf openapi; /* /openapi.json, written at start */
 
@@ -92,7 +99,7 @@ struct session {
     struct session_credential used[SESSION_CREDENTIALS]; /* what its requests came with */
     uint8_t used_count;
     uint8_t used_next; /* forgotten next */
-    bool is_operator; /* came through the admin socket */
+    bool is_operator;  /* came through the admin socket */
     bool is_tls_listener;
     bool is_plain_allowed; /* loopback listener */
     bool is_proxy;         /* peer is a trusted proxy */
@@ -120,6 +127,7 @@ struct request {
     request_msg_fn *then; /* after on_return found no error */
     struct id subject;    /* what a chain of messages is about */
     void *chain;          /* what a chain of messages carries, in keep */
+    struct tries *tries;  /* that were counted; likewise */
     struct slice context; /* likewise */
     struct arena keep;    /* small; lives as long as the request */
     uint32_t slot;        /* UINT32_MAX: none */
@@ -150,6 +158,13 @@ void edge_job_done(struct edge *edge);
 MUST_USE enum err operator_admit(struct request *request);
 /* Runs the route's handler; that of ROUTE_ADMIN once it is sure who asks. */
 void operator_handle(struct request *request);
+
+/* api_session.c */
+/* A message of a rotation came home.
+ * Owns: takes msg. */
+void session_rotation_home(struct edge *edge, struct msg *msg);
+/* Unless they are older than those known. */
+void session_keys_set(struct edge *edge, uint64_t packed);
 
 /* session.c */
 enum session_way { SESSION_PLAIN, SESSION_TLS, SESSION_ADMIN };

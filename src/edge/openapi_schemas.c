@@ -16,11 +16,14 @@ static const struct schema {
     {"Ok", "ok:b"},
 
     {"Account", "id:s name:s"},
-    {"User", "id:s email:s isAdmin:b"},
+    {"User", "id:s email:s name:s? role:s isAdmin:b"},
+    {"Member", "id:s email:s name:s? role:s status:s createdAt:i lastLoginAt:i? isAdmin:b"},
+    {"NewMember", "+Member inviteToken?:s"},
     {"SignedUp", "token:s user:@User account:@Account apiKey:s"},
     {"LoggedIn", "token:s user:@User"},
     {"KeyHint", "id:s name:s prefix:s last4:s"},
-    {"Me", "account:@Account user?:@User email?:s emailVerified?:b key?:@KeyHint scopes:[s] mode:s "
+    {"Me", "account:@Account user?:@User email?:s emailVerified?:b role?:s key?:@KeyHint "
+           "scopes:[s] mode:s "
            "plan:s"},
 
     {"Accepted", "id:s status:s"},

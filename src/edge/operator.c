@@ -23,7 +23,7 @@ static enum err refuse(struct request *request, enum err err, const char *param,
 enum err operator_admit(struct request *request)
 {
     request->caller = (struct caller){.kind = CALLER_OPERATOR, .right = request->route->right};
-    if (request->route->access != ROUTE_CREDENTIAL) {
+    if (request->route->access == ROUTE_PUBLIC || request->route->access == ROUTE_ADMIN) {
         return ERR_OK;
     }
     struct slice text = http_header_get(&request->http, SLICE(ACCOUNT_HEADER));

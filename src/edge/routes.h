@@ -22,7 +22,12 @@ typedef void route_fn(struct request *request);
 
 /* ROUTE_ADMIN: the server's own people, whatever their account: through the admin socket, or with a
  * session of a user who is an administrator. No API key. */
-enum route_access { ROUTE_PUBLIC, ROUTE_CREDENTIAL, ROUTE_ADMIN };
+enum route_access {
+    ROUTE_PUBLIC,
+    ROUTE_CREDENTIAL, /* a key or a session */
+    ROUTE_SESSION,    /* of a person: 403 for a key, whatever its scopes */
+    ROUTE_ADMIN,
+};
 
 /* A route as its users see it. */
 struct route_doc {

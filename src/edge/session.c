@@ -305,15 +305,16 @@ static enum err admit(struct request *request)
         }
     } else if (request->route->access != ROUTE_PUBLIC) {
         struct slice value = http_header_get(http, SLICE("authorization"));
-        err = auth_header_read(&edge->session_key, value, clock_unix_ms(), &request->arena,
+        err = auth_header_read(&edge->token_keys, value, clock_unix_ms(), &request->arena,
                                &request->caller);
         if (err != ERR_OK) {
             return err;
         }
         request->caller.right = request->route->right;
-        request->caller.peer = client_of(request->session, http);
+        request->caller.needs_session = request->route->access == ROUTE_SESSION;
         remember(request->session, credential_of(&request->caller));
     }
+    request->caller.peer = client_of(request->session, http);
     struct slice encoding = http_header_get(http, SLICE("content-encoding"));
     if (encoding.len > 0 && !slice_equal_nocase(encoding, SLICE("identity"))) {
         return ERR_ENCODING;

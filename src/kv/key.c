@@ -56,6 +56,8 @@ static void add_text(struct key *key, struct slice text);
 static bool is_of(struct slice key, enum key_tag tag, size_t len);
 static uint64_t read_number(struct slice key, size_t from, size_t bytes);
 static struct id read_id(struct slice key, size_t from);
+static uint64_t mix(uint64_t x);
+static uint64_t hash_text(struct slice text);
 
 _Static_assert(KEY_TEXT_MAX >= ADDR_MAX, "an address fits behind tag and account");
 _Static_assert(KEY_TEXT_MAX >= DOMAIN_MAX, "a domain fits behind tag and account");
@@ -65,6 +67,18 @@ struct slice key_slice(const struct key *key)
 {
     CHECK(key->len <= KEY_MAX);
     return slice_of(key->bytes, key->len);
+}
+
+uint32_t key_account_shard(uint32_t shard_count, struct account_id account)
+{
+    CHECK(shard_count > 0);
+    return (uint32_t)(mix(account.value) % shard_count);
+}
+
+uint32_t key_directory_shard(uint32_t shard_count, struct slice name)
+{
+    CHECK(shard_count > 0);
+    return (uint32_t)(hash_text(name) % shard_count);
 }
 
 struct key key_account(struct account_id account)
@@ -557,4 +571,24 @@ static struct id read_id(struct slice key, size_t from)
     struct id id;
     memcpy(id.bytes, key.data + from, ID_BYTES);
     return id;
+}
+
+/* The finaliser of splitmix64. Account ids are random already; this keeps shards even should they
+ * one day be given out in another way, or with a shard count that divides their pattern. */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+/* FNV-1a, 64 bits, mixed because its low bits are weak. Not keyed: the result is on disk, and a
+ * name aimed at one shard gains its maker nothing that an account there would not. */
+static uint64_t hash_text(struct slice text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < text.len; i++) {
+        hash = (hash ^ (uint8_t)text.data[i]) * UINT64_C(0x100000001b3);
+    }
+    return mix(hash);
 }

@@ -41,6 +41,11 @@ struct slice key_slice(const struct key *key);
 
 enum directory_kind { DIRECTORY_EMAIL = 1, DIRECTORY_DOMAIN = 2, DIRECTORY_SERVER = 3 };
 
+/* Which shard holds an account's rows, and which a name's directory row. The two hashes are part of
+ * the store's format: a change would strand every row. */
+uint32_t key_account_shard(uint32_t shard_count, struct account_id account);
+uint32_t key_directory_shard(uint32_t shard_count, struct slice name);
+
 struct key key_account(struct account_id account);
 struct key key_user(struct account_id account, struct id user);
 struct key key_api_key(struct account_id account, const struct sha256 *hash);

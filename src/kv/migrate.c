@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "kv/key.h"
 #include "kv/row.h"
 
 #define STAMP_KEY       SLICE("format")
@@ -27,11 +28,14 @@ static enum err check_is_empty(struct kv *kv);
 static enum err check_stamp(struct kv *kv, const struct migrate_plan *plan,
                             const struct row_format *row);
 static enum err climb(struct kv *kv, const struct migrate_plan *plan, struct row_format *row);
+static enum err claim_first_user(struct kv *kv);
+static enum err find_oldest(struct kv *kv, struct row_account *oldest);
+static struct row_account account_of_key(struct slice key);
 static enum err damaged(const char *what);
 
 enum err migrate_open(struct kv *kv, uint64_t now_unix_ms, struct store_stamp *stamp)
 {
-    static enum err (*const steps[STORE_FORMAT])(struct kv * kv) = {NULL};
+    static enum err (*const steps[STORE_FORMAT])(struct kv * kv) = {NULL, claim_first_user};
     const struct migrate_plan plan = {.format = STORE_FORMAT, .steps = steps};
     return open_by_plan(kv, &plan, now_unix_ms, stamp);
 }
@@ -157,6 +161,79 @@ static enum err climb(struct kv *kv, const struct migrate_plan *plan, struct row
         }
     }
     return ERR_OK;
+}
+
+/* ---- 1 to 2 --------------------------------------------------------------------------------- */
+
+/* Format 1 made nobody admin. From format 2 on the first user of a server is one, and holds a claim
+ * that says so. A store with accounts has had its first user, so the claim goes to the oldest
+ * account's, who stays what he is: whom to make admin, the operator decides. */
+static enum err claim_first_user(struct kv *kv)
+{
+    struct slice name = SLICE("first-user"); /* SERVER_FIRST_USER of shards/msg.h */
+    struct key key = key_directory(DIRECTORY_SERVER, name);
+    uint32_t family = key_directory_shard(kv_shard_count(kv), name);
+    struct arena arena;
+    struct slice claim = SLICE("");
+    struct row_account oldest = {.id = {0}};
+    arena_init(&arena, STAMP_MAX_BYTES, STAMP_MAX_BYTES);
+    enum err err = kv_get(kv, family, key_slice(&key), &arena, &claim);
+    arena_fini(&arena);
+    if (err != ERR_NOT_FOUND) {
+        return err; /* this step was here before */
+    }
+    err = find_oldest(kv, &oldest);
+    if (err != ERR_OK || oldest.id.value == 0) {
+        return err;
+    }
+    struct row_directory row = {.account = oldest.id, .created_unix_ms = oldest.created_unix_ms};
+    struct buf bytes;
+    buf_init(&bytes, STAMP_MAX_BYTES);
+    row_directory_encode(&row, &bytes);
+    CHECK(!bytes.is_over);
+    struct kv_batch *batch = kv_batch_new(family);
+    kv_batch_put(batch, key_slice(&key), buf_slice(&bytes));
+    err = kv_write(kv, batch);
+    kv_batch_free(batch);
+    buf_fini(&bytes);
+    return err;
+}
+
+/* Its id and time; the id stays none when there is no account. */
+static enum err find_oldest(struct kv *kv, struct row_account *oldest)
+{
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < kv_shard_count(kv) && err == ERR_OK; i++) {
+        struct key from = key_prefix_accounts();
+        struct key to = key_after(&from);
+        struct kv_iter *iter = kv_iter_open(kv, i, key_slice(&from), key_slice(&to), false);
+        struct slice key;
+        struct slice value;
+        while (kv_iter_next(iter, &key, &value)) {
+            struct row_account row = account_of_key(key);
+            if (row_account_decode(value, &row) != ERR_OK) {
+                LOG_ERROR("kv.damaged", LOG_ACCOUNT("account", row.id)); /* yet it exists */
+            }
+            if (oldest->id.value == 0 || row.created_unix_ms < oldest->created_unix_ms) {
+                oldest->id = row.id;
+                oldest->created_unix_ms = row.created_unix_ms;
+            }
+        }
+        err = kv_iter_err(iter);
+        kv_iter_close(iter);
+    }
+    return err;
+}
+
+/* What is known of an account whose row is damaged: it may be the oldest only when it is the only
+ * one. */
+static struct row_account account_of_key(struct slice key)
+{
+    struct row_account row = {.id = {0}, .created_unix_ms = UINT64_MAX};
+    for (size_t i = 1; i < key.len; i++) {
+        row.id.value = row.id.value << 8 | (uint8_t)key.data[i];
+    }
+    return row;
 }
 
 static enum err damaged(const char *what)

@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "kv/kv.h"
 
-#define STORE_FORMAT 1
+#define STORE_FORMAT 2
 
 struct store_stamp {
     uint32_t format;

@@ -33,10 +33,7 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
             err = api_key_check(shard, msg, caller, &found);
             break;
         case CALLER_SESSION:
-            arena_mark_secret(&msg->arena); /* the row holds the password's hash */
-            err = shard_get_user(shard, key_user(caller->account, caller->user), &msg->arena,
-                                 &found.user);
-            found.has_user = err == ERR_OK;
+            err = user_check(shard, msg, caller, &found);
             break;
         case CALLER_OPERATOR:
             found.is_operator = true;
@@ -44,6 +41,14 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
         }
     }
     shard->depends = before;
+    if (err == ERR_OK && found.account.is_suspended && !found.is_operator) {
+        err = ERR_SUSPENDED;
+    }
+    if (err == ERR_OK && caller->needs_session && found.has_key) {
+        msg->param = SLICE("session");
+        msg->sentence = SLICE("this is for people, and an API key is none");
+        err = ERR_SCOPE;
+    }
     if (err == ERR_OK) {
         *principal = found;
     }
@@ -81,8 +86,17 @@ void account_signup(struct shard *shard, struct msg *msg)
         .email = body->email,
         .password_hash = body->password_hash,
         .role = ROLE_OWNER,
+        .is_admin = body->is_admin,
+        .is_email_verified = body->is_email_verified,
+        .google_sub = body->google_sub,
+        .name = body->name,
         .created_unix_ms = now,
+        .last_login_unix_ms = now,
     };
+    if (!id_is_none(body->session)) {
+        body->user.sessions = user_sessions_with(SLICE(""), body->session,
+                                                 body->session_expires_unix_ms, &msg->arena);
+    }
     struct row_api_key key = {
         .id = shard_id(shard, account),
         .name = SLICE(FIRST_KEY_NAME),
@@ -99,13 +113,13 @@ void account_signup(struct shard *shard, struct msg *msg)
     struct row_api_key_id index = {.hash = body->key_hash};
     shard_put_api_key(shard, key_api_key(account, &body->key_hash), &key);
     shard_put_api_key_id(shard, key_api_key_id(account, key.id), &index);
-    struct principal owner = {.has_user = true, .user = body->user};
+    struct principal who = {.account = row, .has_user = true, .user = body->user};
+    struct caller from = {.peer = body->peer};
     struct audit_note note = {
-        .account = account,
-        .who = &owner,
-        .action = "api_key.created",
-        .detail = key.name,
-    };
+        .account = account, .who = &who, .caller = &from, .action = "account.created"};
+    shard_audit_id(shard, &note, ID_USER, body->user.id);
+    note.action = "api_key.created";
+    note.detail = key.name;
     shard_audit_id(shard, &note, ID_KEY, key.id);
     LOG_INFO("account.created", LOG_ACCOUNT("account", account));
     shard_answer(shard, msg, ERR_OK);
@@ -132,9 +146,12 @@ void account_drop(struct shard *shard, struct msg *msg)
     keys_end = key_after(&keys_end);
     struct key ids = key_prefix_api_key_ids(account);
     struct key ids_end = key_after(&ids);
+    struct key audits = key_prefix_audits(account);
+    struct key audits_end = key_after(&audits);
     kv_batch_delete_range(shard->filling->rows, key_slice(&users), key_slice(&users_end));
     kv_batch_delete_range(shard->filling->rows, key_slice(&keys), key_slice(&keys_end));
     kv_batch_delete_range(shard->filling->rows, key_slice(&ids), key_slice(&ids_end));
+    kv_batch_delete_range(shard->filling->rows, key_slice(&audits), key_slice(&audits_end));
     /* Ranges are not seen by the overlay; without its account row nobody passes the check. */
     shard_delete(shard, key_account(account));
     LOG_INFO("account.dropped", LOG_ACCOUNT("account", account));
@@ -162,6 +179,7 @@ void account_me(struct shard *shard, struct msg *msg)
         body->has_user = principal.has_user;
         body->user = principal.user;
         body->user.password_hash = SLICE("");
+        body->user.sessions = SLICE("");
         body->has_key = principal.has_key;
         body->key = principal.key;
     }
@@ -205,7 +223,11 @@ static enum err directory_claim(struct shard *shard, struct shard_directory *bod
     struct key key = key_directory((enum directory_kind)body->kind, body->name);
     struct row_directory row;
     enum err err = shard_get_directory(shard, key, &shard->scratch, &row);
-    if (err == ERR_OK && row.account.value != body->account.value) {
+    /* A domain may be had again by its account; a person is somebody else. */
+    bool is_theirs =
+        err == ERR_OK && (row.account.value != body->account.value ||
+                          (body->kind != DIRECTORY_DOMAIN && !id_equal(row.id, body->id)));
+    if (is_theirs) {
         body->account = row.account;
         body->id = row.id;
         return ERR_EXISTS;
@@ -234,8 +256,37 @@ static enum err directory_release(struct shard *shard, const struct shard_direct
     if (err == ERR_NOT_FOUND) {
         return ERR_OK;
     }
-    if (err == ERR_OK && row.account.value == body->account.value) {
+    bool is_ours = err == ERR_OK && row.account.value == body->account.value &&
+                   (body->kind == DIRECTORY_DOMAIN || id_equal(row.id, body->id));
+    if (is_ours) {
         shard_delete(shard, key);
     }
     return err;
+}
+
+/* ---- tries ---------------------------------------------------------------------------------- */
+
+/* Kept in memory: a restart forgives, and nothing waits for a disk. */
+void account_throttle(struct shard *shard, struct msg *msg)
+{
+    const struct shard_throttle *body = &msg->body.throttle;
+    enum err err = body->max > 0 || body->op == THROTTLE_UNLOCK ? ERR_OK : ERR_INVALID;
+    uint64_t now_ms = loop_now_ms(shard->actor.loop);
+    if (err == ERR_OK && shard->throttle == NULL) {
+        shard->throttle = throttle_new();
+    }
+    if (err == ERR_OK) {
+        switch (body->op) {
+        case THROTTLE_TAKE:
+            err = throttle_take(shard->throttle, body->text, body->max, now_ms, &msg->rate.retry_s);
+            break;
+        case THROTTLE_GIVE:
+            throttle_give(shard->throttle, body->text, body->max, now_ms);
+            break;
+        case THROTTLE_UNLOCK:
+            throttle_unlock(shard->throttle, body->text);
+            break;
+        }
+    }
+    shard_answer(shard, msg, err);
 }

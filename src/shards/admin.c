@@ -12,9 +12,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define DETAIL_MAX    512
-#define USERS_MAX     1000 /* of one account; far more than it can have */
-#define SESSION_BYTES 24   /* of one in row_user.sessions: id, expiry */
+#define DETAIL_MAX 512
+#define USERS_MAX  1000 /* of one account; far more than it can have */
 
 /* A request that went to a worker. Lives in its message's arena. */
 struct admin_work {
@@ -392,19 +391,6 @@ static enum err user_get(struct shard *shard, struct msg *msg)
     return err;
 }
 
-/* The open sessions of a pack as credentials, in arena. */
-static uint32_t list_sessions(struct slice pack, struct arena *arena, struct credential **list)
-{
-    uint32_t count = (uint32_t)(pack.len / SESSION_BYTES);
-    *list = arena_array(arena, count > 0 ? count : 1, sizeof(**list));
-    for (uint32_t i = 0; i < count; i++) {
-        struct id session;
-        memcpy(session.bytes, pack.data + (size_t)i * SESSION_BYTES, sizeof(session.bytes));
-        (*list)[i] = credential_session(session);
-    }
-    return count;
-}
-
 static void user_change(struct shard *shard, struct msg *msg)
 {
     struct shard_admin *body = &msg->body.admin;
@@ -422,7 +408,8 @@ static void user_change(struct shard *shard, struct msg *msg)
     }
     bool was_admin = row.is_admin;
     if (has_password) {
-        ended_count = list_sessions(row.sessions, &msg->arena, &ended);
+        ended =
+            user_end_sessions(row.sessions, (struct id){.bytes = {0}}, &msg->arena, &ended_count);
         row.password_hash = body->password_hash;
         row.sessions = SLICE("");
     }

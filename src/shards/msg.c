@@ -47,6 +47,19 @@ static const char *const RIGHT_TEXTS[] = {
 };
 _Static_assert(ARRAY_LEN(RIGHT_TEXTS) == RIGHT_COUNT, "a text for each right");
 
+static const char *const ROLE_TEXTS[] = {
+    [ROLE_OWNER] = "owner",
+    [ROLE_ADMIN] = "admin",
+    [ROLE_MEMBER] = "member",
+};
+_Static_assert(ARRAY_LEN(ROLE_TEXTS) == ROLE_COUNT, "a text for each role");
+
+static const char *const MEMBER_STATUS_TEXTS[] = {
+    [MEMBER_ACTIVE] = "active",
+    [MEMBER_INVITED] = "invited",
+    [MEMBER_REMOVED] = "removed",
+};
+
 static const char *const KEY_STATUS_TEXTS[] = {
     [KEY_ACTIVE] = "active",
     [KEY_DISABLED] = "disabled",
@@ -134,6 +147,44 @@ enum err right_parse(struct slice text, enum right *right)
     return ERR_INVALID;
 }
 
+const char *role_text(enum role role)
+{
+    CHECK((size_t)role < ARRAY_LEN(ROLE_TEXTS));
+    return ROLE_TEXTS[role];
+}
+
+enum err role_parse(struct slice text, enum role *role)
+{
+    for (enum role i = ROLE_OWNER; i < ROLE_COUNT; i++) {
+        if (slice_equal(text, slice_str(ROLE_TEXTS[i]))) {
+            *role = i;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+const char *member_status_text(enum member_status status)
+{
+    CHECK((size_t)status < ARRAY_LEN(MEMBER_STATUS_TEXTS));
+    return MEMBER_STATUS_TEXTS[status];
+}
+
+uint64_t session_keys_pack(struct session_keys keys)
+{
+    CHECK(keys.generation <= SESSION_KEY_GENERATION_MAX);
+    CHECK(keys.previous_until_unix_ms >> 48 == 0);
+    return (uint64_t)keys.generation << 48 | keys.previous_until_unix_ms;
+}
+
+struct session_keys session_keys_unpack(uint64_t value)
+{
+    return (struct session_keys){
+        .generation = (uint32_t)(value >> 48),
+        .previous_until_unix_ms = value & ((UINT64_C(1) << 48) - 1),
+    };
+}
+
 const char *key_status_text(enum key_status status)
 {
     CHECK((size_t)status < ARRAY_LEN(KEY_STATUS_TEXTS));
@@ -151,12 +202,23 @@ enum key_status key_status(const struct row_api_key *key, uint64_t now_unix_ms)
     return key->is_enabled ? KEY_ACTIVE : KEY_DISABLED;
 }
 
-uint32_t key_rights(const struct row_api_key *key)
+/* All but RIGHT_NONE. */
+static uint32_t every_right(void)
 {
     _Static_assert(RIGHT_COUNT <= 32, "a bit for each right");
+    return (uint32_t)((UINT64_C(1) << RIGHT_COUNT) - 2);
+}
+
+uint32_t role_rights(enum role role)
+{
+    const uint32_t guarded = UINT32_C(1) << RIGHT_KEYS_WRITE | UINT32_C(1) << RIGHT_DOMAINS_WRITE;
+    return role == ROLE_OWNER || role == ROLE_ADMIN ? every_right() : every_right() & ~guarded;
+}
+
+uint32_t key_rights(const struct row_api_key *key)
+{
     if (!key->has_scopes && key->scopes.len == 0) {
-        const uint32_t every = (uint32_t)((UINT64_C(1) << RIGHT_COUNT) - 2); /* but RIGHT_NONE */
-        return key->permission == PERMISSION_FULL ? every : UINT32_C(1) << RIGHT_MAIL_SEND;
+        return key->permission == PERMISSION_FULL ? every_right() : UINT32_C(1) << RIGHT_MAIL_SEND;
     }
     uint32_t rights = 0;
     struct slice rest = key->scopes;

@@ -47,7 +47,9 @@ enum mode { MODE_LIVE, MODE_TEST };
  * Scripted: the local parts of its recipients say how it ends. The numbers are on disk. */
 enum rehearsal { REHEARSAL_NONE, REHEARSAL_PLAIN, REHEARSAL_SCRIPTED };
 enum permission { PERMISSION_FULL, PERMISSION_SEND };
-enum role { ROLE_OWNER, ROLE_ADMIN, ROLE_MEMBER };
+enum role { ROLE_OWNER, ROLE_ADMIN, ROLE_MEMBER, ROLE_COUNT };
+const char *role_text(enum role role);
+MUST_USE enum err role_parse(struct slice text, enum role *role);
 enum direction { DIRECTION_OUTBOUND, DIRECTION_INBOUND };
 
 /* CONTRACT of the product: scopes a caller may hold. */
@@ -74,6 +76,9 @@ const char *right_text(enum right right); /* "mail:send" */
 /* ERR_INVALID unless it is the text of a right other than RIGHT_NONE. */
 MUST_USE enum err right_parse(struct slice text, enum right *right);
 
+/* The rights of people: bit 1 << right for each. */
+uint32_t role_rights(enum role role);
+
 /* What a key is at a moment. Its shard reports a key whose domains are all gone with is_enabled
  * false. */
 enum key_status { KEY_ACTIVE, KEY_DISABLED, KEY_EXPIRED, KEY_REVOKED };
@@ -97,6 +102,7 @@ struct caller {
     struct id session;      /* likewise; still open only if the user's row says so */
     enum right right;       /* what the route demands */
     struct ip6 peer;        /* whom the request comes from */
+    bool needs_session;     /* of people only: a key is not enough, whatever its scopes */
     bool is_charged;        /* the request was counted against its rate already */
 };
 
@@ -160,6 +166,13 @@ struct shard_signup {
     struct sha256 key_hash;
     struct slice key_prefix; /* first 16 characters */
     struct slice key_last4;
+    bool is_admin;           /* the first user of this server */
+    bool is_email_verified;  /* somebody vouches for the email */
+    struct slice google_sub; /* who that is, when it was Google; empty otherwise */
+    struct slice name;       /* of the person; may be empty */
+    struct id session;       /* to be opened */
+    uint64_t session_expires_unix_ms;
+    struct ip6 peer;
     /* out */
     struct row_user user;
 };
@@ -189,6 +202,70 @@ struct shard_me {
 /* Whether a caller may come in at all, before the body of its request is read. */
 struct shard_check {
     struct caller caller;
+};
+
+/* A person. Whoever has no session yet is named by `user` and the caller's account and peer. */
+enum user_op {
+    USER_GET,      /* the caller's own row, its password hash included */
+    USER_OPEN,     /* a session of `user`, who has proved to be it */
+    USER_CLOSE,    /* the caller's session */
+    USER_PASSWORD, /* a new one; the caller's session is the only one that stays */
+    USER_JOIN,     /* the first password of one who was invited, and a session */
+    USER_FAILED,   /* to prove to be `user`: for the audit log. Answered without waiting for the
+                      disk, whether there is such a user or not */
+};
+struct shard_user {
+    enum user_op op;
+    struct caller caller;
+    struct id user;            /* OPEN, JOIN, FAILED */
+    struct id session;         /* OPEN, JOIN */
+    uint64_t expires_unix_ms;  /* of that session */
+    struct slice checked_hash; /* OPEN, PASSWORD: what the password was checked against; ERR_LOGIN
+                                  when it has changed since. Empty: there was no password */
+    struct slice new_hash;     /* PASSWORD, JOIN */
+    struct slice google_sub;   /* OPEN: who vouches; noted in the row. Empty: nobody */
+    /* out; the password hash with GET only */
+    struct row_user row;
+};
+
+enum member_op {
+    MEMBER_LIST,
+    MEMBER_MAY_ADD, /* one of that role? Nothing is written */
+    MEMBER_ADD,
+    MEMBER_CHANGE, /* of the role */
+    MEMBER_REMOVE, /* from then on powerless; the row stays until FORGET */
+    MEMBER_FORGET, /* the email is free: the row goes. By CALLER_OPERATOR */
+};
+enum member_status { MEMBER_ACTIVE, MEMBER_INVITED, MEMBER_REMOVED };
+const char *member_status_text(enum member_status status);
+struct member_view {
+    struct row_user row; /* without password hash */
+    enum member_status status;
+};
+struct shard_member {
+    struct caller caller;
+    enum member_op op;
+    struct id id;       /* CHANGE, REMOVE, FORGET */
+    enum role role;     /* MAY_ADD, ADD, CHANGE */
+    struct slice email; /* ADD; addr_key form */
+    struct slice name;
+    struct slice password_hash; /* ADD; empty: invited */
+    /* out */
+    struct member_view *rows; /* ADD, CHANGE, REMOVE: the one */
+    uint32_t row_count;
+};
+
+/* Tries that may fail, counted by the shard that the text hashes to: "e:" and an email, "a:" and an
+ * address or network. */
+enum throttle_op {
+    THROTTLE_TAKE,   /* one try; ERR_RATE with rate.retry_s when there is none left */
+    THROTTLE_GIVE,   /* it was no failure: the try is given back */
+    THROTTLE_UNLOCK, /* as if nothing had ever failed */
+};
+struct shard_throttle {
+    enum throttle_op op;
+    struct slice text;
+    uint32_t max; /* in THROTTLE_WINDOW_MS, above 0 */
 };
 
 /* enum directory_kind of kv/key.h, whose numbers are on disk. */
@@ -611,12 +688,24 @@ struct shard_expire {
     uint32_t day; /* everything kept for days up to and including this one goes */
 };
 
-enum ledger_kind { LEDGER_EXPIRED_DAY = 1 };
+enum ledger_kind { LEDGER_EXPIRED_DAY = 1, LEDGER_SESSION_KEY = 2 };
 struct shard_ledger {
     uint32_t kind;
     bool is_write;
-    uint64_t value; /* written, or out: read; 0 when never written */
+    bool is_rotation; /* of LEDGER_SESSION_KEY: the next generation; that before counts until... */
+    uint64_t keep_until_unix_ms; /* ...then; 0: not at all */
+    uint64_t value;              /* written, or out: read; 0 when never written */
 };
+
+/* Which keys sign session tokens, as LEDGER_SESSION_KEY has them: a key follows from the master key
+ * and its generation's number. */
+struct session_keys {
+    uint32_t generation;             /* signs; the first is 0 */
+    uint64_t previous_until_unix_ms; /* the one before is accepted until then */
+};
+#define SESSION_KEY_GENERATION_MAX 0xffff
+uint64_t session_keys_pack(struct session_keys keys);
+struct session_keys session_keys_unpack(uint64_t value);
 
 struct deliver_wake {
     struct outbox_entry *entries;
@@ -656,16 +745,18 @@ struct commit_write {
 };
 
 enum control_op {
-    CONTROL_START,  /* shards: replay the outbox; deliver, edge: begin */
-    CONTROL_RELOAD, /* edge: certificates */
-    CONTROL_DRAIN,  /* finish what is open, take nothing new; returns when done */
-    CONTROL_STOP,   /* close every handle; returns just before the actor is dead */
+    CONTROL_START,        /* shards: replay the outbox; deliver, edge: begin */
+    CONTROL_RELOAD,       /* edge: certificates */
+    CONTROL_DRAIN,        /* finish what is open, take nothing new; returns when done */
+    CONTROL_STOP,         /* close every handle; returns just before the actor is dead */
+    CONTROL_SESSION_KEYS, /* edge: they were rotated; an older generation than known is ignored */
 };
 struct control {
     enum control_op op;
     uint64_t deadline_ms; /* monotonic */
     uint16_t tcp_port;    /* EDGE START: in: port to share (0: pick), out: the real one */
     uint16_t tls_tcp_port;
+    uint64_t session_keys; /* EDGE START, SESSION_KEYS: session_keys_pack */
 };
 
 union msg_body {
@@ -674,6 +765,9 @@ union msg_body {
     struct shard_login login;
     struct shard_me me;
     struct shard_check check;
+    struct shard_user user;
+    struct shard_member member;
+    struct shard_throttle throttle;
     struct shard_directory directory;
     struct shard_send send;
     struct shard_domain domain;

@@ -36,6 +36,7 @@ static void on_wake_home(struct shard *shard, struct msg *msg);
 static void on_control(struct shard *shard, struct msg *msg);
 static void on_start(struct shard *shard, struct msg *msg);
 static void on_ledger(struct shard *shard, struct msg *msg);
+static enum err rotate(const struct shard_ledger *ledger, struct row_ledger *row);
 static void begin(struct shard *shard);
 static bool is_full(const struct shard *shard);
 static void flush(struct shard *shard);
@@ -114,6 +115,7 @@ void shard_free(struct shard *shard)
     row_cache_fini(&shard->cache);
     arena_fini(&shard->scratch);
     buf_fini(&shard->encoded);
+    throttle_free(shard->throttle);
     crypto_wipe(&shard->dkim_seal, sizeof(shard->dkim_seal));
     crypto_wipe(&shard->return_path_seal, sizeof(shard->return_path_seal));
     free(shard);
@@ -307,6 +309,9 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_DROP_ACCOUNT] = account_drop,
     [MSG_SHARD_LOGIN] = account_login,
     [MSG_SHARD_ME] = account_me,
+    [MSG_SHARD_USER] = user_handle,
+    [MSG_SHARD_MEMBER] = member_handle,
+    [MSG_SHARD_THROTTLE] = account_throttle,
     [MSG_SHARD_CHECK] = account_check,
     [MSG_SHARD_DIRECTORY] = account_directory,
     [MSG_SHARD_SEND] = outbound_send,
@@ -374,8 +379,29 @@ static void on_ledger(struct shard *shard, struct msg *msg)
     }
     row.value = 0;
     enum err err = shard_get_ledger(shard, key_ledger(ledger->kind), &shard->scratch, &row);
+    err = err == ERR_NOT_FOUND ? ERR_OK : err;
+    if (err == ERR_OK && ledger->is_rotation) {
+        err = rotate(ledger, &row);
+        if (err == ERR_OK) {
+            shard_put_ledger(shard, key_ledger(ledger->kind), &row);
+        }
+    }
     ledger->value = row.value;
-    shard_answer(shard, msg, err == ERR_NOT_FOUND ? ERR_OK : err);
+    shard_answer(shard, msg, err);
+}
+
+/* Two who rotate at once get a generation each: the last one made is the one that signs. */
+static enum err rotate(const struct shard_ledger *ledger, struct row_ledger *row)
+{
+    struct session_keys keys = session_keys_unpack(row->value);
+    if (ledger->kind != LEDGER_SESSION_KEY || keys.generation >= SESSION_KEY_GENERATION_MAX ||
+        ledger->keep_until_unix_ms >> 48 != 0) {
+        return ERR_INVALID;
+    }
+    keys.generation += 1;
+    keys.previous_until_unix_ms = ledger->keep_until_unix_ms;
+    row->value = session_keys_pack(keys);
+    return ERR_OK;
 }
 
 static void on_control(struct shard *shard, struct msg *msg)
@@ -385,6 +411,7 @@ static void on_control(struct shard *shard, struct msg *msg)
         on_start(shard, msg);
         return;
     case CONTROL_RELOAD:
+    case CONTROL_SESSION_KEYS: /* for edges */
         msg_return(msg, ERR_OK);
         return;
     case CONTROL_DRAIN:

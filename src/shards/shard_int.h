@@ -32,6 +32,7 @@
 #include "shards/msg.h"
 #include "shards/place.h"
 #include "shards/row_cache.h"
+#include "shards/throttle.h"
 
 #define SCAN_RETRY_MS       1000                       /* delivery's schedule was full */
 #define SWEEP_MS            (UINT64_C(10) * 60 * 1000) /* between two looks for forgotten rows */
@@ -160,6 +161,7 @@ struct shard {
     struct timer sweep;
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
     uint64_t sign_clock;
+    struct throttle *throttle;        /* NULL until the first try */
     struct seal_key dkim_seal;        /* from the master key, at CONTROL_START */
     struct seal_key return_path_seal; /* likewise; key of the return path's check */
 };
@@ -213,11 +215,29 @@ struct principal {
     bool is_operator;
 };
 
-/* ERR_UNAUTHORIZED, ERR_SCOPE with msg->param, or a storage error. */
+/* ERR_UNAUTHORIZED, ERR_SUSPENDED, ERR_SCOPE with msg->param, or a storage error. */
 MUST_USE enum err shard_check_caller(struct shard *shard, struct msg *msg,
                                      const struct caller *caller, struct principal *principal);
 /* Test and live keys do not see each other's mails; a session sees both. */
 bool principal_sees(const struct principal *principal, uint8_t mode);
+
+/* ---- user.c --------------------------------------------------------------------------------- */
+
+/* The part of shard_check_caller for sessions. */
+MUST_USE enum err user_check(struct shard *shard, struct msg *msg, const struct caller *caller,
+                             struct principal *principal);
+void user_handle(struct shard *shard, struct msg *msg);
+/* A pack of open sessions and one more: those that have expired, and the oldest beyond
+ * SESSIONS_PER_USER, are left out. In arena. */
+struct slice user_sessions_with(struct slice pack, struct id session, uint64_t expires_unix_ms,
+                                struct arena *arena);
+/* The sessions of a pack as credentials for shard_end_credentials, all but one; in arena. */
+struct credential *user_end_sessions(struct slice pack, struct id but, struct arena *arena,
+                                     uint32_t *count);
+
+/* ---- member.c ------------------------------------------------------------------------------- */
+
+void member_handle(struct shard *shard, struct msg *msg);
 
 /* ---- key.c ---------------------------------------------------------------------------------- */
 
@@ -294,6 +314,7 @@ void account_login(struct shard *shard, struct msg *msg);
 void account_me(struct shard *shard, struct msg *msg);
 void account_check(struct shard *shard, struct msg *msg);
 void account_directory(struct shard *shard, struct msg *msg);
+void account_throttle(struct shard *shard, struct msg *msg);
 
 /* ---- admin.c -------------------------------------------------------------------------------- */
 

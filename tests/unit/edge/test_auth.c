@@ -15,12 +15,15 @@
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-static const struct seal_key key = {{1, 2, 3}};
-static const struct seal_key other_key = {{1, 2, 4}};
+static const struct seal_key master = {{1, 2, 3}};
+static const struct seal_key other_master = {{1, 2, 4}};
+
+static struct token_keys keys; /* of generation 0 */
 
 static void setup(void)
 {
     crypto_init();
+    keys = auth_token_keys(&master, (struct session_keys){0, 0});
 }
 
 TestSuite(auth, .init = setup);
@@ -134,6 +137,7 @@ struct session {
     struct arena arena;
     struct account_id account;
     struct id user;
+    struct id id;
     struct slice token;
 };
 
@@ -144,14 +148,25 @@ static void session_init(struct session *session)
     id_maker_init(&maker, 0);
     session->account = (struct account_id){UINT64_C(0xfedcba9876543210)};
     session->user = id_make(&maker, session->account, NOW_MS);
-    session->token =
-        auth_token_make(&key, session->account, session->user, NOW_MS, &session->arena);
+    session->id = id_random();
+    const struct token token = {.account = session->account,
+                                .user = session->user,
+                                .session = session->id,
+                                .expires_unix_ms = NOW_MS + SESSION_MS};
+    session->token = auth_token_make(&keys, &token, &session->arena);
+}
+
+static struct slice invite_of(struct session *session, const struct token_keys *by)
+{
+    const struct token token = {
+        .account = session->account, .user = session->user, .expires_unix_ms = NOW_MS + INVITE_MS};
+    return auth_token_make(by, &token, &session->arena);
 }
 
 static enum err read_at(struct session *session, struct slice token, uint64_t now_unix_ms,
                         struct caller *caller)
 {
-    enum err err = auth_token_read(&key, token, now_unix_ms, &session->arena, caller);
+    enum err err = auth_token_read(&keys, token, now_unix_ms, &session->arena, caller);
     cr_assert(err == ERR_OK || err == ERR_UNAUTHORIZED);
     return err;
 }
@@ -171,6 +186,7 @@ Test(auth, reads_the_tokens_it_makes)
     cr_assert_eq(caller.kind, CALLER_SESSION);
     cr_assert_eq(caller.account.value, session.account.value);
     cr_assert(id_equal(caller.user, session.user));
+    cr_assert(id_equal(caller.session, session.id));
     arena_fini(&session.arena);
 }
 
@@ -183,11 +199,13 @@ Test(auth, makes_tokens_that_are_jwt)
     uint8_t json[512];
     size_t len = 0;
     cr_assert_eq(base64url_decode(slice_cut(&rest, '.'), json, &len), ERR_OK);
-    cr_assert(slice_equal(slice_of(json, len), SLICE("{\"alg\":\"HS256\",\"typ\":\"JWT\"}")));
+    cr_assert(slice_equal(slice_of(json, len),
+                          SLICE("{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"0\"}")));
     cr_assert_eq(base64url_decode(slice_cut(&rest, '.'), json, &len), ERR_OK);
     struct slice payload = slice_of(json, len);
     cr_assert_neq(slice_find(payload, SLICE("\"sub\":\"usr_")), SIZE_MAX);
     cr_assert_neq(slice_find(payload, SLICE("\"acc\":\"acc_")), SIZE_MAX);
+    cr_assert_neq(slice_find(payload, SLICE("\"sid\":\"")), SIZE_MAX);
     cr_assert_neq(slice_find(payload, SLICE("\"exp\":1750043200")), SIZE_MAX);
     cr_assert_eq(rest.len, 43, "HMAC-SHA256");
     arena_fini(&session.arena);
@@ -219,7 +237,8 @@ Test(auth, refuses_a_token_of_another_key)
     struct session session;
     struct caller caller;
     session_init(&session);
-    cr_assert_eq(auth_token_read(&other_key, session.token, NOW_MS, &session.arena, &caller),
+    struct token_keys others = auth_token_keys(&other_master, (struct session_keys){0, 0});
+    cr_assert_eq(auth_token_read(&others, session.token, NOW_MS, &session.arena, &caller),
                  ERR_UNAUTHORIZED);
     arena_fini(&session.arena);
 }
@@ -270,39 +289,58 @@ static struct slice sign(struct session *session, const char *header, const char
     struct slice head = base64url_arena(arena, slice_str(header));
     struct slice body = base64url_arena(arena, slice_str(payload));
     struct slice both = arena_format(arena, "%.*s.%.*s", SLICE_FMT(head), SLICE_FMT(body));
-    struct sha256 mac = crypto_hmac_sha256(slice_of(key.bytes, sizeof key.bytes), both);
+    struct sha256 mac =
+        crypto_hmac_sha256(slice_of(keys.current.key.bytes, sizeof keys.current.key.bytes), both);
     struct slice signature = base64url_arena(arena, sha256_slice(&mac));
     return arena_format(arena, "%.*s.%.*s", SLICE_FMT(both), SLICE_FMT(signature));
 }
 
-#define JWT "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
+#define JWT "{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"0\"}"
+#define SID "0123456789abcdef0123456789abcdef"
 
-/* The signature is ours in every case: these are tokens that we never make. */
+/* The signature is ours in every case: these are tokens that we never make. A SES stands for an
+ * account, a user and a session that are good. */
 static const struct {
     const char *header;
     const char *payload;
     bool is_good;
 } signed_cases[] = {
-    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000001}", true},
-    {JWT, "{\"exp\":1750000001,\"acc\":\"ACC\",\"sub\":\"USR\",\"more\":[1]}", true},
-    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000000}", false},
-    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\"}", false},
-    {JWT, "{\"sub\":\"USR\",\"exp\":1750000001}", false},
-    {JWT, "{\"acc\":\"ACC\",\"exp\":1750000001}", false},
-    {JWT, "{\"sub\":\"ACC\",\"acc\":\"ACC\",\"exp\":1750000001}", false},
-    {JWT, "{\"sub\":\"USR\",\"acc\":\"USR\",\"exp\":1750000001}", false},
-    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":\"1750000001\"}", false},
-    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":-1}", false},
-    {JWT, "{\"sub\":\"\",\"acc\":\"\",\"exp\":1750000001}", false},
+    {JWT, "{SES,\"exp\":1750000001}", true},
+    {JWT, "{\"exp\":1750000001,\"acc\":\"ACC\",\"sid\":\"" SID "\",\"sub\":\"USR\",\"x\":[1]}",
+     true},
+    {JWT, "{SES,\"exp\":1750000000}", false},
+    {JWT, "{SES}", false},
+    {JWT, "{SES,\"exp\":\"1750000001\"}", false},
+    {JWT, "{SES,\"exp\":-1}", false},
+    {JWT, "{SES,\"use\":\"join\",\"exp\":1750000001}", false},
+    {JWT, "{SES,\"use\":\"other\",\"exp\":1750000001}", false},
+    {JWT, "{SES,\"use\":1,\"exp\":1750000001}", false},
+    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000001}", false},
+    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"sid\":\"\",\"exp\":1750000001}", false},
+    {JWT, "{\"sub\":\"USR\",\"acc\":\"ACC\",\"sid\":\"0123\",\"exp\":1750000001}", false},
+    {JWT,
+     "{\"sub\":\"USR\",\"acc\":\"ACC\",\"sid\":\"00000000000000000000000000000000\","
+     "\"exp\":1750000001}",
+     false},
+    {JWT,
+     "{\"sub\":\"USR\",\"acc\":\"ACC\",\"sid\":\"0123456789abcdef0123456789abcdeg\","
+     "\"exp\":1750000001}",
+     false},
+    {JWT, "{\"sub\":\"USR\",\"sid\":\"" SID "\",\"exp\":1750000001}", false},
+    {JWT, "{\"acc\":\"ACC\",\"sid\":\"" SID "\",\"exp\":1750000001}", false},
+    {JWT, "{\"sub\":\"ACC\",\"acc\":\"ACC\",\"sid\":\"" SID "\",\"exp\":1750000001}", false},
+    {JWT, "{\"sub\":\"USR\",\"acc\":\"USR\",\"sid\":\"" SID "\",\"exp\":1750000001}", false},
+    {JWT, "{\"sub\":\"\",\"acc\":\"\",\"sid\":\"" SID "\",\"exp\":1750000001}", false},
     {JWT, "[]", false},
     {JWT, "", false},
     {JWT, "{", false},
-    {"{\"alg\":\"none\",\"typ\":\"JWT\"}", "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000001}",
-     false},
-    {"{\"typ\":\"JWT\",\"alg\":\"HS256\"}", "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000001}",
-     false},
-    {"{}", "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000001}", false},
-    {"", "{\"sub\":\"USR\",\"acc\":\"ACC\",\"exp\":1750000001}", false},
+    {"{\"alg\":\"none\",\"typ\":\"JWT\",\"kid\":\"0\"}", "{SES,\"exp\":1750000001}", false},
+    {"{\"typ\":\"JWT\",\"alg\":\"HS256\",\"kid\":\"0\"}", "{SES,\"exp\":1750000001}", false},
+    {"{\"alg\":\"HS256\",\"typ\":\"JWT\"}", "{SES,\"exp\":1750000001}", false},
+    {"{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"1\"}", "{SES,\"exp\":1750000001}", false},
+    {"{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":0}", "{SES,\"exp\":1750000001}", false},
+    {"{}", "{SES,\"exp\":1750000001}", false},
+    {"", "{SES,\"exp\":1750000001}", false},
 };
 
 static void replace(char *text, size_t size, const char *word, const char *by)
@@ -327,6 +365,8 @@ Test(auth, reads_only_what_it_makes_even_when_it_is_signed)
     for (size_t i = 0; i < ARRAY_LEN(signed_cases); i++) {
         char payload[512];
         (void)snprintf(payload, sizeof payload, "%s", signed_cases[i].payload);
+        replace(payload, sizeof payload, "SES",
+                "\"sub\":\"USR\",\"acc\":\"ACC\",\"sid\":\"" SID "\"");
         replace(payload, sizeof payload, "USR", user);
         replace(payload, sizeof payload, "ACC", account);
         struct slice token = sign(&session, signed_cases[i].header, payload);
@@ -369,6 +409,79 @@ Test(auth, refuses_a_token_that_is_too_long)
     arena_fini(&session.arena);
 }
 
+/* ---- invitations ----------------------------------------------------------------------------- */
+
+Test(auth, reads_invitations_and_takes_none_for_a_session)
+{
+    struct session session;
+    struct caller caller;
+    struct token token = {.account = {99}};
+    session_init(&session);
+    struct slice invite = invite_of(&session, &keys);
+    cr_assert_eq(auth_invite_read(&keys, invite, NOW_MS, &session.arena, &token), ERR_OK);
+    cr_assert_eq(token.account.value, session.account.value);
+    cr_assert(id_equal(token.user, session.user));
+    cr_assert_eq(read_at(&session, invite, NOW_MS, &caller), ERR_UNAUTHORIZED);
+    token.account.value = 99;
+    cr_assert_eq(auth_invite_read(&keys, session.token, NOW_MS, &session.arena, &token),
+                 ERR_UNAUTHORIZED);
+    cr_assert_eq(auth_invite_read(&keys, invite, NOW_MS + INVITE_MS - 1, &session.arena, &token),
+                 ERR_OK);
+    token.account.value = 99;
+    cr_assert_eq(auth_invite_read(&keys, invite, NOW_MS + INVITE_MS, &session.arena, &token),
+                 ERR_UNAUTHORIZED);
+    cr_assert_eq(token.account.value, 99, "untouched on failure");
+    arena_fini(&session.arena);
+}
+
+/* ---- rotation -------------------------------------------------------------------------------- */
+
+Test(auth, accepts_the_key_before_the_last_until_its_time_is_over)
+{
+    struct session session;
+    struct caller caller;
+    session_init(&session);
+    const struct {
+        struct session_keys keys;
+        uint64_t now_unix_ms;
+        bool is_good;
+    } cases[] = {
+        {{0, 0}, NOW_MS, true},
+        {{1, NOW_MS + 1}, NOW_MS, true},
+        {{1, NOW_MS + 1}, NOW_MS + 1, false},
+        {{1, 0}, NOW_MS, false},          /* rotated at once */
+        {{2, NOW_MS + 1}, NOW_MS, false}, /* twice */
+        {{0, NOW_MS + 1}, NOW_MS, true},  /* no generation comes before the first */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct token_keys now = auth_token_keys(&master, cases[i].keys);
+        enum err err =
+            auth_token_read(&now, session.token, cases[i].now_unix_ms, &session.arena, &caller);
+        cr_expect_eq(err, cases[i].is_good ? ERR_OK : ERR_UNAUTHORIZED, "case %zu", i);
+    }
+    arena_fini(&session.arena);
+}
+
+Test(auth, signs_with_the_last_key)
+{
+    struct session session;
+    struct token token;
+    session_init(&session);
+    struct token_keys fresh = auth_token_keys(&master, (struct session_keys){7, NOW_MS + 1});
+    struct slice invite = invite_of(&session, &fresh);
+    struct slice rest = invite;
+    uint8_t json[512];
+    size_t len = 0;
+    cr_assert_eq(base64url_decode(slice_cut(&rest, '.'), json, &len), ERR_OK);
+    cr_assert_neq(slice_find(slice_of(json, len), SLICE("\"kid\":\"7\"")), SIZE_MAX);
+    cr_assert_eq(auth_invite_read(&fresh, invite, NOW_MS, &session.arena, &token), ERR_OK);
+    struct token_keys next = auth_token_keys(&master, (struct session_keys){8, NOW_MS + 1});
+    cr_assert_eq(auth_invite_read(&next, invite, NOW_MS, &session.arena, &token), ERR_OK);
+    cr_assert_eq(auth_invite_read(&keys, invite, NOW_MS, &session.arena, &token), ERR_UNAUTHORIZED,
+                 "of the future");
+    arena_fini(&session.arena);
+}
+
 /* ---- the header ----------------------------------------------------------------------------- */
 
 Test(auth, reads_the_authorization_header)
@@ -406,7 +519,7 @@ Test(auth, reads_the_authorization_header)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct caller caller = {.kind = CALLER_KEY};
         struct slice value = arena_format(&session.arena, "%s%s", cases[i].scheme, cases[i].secret);
-        enum err err = auth_header_read(&key, value, NOW_MS, &session.arena, &caller);
+        enum err err = auth_header_read(&keys, value, NOW_MS, &session.arena, &caller);
         cr_assert_eq(err, cases[i].kind == -1 ? ERR_UNAUTHORIZED : ERR_OK, "case %zu", i);
         cr_assert(cases[i].kind == -1 || (int)caller.kind == cases[i].kind, "case %zu", i);
     }

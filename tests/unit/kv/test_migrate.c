@@ -158,6 +158,7 @@ static enum err step_that_fails(struct kv *kv)
 
 static enum err (*const good_steps[])(struct kv *kv) = {NULL, step_from_1, step_from_2};
 static enum err (*const failing_steps[])(struct kv *kv) = {NULL, step_from_1, step_that_fails};
+static const struct migrate_plan first_plan = {.format = 1, .steps = good_steps};
 static const struct migrate_plan good_plan = {.format = 3, .steps = good_steps};
 static const struct migrate_plan failing_plan = {.format = 3, .steps = failing_steps};
 
@@ -171,9 +172,8 @@ Test(migrate, climbs_step_by_step_once)
     char path[TEMP_PATH_MAX];
     temp_folder_make(path);
     struct store_stamp stamp;
-    cr_assert_eq(open_stamped(path, &stamp), ERR_OK);
-
     struct kv *kv = temp_open(path, 2);
+    cr_assert_eq(open_by_plan(kv, &first_plan, NOW, &stamp), ERR_OK);
     cr_assert_eq(open_by_plan(kv, &good_plan, NOW + 1, &stamp), ERR_OK);
     cr_assert_eq(stamp.format, 3);
     cr_assert_eq(stamp.boot, 2);
@@ -205,9 +205,8 @@ Test(migrate, goes_on_at_the_step_that_failed)
     char path[TEMP_PATH_MAX];
     temp_folder_make(path);
     struct store_stamp stamp;
-    cr_assert_eq(open_stamped(path, &stamp), ERR_OK);
-
     struct kv *kv = temp_open(path, 2);
+    cr_assert_eq(open_by_plan(kv, &first_plan, NOW, &stamp), ERR_OK);
     cr_assert_eq(open_by_plan(kv, &failing_plan, NOW, &stamp), ERR_STORAGE);
     cr_assert_eq(get_stamp(kv).format, 2, "the first step counts");
     cr_assert_eq(get_stamp(kv).boots, 1, "this was no boot");
@@ -218,6 +217,110 @@ Test(migrate, goes_on_at_the_step_that_failed)
     cr_assert(trail_is(kv, "1x2"));
     cr_assert_eq(stamp.format, 3);
     cr_assert_eq(stamp.boot, 2);
+    kv_close(kv);
+    temp_folder_drop(path);
+}
+
+/* ---- format 2: who was first --------------------------------------------------------------------
+ */
+
+static void put_account_of(struct kv *kv, uint64_t number, uint64_t created_unix_ms)
+{
+    const struct row_account row = {.id = {number}, .created_unix_ms = created_unix_ms};
+    struct key key = key_account(row.id);
+    struct buf bytes;
+    buf_init(&bytes, KIB);
+    row_account_encode(&row, &bytes);
+    const enum err err =
+        temp_put(kv, key_account_shard(2, row.id), key_slice(&key), buf_slice(&bytes));
+    CHECK(err == ERR_OK);
+    buf_fini(&bytes);
+}
+
+/* Whose claim there is; 0 for none. */
+static uint64_t first_account(struct kv *kv)
+{
+    struct slice name = SLICE("first-user");
+    struct key key = key_directory(DIRECTORY_SERVER, name);
+    struct arena arena;
+    struct slice bytes;
+    struct row_directory row = {.account = {0}};
+    arena_init(&arena, KIB, KIB);
+    enum err err = kv_get(kv, key_directory_shard(2, name), key_slice(&key), &arena, &bytes);
+    CHECK(err == ERR_NOT_FOUND || row_directory_decode(bytes, &row) == ERR_OK);
+    CHECK(err == ERR_NOT_FOUND || id_is_none(row.id));
+    arena_fini(&arena);
+    return row.account.value;
+}
+
+static struct kv *open_first_format(const char *path)
+{
+    struct store_stamp stamp;
+    struct kv *kv = temp_open(path, 2);
+    cr_assert_eq(open_by_plan(kv, &first_plan, NOW, &stamp), ERR_OK);
+    return kv;
+}
+
+Test(migrate, a_store_that_has_users_has_had_its_first)
+{
+    char path[TEMP_PATH_MAX];
+    struct store_stamp stamp;
+    temp_folder_make(path);
+    struct kv *kv = open_first_format(path);
+    for (uint64_t number = 1; number <= 40; number++) {
+        put_account_of(kv, number, NOW + (number == 23 ? 0 : number));
+    }
+    cr_assert_eq(migrate_open(kv, NOW, &stamp), ERR_OK);
+    cr_assert_eq(stamp.format, STORE_FORMAT);
+    cr_assert_eq(first_account(kv), 23, "the oldest of both shards");
+    cr_assert_eq(migrate_open(kv, NOW, &stamp), ERR_OK);
+    cr_assert_eq(first_account(kv), 23);
+    kv_close(kv);
+    temp_folder_drop(path);
+}
+
+Test(migrate, a_store_without_users_is_still_to_have_its_first)
+{
+    char path[TEMP_PATH_MAX];
+    struct store_stamp stamp;
+    temp_folder_make(path);
+    struct kv *kv = open_first_format(path);
+    cr_assert_eq(migrate_open(kv, NOW, &stamp), ERR_OK);
+    cr_assert_eq(stamp.format, STORE_FORMAT);
+    cr_assert_eq(first_account(kv), 0);
+    put_account_of(kv, 7, NOW); /* came with this format, and has its claim itself */
+    cr_assert_eq(migrate_open(kv, NOW, &stamp), ERR_OK);
+    cr_assert_eq(first_account(kv), 0);
+    kv_close(kv);
+    temp_folder_drop(path);
+}
+
+/* What a kill between the step's row and the stamp leaves. */
+Test(migrate, the_claim_of_the_first_is_not_written_twice)
+{
+    char path[TEMP_PATH_MAX];
+    struct store_stamp stamp;
+    temp_folder_make(path);
+    struct kv *kv = open_first_format(path);
+    put_account_of(kv, 7, NOW);
+    cr_assert_eq(claim_first_user(kv), ERR_OK);
+    put_account_of(kv, 8, NOW - 1);
+    cr_assert_eq(migrate_open(kv, NOW, &stamp), ERR_OK);
+    cr_assert_eq(first_account(kv), 7);
+    kv_close(kv);
+    temp_folder_drop(path);
+}
+
+Test(migrate, an_account_that_cannot_be_read_counts_as_a_user)
+{
+    char path[TEMP_PATH_MAX];
+    struct store_stamp stamp;
+    temp_folder_make(path);
+    struct kv *kv = open_first_format(path);
+    struct key key = key_account((struct account_id){UINT64_C(0x0123456789abcdef)});
+    cr_assert_eq(temp_put(kv, 1, key_slice(&key), SLICE("damaged")), ERR_OK);
+    cr_assert_eq(migrate_open(kv, NOW, &stamp), ERR_OK);
+    cr_assert_eq(first_account(kv), UINT64_C(0x0123456789abcdef));
     kv_close(kv);
     temp_folder_drop(path);
 }

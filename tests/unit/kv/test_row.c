@@ -300,7 +300,7 @@ Test(row, has_the_bytes_that_are_on_disks_already)
 Test(row, keeps_the_fields_that_are_on_disks_already)
 {
     static const uint32_t shapes[ROW_FAMILY_COUNT] = {
-        [ROW_ACCOUNT] = 0x79d70632,      [ROW_USER] = 0x70007c0c,
+        [ROW_ACCOUNT] = 0xf061e66c,      [ROW_USER] = 0x4fb1ec87,
         [ROW_API_KEY] = 0x21651ed9,      [ROW_API_KEY_ID] = 0x83e0b9ec,
         [ROW_KEY_DUE] = 0x83e0b9ec,      [ROW_AUDIT] = 0x594f4bf4,
         [ROW_DOMAIN] = 0x7191e0af,       [ROW_DOMAIN_NAME] = 0x32961ca2,

@@ -77,6 +77,8 @@ Test(account, login_tells_the_password_hash_and_me_does_not)
         .email = SLICE("owner@example.com"),
         .password_hash = SLICE("$argon2id$v=19$secret"),
         .account_name = SLICE("Example"),
+        .session = {.bytes = {1}},
+        .session_expires_unix_ms = clock_unix_ms() + SESSION_MS,
     };
     cr_assert_eq(rig_call(rig, rig_shard(rig, account), signup), ERR_OK);
     struct id user = signup->body.signup.user.id;
@@ -91,7 +93,8 @@ Test(account, login_tells_the_password_hash_and_me_does_not)
     cr_expect(slice_equal(login->body.login.account_row.name, SLICE("Example")));
 
     struct msg *msg = rig_take(rig, MSG_SHARD_ME);
-    msg->body.me.caller = (struct caller){.kind = CALLER_SESSION, .account = account, .user = user};
+    msg->body.me.caller = (struct caller){
+        .kind = CALLER_SESSION, .account = account, .user = user, .session = {.bytes = {1}}};
     cr_assert_eq(rig_call(rig, rig_shard(rig, account), msg), ERR_OK);
     cr_expect(msg->body.me.has_user);
     cr_expect_not(msg->body.me.has_key);

@@ -260,11 +260,7 @@ Test(admin, a_new_password_ends_the_user_s_sessions)
     struct id owner = owner_of(rig, account);
     struct key key = key_user(account, owner);
     struct row_user row = rig_get_user(rig, account, key, &arena);
-    struct buf sessions;
-    buf_init(&sessions, 64);
-    buf_add_bytes(&sessions, owner.bytes, sizeof owner.bytes);
-    buf_put_u64(&sessions, UINT64_MAX);
-    row.sessions = buf_slice(&sessions);
+    row.sessions = user_sessions_with(SLICE(""), owner, UINT64_MAX, &arena);
     rig_set_user(rig, account, key, &row);
 
     struct msg *msg = ask(rig, ADMIN_USER_CHANGE, account);
@@ -278,7 +274,6 @@ Test(admin, a_new_password_ends_the_user_s_sessions)
     cr_expect(slice_equal(row.password_hash, SLICE("$argon2id$new")));
     (void)last_line(rig, account, "user.password", &count, &arena);
     cr_expect_eq(count, 1);
-    buf_fini(&sessions);
     arena_fini(&arena);
     rig_close(rig);
 }
