@@ -72,6 +72,7 @@ void api_metadata(struct json_writer *w, struct slice pack);
 /* ---- bodies, for the route table ------------------------------------------------------------ */
 
 extern const struct json_shape api_login_shape;
+extern const struct json_shape api_google_shape;
 extern const struct json_shape api_join_shape;
 extern const struct json_shape api_password_shape;
 extern const struct json_shape api_member_shape;
@@ -91,6 +92,10 @@ void api_login(struct request *request);
 void api_logout(struct request *request);
 void api_password(struct request *request);
 void api_join(struct request *request);
+void api_google(struct request *request);
+/* What google.h calls: owner is the edge. */
+void api_google_person(void *owner, uint64_t token, enum err err,
+                       const struct google_person *person);
 void api_me(struct request *request);
 void api_member_list(struct request *request);
 void api_member_add(struct request *request);

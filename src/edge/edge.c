@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "edge/api_int.h"
 #include "edge/openapi.h"
 
 #define DRAIN_POLL_MS 20
@@ -35,6 +36,7 @@ static void reload(struct edge *edge, struct msg *msg);
 static void drain(struct edge *edge, struct msg *msg);
 static void stop(struct edge *edge, struct msg *msg);
 static void try_stop(struct edge *edge);
+static void on_google_closed(void *context);
 
 struct edge *edge_new(const struct place *place, uint16_t index, struct loop *loop)
 {
@@ -69,6 +71,7 @@ void edge_free(struct edge *edge)
     CHECK(list_is_empty(&edge->sessions));
     CHECK(edge->body_bytes == 0); /* every request gave back what it had reserved */
     CHECK(edge->password_jobs == 0);
+    CHECK(edge->google == NULL);
     actor_fini(&edge->actor);
     buf_fini(&edge->openapi);
     if (edge->tls != NULL) {
@@ -329,6 +332,9 @@ static void start(struct edge *edge, struct msg *msg)
     if (err == ERR_OK && edge->index == 0) {
         err = open_admin(edge);
     }
+    if (err == ERR_OK && google_is_wanted(conf)) {
+        edge->google = google_open(edge->loop, conf, api_google_person, edge);
+    }
     if (err == ERR_OK) {
         edge->phase = EDGE_OPEN;
         describe(edge, control);
@@ -423,11 +429,13 @@ static void drain(struct edge *edge, struct msg *msg)
     timer_start(&edge->drain_timer, was_open ? edge->place->conf->drain_notice_ms : 0);
 }
 
-/* Messages of clients that left, and password jobs, come home before the actor is dead. */
+/* Messages of clients that left, and password jobs, come home before the actor is dead; what asks
+ * Google is closed. */
 static void try_stop(struct edge *edge)
 {
     const struct msg_pool *pool = &edge->actor.pools[MSG_POOL_REQUEST];
-    if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0) {
+    if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0 ||
+        edge->google != NULL) {
         return;
     }
     struct msg *msg = edge->stop;
@@ -450,5 +458,15 @@ static void stop(struct edge *edge, struct msg *msg)
     CHECK(edge->stop == NULL);
     edge->phase = EDGE_STOPPED;
     edge->stop = msg;
+    if (edge->google != NULL) {
+        google_close(edge->google, on_google_closed);
+    }
+    try_stop(edge);
+}
+
+static void on_google_closed(void *context)
+{
+    struct edge *edge = context;
+    edge->google = NULL;
     try_stop(edge);
 }

@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "edge/auth.h"
 #include "edge/edge.h"
+#include "edge/google.h"
 #include "edge/routes.h"
 #include "net/conn.h"
 #include "net/http.h"
@@ -57,7 +58,7 @@ struct edge {
     uint64_t body_bytes; /* reserved by requests being read or waited for */
     uint32_t password_jobs;
 
-    struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX];
+    struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX + GOOGLE_CALLS_MAX];
     uint32_t first_free_slot;
 
     struct token_keys token_keys; /* sign session tokens */
@@ -66,7 +67,8 @@ struct edge {
         uint64_t token; /* of the request that asked; it may have gone */
         uint64_t keys;
         uint32_t next_edge;
-    } rotation; /* of those keys, begun here: ledger, then every edge */
+    } rotation;            /* of those keys, begun here: ledger, then every edge */
+    struct google *google; /* NULL: sign-in with Google is not configured */
     char public_url[300];
     struct buf openapi; /* /openapi.json, written at start */
 

@@ -229,9 +229,15 @@ static enum err sign_in(struct shard *shard, struct msg *msg)
         return err == ERR_NOT_FOUND ? ERR_LOGIN : err;
     }
     struct row_user *user = &who.user;
+    /* Who comes by Google's word has been judged by whether there is a password, too. */
+    bool is_google = body->google_sub.len > 0;
+    bool has_checked = is_google || body->checked_hash.len > 0;
     if (user->is_removed ||
-        (body->checked_hash.len > 0 && !slice_equal(body->checked_hash, user->password_hash))) {
+        (has_checked && !slice_equal(body->checked_hash, user->password_hash))) {
         return ERR_LOGIN;
+    }
+    if (is_google && user->google_sub.len > 0 && !slice_equal(body->google_sub, user->google_sub)) {
+        return ERR_CONFLICT; /* linked meanwhile */
     }
     if (who.account.is_suspended) {
         return ERR_SUSPENDED;
@@ -239,13 +245,12 @@ static enum err sign_in(struct shard *shard, struct msg *msg)
     user->sessions =
         user_sessions_with(user->sessions, body->session, body->expires_unix_ms, &msg->arena);
     user->last_login_unix_ms = clock_unix_ms();
-    if (body->google_sub.len > 0) {
+    if (is_google) {
         user->google_sub = body->google_sub;
         user->is_email_verified = true;
     }
     shard_put_user(shard, key_user(who.account.id, user->id), user);
-    note(shard, msg, &who, "session.opened",
-         body->google_sub.len > 0 ? SLICE("google") : SLICE("password"));
+    note(shard, msg, &who, "session.opened", is_google ? SLICE("google") : SLICE("password"));
     show(msg, user);
     return ERR_OK;
 }
