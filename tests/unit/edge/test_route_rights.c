@@ -21,7 +21,8 @@ static const struct {
 };
 
 static const char *const open_to_all[] = {"/api/health",      "/metrics",        "/openapi.json",
-                                          "/api/auth/signup", "/api/auth/login", "/api/auth/join"};
+                                          "/api/auth/signup", "/api/auth/login", "/api/auth/join",
+                                          "/api/auth/google"};
 
 /* No key comes here, whatever its scopes. */
 static const char *const for_people[] = {"/api/auth/logout", "/api/auth/password", "/api/members",

@@ -104,6 +104,55 @@ Test(account, login_tells_the_password_hash_and_me_does_not)
     rig_close(rig);
 }
 
+static enum err google_open_session(struct rig *rig, struct id user, const char *sub,
+                                    const char *checked_hash)
+{
+    struct account_id account = id_account(user);
+    struct msg *msg = rig_take(rig, MSG_SHARD_USER);
+    msg->body.user = (struct shard_user){
+        .op = USER_OPEN,
+        .caller = {.account = account},
+        .user = user,
+        .session = {.bytes = {2}},
+        .expires_unix_ms = clock_unix_ms() + SESSION_MS,
+        .checked_hash = slice_str(checked_hash),
+        .google_sub = slice_str(sub),
+    };
+    enum err err = rig_call(rig, rig_shard(rig, account), msg);
+    cr_expect_eq(msg->body.user.row.password_hash.len, 0);
+    rig_put(rig, msg);
+    return err;
+}
+
+Test(account, a_user_is_linked_to_one_google_account_and_only_as_it_was_judged)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = account_random();
+    struct msg *signup = rig_take(rig, MSG_SHARD_SIGNUP);
+    signup->body.signup = (struct shard_signup){.account = account,
+                                                .email = SLICE("owner@example.com"),
+                                                .password_hash = SLICE("$argon2id$now")};
+    cr_assert_eq(rig_call(rig, rig_shard(rig, account), signup), ERR_OK);
+    struct id user = signup->body.signup.user.id;
+    rig_put(rig, signup);
+
+    /* Judged while there was no password, or another one. */
+    cr_expect_eq(google_open_session(rig, user, "sub-1", ""), ERR_LOGIN);
+    cr_expect_eq(google_open_session(rig, user, "sub-1", "$argon2id$old"), ERR_LOGIN);
+    cr_expect_eq(google_open_session(rig, user, "sub-1", "$argon2id$now"), ERR_OK);
+    cr_expect_eq(google_open_session(rig, user, "sub-2", "$argon2id$now"), ERR_CONFLICT);
+    cr_expect_eq(google_open_session(rig, user, "sub-1", "$argon2id$now"), ERR_OK);
+
+    struct msg *login = rig_take(rig, MSG_SHARD_LOGIN);
+    login->body.login.account = account;
+    login->body.login.user = user;
+    cr_assert_eq(rig_call(rig, rig_shard(rig, account), login), ERR_OK);
+    cr_expect(slice_equal(login->body.login.row.google_sub, SLICE("sub-1")));
+    cr_expect(login->body.login.row.is_email_verified);
+    rig_put(rig, login);
+    rig_close(rig);
+}
+
 Test(account, login_of_an_unknown_user_finds_nothing)
 {
     struct rig *rig = rig_open();
