@@ -34,6 +34,7 @@
 #include "edge/edge.h"
 #include "kv/kv.h"
 #include "kv/migrate.h"
+#include "mail/mime_read.h"
 #include "net/loop.h"
 #include "shards/actor.h"
 #include "shards/commit.h"
@@ -558,6 +559,7 @@ int main(int argc, char **argv)
     }
     clock_set_offset(server->conf.test_clock_offset_ms);
     crypto_init();
+    mime_read_init();
     log_start(STDERR_FILENO, level_of(server->conf.log_level));
     raise_file_limit();
     open_store(server);
@@ -567,6 +569,7 @@ int main(int argc, char **argv)
     write_run_file(server, false);
     LOG_INFO("main.stopped", LOG_BOOL("clean", !server->has_failed_start));
     log_stop();
+    mime_read_fini();
     int status = server->has_failed_start ? 1 : 0;
     crypto_wipe(&server->master, sizeof server->master);
     conf_fini(&server->conf);

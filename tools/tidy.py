@@ -38,6 +38,7 @@ FOREIGN = [
     (r"http_parser\.h", r"src/net/http\.c"),
     (r"jansson\.h", r"src/base/json\.c"),
     (r"idn2\.h", r"src/mail/addr\.c"),
+    (r"gmime/.*|glib.*|gobject/.*|gio/.*", r"src/mail/mime_read\.c"),
     (r"zlib\.h", r"src/base/crypto\.c"),
 ]
 

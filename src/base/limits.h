@@ -215,6 +215,20 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
                    512 * MIB,
                "ten thousand SMTP sessions stay under half a GiB");
 
+/* ---- received mail, as it is read ----------------------------------------------------------- */
+#define MIME_DEPTH_MAX       20          /* multiparts within multiparts */
+#define MIME_PARTS_MAX       1000        /* of one mail; the rest stays in the raw mail only */
+#define MIME_BOUNDARY_MAX    256         /* RFC 2046 5.1.1 says 70 */
+#define MIME_REPORTS_MAX     8           /* machine-readable parts of a report */
+#define MIME_FIELDS_MAX      256         /* header fields that are kept */
+#define MIME_FIELD_MAX       (16 * KIB)  /* bytes of one that are read */
+#define MIME_FIELD_BYTES_MAX (256 * KIB) /* of all together; GMime has quadratic corners */
+#define MIME_ADDRS_FIELD_MAX (64 * KIB)  /* bytes that are read of a list of addresses */
+#define MIME_ADDRS_MAX       1000        /* addresses that are kept of a field */
+#define MIME_COLONS_MAX      128       /* in such a list; GMime recurses for groups within groups */
+#define MIME_REFS_MAX        100       /* ids of References: the first, and the last ones */
+#define MIME_PARAMS_MAX      (4 * KIB) /* bytes that are read of a content type or disposition */
+
 /* ---- verdicts on received mail -------------------------------------------------------------- */
 #define SPF_LOOKUPS_MAX     10   /* terms that ask the DNS, RFC 7208 4.6.4 */
 #define SPF_VOIDS_MAX       2    /* of them in vain */
@@ -230,6 +244,9 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define AUTHORS_MAX         32 /* addresses in a From field */
 #define AUTHOR_ARENA_BYTES  (64 * KIB)
 
+/* What a mail of MAIL_BYTES_MAX may need to be read: its parts decoded, two texts, the fields. */
+#define MIME_READ_ARENA_BYTES (MAIL_BYTES_MAX + 2 * TEXT_BYTES_MAX + 8 * MIB)
+
 _Static_assert((SPF_LOOKUPS_MAX + 2) * (SPF_RECORD_MAX + DNS_NAME_MAX + 1) + 16 * KIB <=
                    SPF_ARENA_BYTES,
                "an SPF check fits its arena");
@@ -238,6 +255,8 @@ _Static_assert(DMARC_WALK_MAX *(DMARC_RECORD_MAX + 32) + 2 * (DMARC_IDS_MAX + 1)
                "so does a DMARC check");
 _Static_assert(AUTHORS_MAX * 2 * KIB <= AUTHOR_ARENA_BYTES, "and each author's domain, converted");
 _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message");
+_Static_assert(MAIL_BYTES_MAX + MIME_READ_ARENA_BYTES < MSG_ARENA_MAX,
+               "a received mail and what is read from it fit one message");
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
                "a send's body, the text read from it and its decoded attachments share one arena");
