@@ -115,7 +115,6 @@ static bool read_when(struct dkim_verify *verify, struct signature *sig,
 static bool read_number(const struct tag *tag, uint64_t *number);
 static bool is_selector(struct slice text);
 static void want_key(struct dkim_verify *verify, struct signature *sig);
-static void want_bodies(struct dkim_verify *verify, bool is_limited);
 static void want_body(struct dkim_verify *verify, struct signature *sig);
 static void sort_fields(struct judging *judging);
 static void judge(struct judging *judging, struct signature *sig);
@@ -268,26 +267,17 @@ static void end_header(struct dkim_verify *verify)
             settle(&verify->signatures[i], DKIM_NEUTRAL, fault);
         }
     }
-    /* Whole bodies first, so that no crowd of l= can take their place. */
-    want_bodies(verify, false);
-    want_bodies(verify, true);
     for (uint32_t i = 0; i < verify->count; i++) {
+        if (is_open(&verify->signatures[i])) {
+            want_body(verify, &verify->signatures[i]);
+        }
         if (is_open(&verify->signatures[i])) {
             want_key(verify, &verify->signatures[i]);
         }
     }
 }
 
-static void want_bodies(struct dkim_verify *verify, bool is_limited)
-{
-    for (uint32_t i = 0; i < verify->count; i++) {
-        struct signature *sig = &verify->signatures[i];
-        if (is_open(sig) && (sig->limit != UINT64_MAX) == is_limited) {
-            want_body(verify, sig);
-        }
-    }
-}
-
+/* Bodies with l= are counted apart, so that no crowd of them can take the place of whole ones. */
 static void want_body(struct dkim_verify *verify, struct signature *sig)
 {
     uint32_t limited_count = 0;
