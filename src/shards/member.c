@@ -169,7 +169,7 @@ static enum err add(struct shard *shard, struct msg *msg, struct principal *who)
         .email = body->email,
         .name = body->name,
         .password_hash = body->password_hash,
-        .role = body->role,
+        .role = (uint8_t)body->role,
         .created_unix_ms = clock_unix_ms(),
     };
     if (who->has_user) {
@@ -202,7 +202,7 @@ static enum err change(struct shard *shard, struct msg *msg, struct principal *w
     }
     bool was_owner = row.role == ROLE_OWNER;
     bool is_same = row.role == body->role;
-    row.role = body->role;
+    row.role = (uint8_t)body->role;
     show(msg, &row);
     if (is_same) {
         return ERR_OK;
