@@ -147,6 +147,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define PASSWORD_MIN        10
 #define PASSWORD_MAX        1024
 #define DOMAINS_PER_ACCOUNT 1000
+#define ROUTES_PER_ACCOUNT  1000 /* each is looked at for each recipient */
 #define KEYS_PER_ACCOUNT    5000 /* revoked and expired ones count: they stay listed */
 #define KEY_NAME_MAX        100  /* characters */
 #define KEY_ITEMS_MAX       100  /* domains, addresses or networks of one key */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "deliver/attempt_dns.h"
+#include "deliver/attempt_hook.h"
 #include "deliver/deliver_int.h"
 #include "deliver/trip.h"
 
@@ -425,6 +426,44 @@ static void on_verified(void *context)
     try_drain(deliver);
 }
 
+/* A webhook somebody waits for. Lives in its message's arena. */
+struct waiting_call {
+    struct attempt_hook hook;
+    struct deliver *deliver;
+    struct msg *msg;
+};
+
+static void on_call_done(struct attempt_hook *hook)
+{
+    struct waiting_call *call = CONTAINER_OF(hook, struct waiting_call, hook);
+    struct deliver *deliver = call->deliver;
+    struct msg *msg = call->msg;
+    bool is_good = hook->verdict.class == VERDICT_DELIVERED;
+    msg->body.call.verdict = hook->verdict;
+    msg->sentence = is_good ? SLICE("") : arena_dup(&msg->arena, slice_str(hook->verdict.text));
+    CHECK(deliver->verify_count > 0);
+    deliver->verify_count -= 1;
+    msg_return(msg, is_good ? ERR_OK : ERR_UPSTREAM);
+    try_drain(deliver);
+}
+
+static void call_for(struct deliver *deliver, struct msg *msg)
+{
+    const struct deliver_call *body = &msg->body.call;
+    struct waiting_call *call = arena_alloc(&msg->arena, sizeof *call);
+    struct hook_request request = {
+        .url = body->url,
+        .headers = body->headers,
+        .body = body->body,
+        .ack_mode = body->ack_mode,
+        .timeout_ms = deliver->place->conf->hook_timeout_ms,
+    };
+    call->deliver = deliver;
+    call->msg = msg;
+    deliver->verify_count += 1;
+    attempt_hook_start(deliver->http, &call->hook, &request, on_call_done);
+}
+
 static void on_home(struct deliver *deliver, struct msg *msg)
 {
     switch (msg->kind) {
@@ -451,6 +490,9 @@ static void on_msg(struct actor *actor, struct msg *msg)
     switch (msg->kind) {
     case MSG_DELIVER_WAKE:
         on_wake(deliver, msg);
+        break;
+    case MSG_DELIVER_CALL:
+        call_for(deliver, msg);
         break;
     case MSG_DELIVER_VERIFY:
         deliver->verify_count += 1;

@@ -598,7 +598,7 @@ static void call_hook(struct trip *trip)
 
 static void give_up_hook(const struct trip *trip, struct verdict *verdict)
 {
-    if (verdict->class == VERDICT_DEFERRED && hook_is_last(claim_of(trip)->attempt)) {
+    if (verdict->class == VERDICT_DEFERRED && hook_is_last(claim_of(trip)->tries)) {
         verdict->class = VERDICT_BOUNCED; /* what the last try said stays its text */
     }
 }
@@ -620,7 +620,8 @@ static uint64_t next_due(const struct trip *trip, uint64_t now_unix_ms)
     const struct conf *conf = trip->deliver->place->conf;
     uint32_t attempt = claim_of(trip)->attempt;
     if (claim_of(trip)->is_hook) {
-        uint64_t pause_ms = hook_pause_ms(attempt) * conf->test_hook_pause_percent / 100;
+        uint64_t pause_ms =
+            hook_pause_ms(claim_of(trip)->tries) * conf->test_hook_pause_percent / 100;
         return now_unix_ms + jittered(pause_ms);
     }
     uint64_t pause_ms = conf->retry_first_ms;

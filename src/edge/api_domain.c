@@ -48,8 +48,10 @@ static void write_row(struct json_writer *w, const struct row_domain *row)
     api_bool(w, "spf_verified", row->spf_verified);
     api_bool(w, "dkim_verified", row->dkim_rsa_verified);
     api_bool(w, "dmarc_verified", row->dmarc_verified);
-    api_text_or_null(w, "webhookUrl", slice_of(NULL, 0));
-    api_text_or_null(w, "webhookAckMode", slice_of(NULL, 0));
+    bool has_hook = row->hook_url.len > 0;
+    const char *ack_mode = ack_mode_text((enum ack_mode)row->hook_ack_mode);
+    api_text_or_null(w, "webhookUrl", row->hook_url);
+    api_text_or_null(w, "webhookAckMode", has_hook ? slice_str(ack_mode) : SLICE(""));
     api_u64(w, "created_at", row->created_unix_ms);
     json_close_object(w);
 }

@@ -23,6 +23,17 @@ static void write_mode(struct json_writer *w, uint8_t mode)
     api_text(w, "mode", mode == MODE_TEST ? SLICE("test") : SLICE("live"));
 }
 
+static struct slice webhook_status(const struct row_mail *mail)
+{
+    if (mail->hook_count == 0) {
+        return SLICE("");
+    }
+    if (mail->hook_open > 0) {
+        return SLICE("pending");
+    }
+    return mail->hook_failed > 0 ? SLICE("failed") : SLICE("delivered");
+}
+
 /* What list rows and the full message share. */
 static void write_mail(struct json_writer *w, const struct row_mail *mail)
 {
@@ -50,7 +61,7 @@ static void write_mail(struct json_writer *w, const struct row_mail *mail)
     api_u64(w, "received_at", mail->received_unix_ms);
     api_u64(w, "size_bytes", mail->size_bytes);
     api_text(w, "send_status", slice_str(mail_status_text((enum mail_status)mail->status)));
-    api_text_or_null(w, "webhook_status", slice_of(NULL, 0));
+    api_text_or_null(w, "webhook_status", webhook_status(mail));
     api_metadata(w, mail->metadata);
     write_pack(w, "tags", mail->tags);
 }
@@ -79,8 +90,12 @@ static void write_delivery(struct json_writer *w, const struct delivery_view *vi
     const struct row_delivery *row = &view->row;
     json_open_object(w);
     api_id(w, "id", ID_DELIVERY, row->id);
-    api_text(w, "kind", SLICE("smtp"));
+    bool is_hook = row->kind == DELIVERY_WEBHOOK;
+    api_text(w, "kind", is_hook ? SLICE("webhook") : SLICE("smtp"));
     api_text(w, "recipient", row->recipient);
+    if (is_hook) {
+        api_text(w, "url", row->url);
+    }
     api_text(w, "status", slice_str(delivery_status_text((enum delivery_status)row->status)));
     api_u64(w, "attempts", row->attempts);
     api_u64(w, "last_status_code", row->last_code);

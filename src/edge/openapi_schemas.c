@@ -43,6 +43,13 @@ static const struct schema {
     {"Checks", "mx:b spf:b dkim:b dmarc:b"},
     {"DomainChecks", "status:s checks:@Checks checkedAt:i"},
 
+    {"DomainHook", "domain:s webhookUrl:s ackMode:s routeId:s signingSecret:s"},
+    {"Called", "ok:b status:i"},
+    {"Secret", "secret:s"},
+    {"Events", "events:[s]"},
+    {"Route", "id:s match_pattern:s action:s destination:s? ackMode:s enabled:b "
+              "signing_secret:s? created_at:i"},
+
     {"Person", "address:s name?:s"},
     {"Message", "id:s direction:s mode:s from_addr:s to_addr?:s from:@Person to:[s] cc:[s] "
                 "subject:s? thread_id:s? received_at:i size_bytes:i send_status:s "

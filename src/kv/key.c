@@ -35,9 +35,12 @@ enum key_tag {
     TAG_LEDGER = 'Y',
     TAG_SHARD_META = 'Z',
     TAG_MAILBOX = 'b',
+    TAG_DELIVERY_REF = 'd',
     TAG_THREAD_NAME = 'h',
+    TAG_BLOCKED = 'k',
     TAG_MAILBOX_MAIL = 'l',
     TAG_MAILBOX_NAME = 'n',
+    TAG_ROUTE_LIST = 'p',
     TAG_THREAD_MAIL = 'r',
     TAG_MAIL_STATE = 's',
     TAG_THREAD = 't'
@@ -117,9 +120,26 @@ struct key key_audit(struct account_id account, struct id audit)
     return key_of_mail(TAG_AUDIT, account, audit);
 }
 
+struct key key_delivery_ref(struct account_id account, struct id delivery)
+{
+    return key_of_mail(TAG_DELIVERY_REF, account, delivery);
+}
+
+struct key key_blocked(struct account_id account, struct slice addr_key)
+{
+    struct key key = key_of_account(TAG_BLOCKED, account);
+    add_text(&key, addr_key);
+    return key;
+}
+
 struct key key_route(struct account_id account, struct id route)
 {
     return key_of_mail(TAG_ROUTE, account, route);
+}
+
+struct key key_route_list(struct account_id account)
+{
+    return key_of_account(TAG_ROUTE_LIST, account);
 }
 
 struct key key_stage(struct account_id account, struct id mail)

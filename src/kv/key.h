@@ -15,7 +15,8 @@
  *   key due  Q due acc id       route      P acc id          stage      F acc id
  *   mailbox  b acc id           its name   n acc text        its mails  l acc id id
  *   state    s acc id           thread     t acc id          its name   h acc sha256
- *   its mails r acc id id
+ *   its mails r acc id id       blocked    k acc text         of a webhook delivery: d acc id
+ *   routes of an account p acc
  */
 #ifndef KV_KEY_H
 #define KV_KEY_H
@@ -52,7 +53,10 @@ struct key key_api_key(struct account_id account, const struct sha256 *hash);
 struct key key_api_key_id(struct account_id account, struct id api_key);
 struct key key_key_due(uint64_t due_unix_ms, struct account_id account, struct id api_key);
 struct key key_audit(struct account_id account, struct id audit);
+struct key key_delivery_ref(struct account_id account, struct id delivery);
+struct key key_blocked(struct account_id account, struct slice addr_key);
 struct key key_route(struct account_id account, struct id route);
+struct key key_route_list(struct account_id account);
 struct key key_stage(struct account_id account, struct id mail);
 struct key key_mailbox(struct account_id account, struct id mailbox);
 struct key key_mailbox_name(struct account_id account, struct slice addr_key);

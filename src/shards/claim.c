@@ -40,18 +40,8 @@ struct claim_work {
     enum err err;
 };
 
-/* A group of deliveries as an outcome or a claim finds it. */
-struct group {
-    struct row_outbox outbox;
-    struct row_delivery *open;
-    uint32_t *indexes;
-    uint32_t open_count;
-};
-
 static enum err find_row(struct shard *shard, const struct outbox_entry *entry, struct arena *arena,
                          struct row_outbox *row);
-static enum err load_group(struct shard *shard, const struct outbox_entry *entry,
-                           struct arena *arena, struct group *group);
 static enum err load_header(struct claim_work *work);
 static void sign_work(struct shard_job *job);
 static enum err sign_with_both(struct claim_work *work);
@@ -72,10 +62,10 @@ static void release_row(struct shard *shard, const struct shard_outcome *body, s
 static void write_outcome(struct shard *shard, const struct shard_outcome *body,
                           struct group *group, struct row_mail *mail);
 static void write_verdict(struct shard *shard, const struct shard_outcome *body,
-                          struct group *group, uint32_t n);
+                          struct group *group, struct row_mail *mail, uint32_t n);
 static void write_transcript(struct shard *shard, const struct shard_outcome *body,
                              uint32_t attempt);
-static void write_verdict_event(struct shard *shard, struct id mail, struct slice recipient,
+static void write_verdict_event(struct shard *shard, struct row_mail *mail, struct slice recipient,
                                 const struct verdict *verdict);
 static void suppress(struct shard *shard, struct account_id account, struct slice recipient,
                      const struct verdict *verdict);
@@ -101,6 +91,10 @@ bool delivery_is_open(const struct row_delivery *row)
 void claim_claim(struct shard *shard, struct msg *msg)
 {
     struct shard_claim *body = &msg->body.claim;
+    if (body->entry.group & HOOK_GROUP) {
+        hook_claim(shard, msg);
+        return;
+    }
     struct account_id account = body->entry.account;
     struct claim_work *work = arena_alloc(&msg->arena, sizeof(*work));
     struct row_outbox outbox;
@@ -277,37 +271,46 @@ static void claim_done(struct shard_job *job)
 
 static enum err grant(struct claim_work *work)
 {
-    struct shard *shard = work->job.shard;
-    struct msg *msg = work->job.msg;
-    struct shard_claim *body = &msg->body.claim;
     struct group group;
+    enum err err = claim_lease(work->job.shard, work->job.msg, &group);
+    if (err == ERR_OK) {
+        fill_claim(work, &group);
+    }
+    return err;
+}
+
+enum err claim_lease(struct shard *shard, struct msg *msg, struct group *group)
+{
+    struct shard_claim *body = &msg->body.claim;
     uint64_t now = clock_unix_ms();
-    enum err err = load_group(shard, &body->entry, &msg->arena, &group);
+    enum err err = claim_load_group(shard, &body->entry, &msg->arena, group);
     if (err != ERR_OK) {
         return err;
     }
-    if (outbox_is_leased(&group.outbox, shard->place->boot, now)) {
+    if (outbox_is_leased(&group->outbox, shard->place->boot, now)) {
         return ERR_CONFLICT;
     }
     struct key key = key_outbox(body->entry.due_unix_ms, body->entry.account, body->entry.mail,
                                 body->entry.group);
-    if (group.open_count == 0) {
+    if (group->open_count == 0) {
         shard_delete(shard, key);
         return ERR_NOT_FOUND;
     }
-    if (group.outbox.lease_boot != 0) {
-        write_uncertain(shard, &body->entry, &group);
+    if (group->outbox.lease_boot != 0) {
+        write_uncertain(shard, &body->entry, group);
     }
-    group.outbox.attempts++;
-    group.outbox.lease_boot = shard->place->boot;
-    group.outbox.lease_until_unix_ms = now + body->lease_ms;
-    shard_put_outbox(shard, key, &group.outbox);
-    fill_claim(work, &group);
+    group->outbox.attempts++;
+    group->outbox.lease_boot = shard->place->boot;
+    group->outbox.lease_until_unix_ms = now + body->lease_ms;
+    shard_put_outbox(shard, key, &group->outbox);
+    body->attempt = group->outbox.attempts;
+    body->tries = group->outbox.attempts - group->outbox.attempts_before;
+    body->created_unix_ms = group->outbox.created_unix_ms;
     return ERR_OK;
 }
 
-static enum err load_group(struct shard *shard, const struct outbox_entry *entry,
-                           struct arena *arena, struct group *group)
+enum err claim_load_group(struct shard *shard, const struct outbox_entry *entry,
+                          struct arena *arena, struct group *group)
 {
     memset(group, 0, sizeof(*group));
     enum err err = find_row(shard, entry, arena, &group->outbox);
@@ -381,8 +384,6 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     body->size_bytes = work->mail.size_bytes;
     body->chunk_count = work->mail.chunk_count;
     body->first_chunk = work->first_chunk;
-    body->attempt = group->outbox.attempts;
-    body->created_unix_ms = group->outbox.created_unix_ms;
     body->rehearsal = (enum rehearsal)group->outbox.mode;
 }
 
@@ -508,7 +509,8 @@ void claim_outcome(struct shard *shard, struct msg *msg)
     if (body->next_due_unix_ms == 0) {
         body->next_due_unix_ms = clock_unix_ms() + shard->place->conf->retry_first_ms;
     }
-    enum err err = load_group(shard, &body->entry, &msg->arena, &group);
+    enum err err = claim_load_group(shard, &body->entry, &msg->arena, &group);
+    bool is_hook = (body->entry.group & HOOK_GROUP) != 0;
     if (err == ERR_OK && group.outbox.lease_boot != shard->place->boot) {
         err = ERR_CONFLICT; /* nobody claimed it in this run */
     }
@@ -519,12 +521,15 @@ void claim_outcome(struct shard *shard, struct msg *msg)
         err = shard_get_mail(shard, key_mail(body->entry.account, body->entry.mail), &msg->arena,
                              &mail);
     }
-    if (err == ERR_OK && body->verdict_count > 0) {
+    if (err == ERR_OK && body->verdict_count > 0 && !is_hook) {
         err = settle_mail(shard, &mail, body);
     }
     if (err == ERR_OK && body->verdict_count == 0) {
         release_row(shard, body, &group);
     } else if (err == ERR_OK) {
+        if (is_hook) {
+            hook_settle(shard, &mail, body, &group);
+        }
         write_outcome(shard, body, &group, &mail);
     }
     shard_answer(shard, msg, err);
@@ -551,7 +556,7 @@ static void write_outcome(struct shard *shard, const struct shard_outcome *body,
     const struct outbox_entry *entry = &body->entry;
     bool is_deferred = false;
     for (uint32_t i = 0; i < group->open_count; i++) {
-        write_verdict(shard, body, group, i);
+        write_verdict(shard, body, group, mail, i);
         is_deferred = is_deferred || body->verdicts[i].class == VERDICT_DEFERRED;
         if (is_hard_bounce(&body->verdicts[i]) && group->outbox.mode == REHEARSAL_NONE) {
             suppress(shard, entry->account, group->open[i].recipient, &body->verdicts[i]);
@@ -568,7 +573,7 @@ static void write_outcome(struct shard *shard, const struct shard_outcome *body,
 }
 
 static void write_verdict(struct shard *shard, const struct shard_outcome *body,
-                          struct group *group, uint32_t n)
+                          struct group *group, struct row_mail *mail, uint32_t n)
 {
     const struct outbox_entry *entry = &body->entry;
     const struct verdict *verdict = &body->verdicts[n];
@@ -600,7 +605,7 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
         break;
     case VERDICT_BOUNCED:
         attempt.outcome = ATTEMPT_BOUNCED;
-        delivery->status = DELIVERY_BOUNCED;
+        delivery->status = delivery->kind == DELIVERY_WEBHOOK ? DELIVERY_FAILED : DELIVERY_BOUNCED;
         break;
     }
     delivery->attempts = group->outbox.attempts;
@@ -615,8 +620,8 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
         &attempt);
     shard_put_delivery(shard, key_delivery(entry->account, entry->mail, group->indexes[n]),
                        delivery);
-    if (is_news) {
-        write_verdict_event(shard, entry->mail, delivery->recipient, verdict);
+    if (is_news && delivery->kind == DELIVERY_SMTP) {
+        write_verdict_event(shard, mail, delivery->recipient, verdict);
     }
     if (verdict->has_complaint) {
         struct row_event event = {.type = SLICE("email.complained"),
@@ -624,6 +629,7 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
                                   .detail = SLICE("test: the recipient complained")};
         CHECK(group->outbox.mode != REHEARSAL_NONE);
         shard_write_event(shard, entry->mail, &event);
+        hook_tell(shard, mail, &event);
     }
 }
 
@@ -638,7 +644,7 @@ static void write_transcript(struct shard *shard, const struct shard_outcome *bo
     }
 }
 
-static void write_verdict_event(struct shard *shard, struct id mail, struct slice recipient,
+static void write_verdict_event(struct shard *shard, struct row_mail *mail, struct slice recipient,
                                 const struct verdict *verdict)
 {
     static const struct slice types[] = {
@@ -653,7 +659,8 @@ static void write_verdict_event(struct shard *shard, struct id mail, struct slic
         .enhanced = slice_str(verdict->enhanced),
         .detail = slice_str(verdict->text),
     };
-    shard_write_event(shard, mail, &event);
+    shard_write_event(shard, mail->id, &event);
+    hook_tell(shard, mail, &event);
 }
 
 static void suppress(struct shard *shard, struct account_id account, struct slice recipient,

@@ -516,8 +516,8 @@ static enum err keep(struct arena *arena, struct slice value, struct slice *kept
 
 /* ---- retry ---------------------------------------------------------------------------------- */
 
-/* Worker. Ids of a mail's deliveries were made right after its own, so its id is the greatest below
- * theirs. */
+/* Worker. Webhook deliveries are found by their reference. Ids of the others were made right after
+ * that of their mail, so its id is the greatest below theirs. */
 static void retry_find(struct shard_job *job)
 {
     struct view_work *work = CONTAINER_OF(job, struct view_work, job);
@@ -525,6 +525,16 @@ static void retry_find(struct shard_job *job)
     struct account_id account = work->who.account.id;
     if (id_account(delivery).value != account.value) {
         work->err = ERR_NOT_FOUND;
+        return;
+    }
+    struct row_delivery_ref ref = {.index = 0};
+    struct slice bytes;
+    struct key direct = key_delivery_ref(account, delivery);
+    work->err = shard_load(job->shard, &direct, &work->scratch, &bytes);
+    if (work->err != ERR_NOT_FOUND) {
+        work->err = work->err == ERR_OK ? row_delivery_ref_decode(bytes, &ref) : work->err;
+        work->mail = ref.mail;
+        work->index = ref.index;
         return;
     }
     struct key from = key_prefix_mails(account);
@@ -601,6 +611,10 @@ static enum err retry(struct view_work *work)
         err = retry_closed(work, &mail, &delivery);
         break;
     case DELIVERY_DELIVERED:
+        /* A webhook may be told again what it took already. */
+        err =
+            delivery.kind == DELIVERY_WEBHOOK ? retry_closed(work, &mail, &delivery) : ERR_CONFLICT;
+        break;
     case DELIVERY_SUPPRESSED:
         err = ERR_CONFLICT;
         break;
@@ -664,9 +678,10 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
     struct shard *shard = work->job.shard;
     struct account_id account = work->who.account.id;
     uint64_t now = clock_unix_ms();
-    uint32_t group = 0;
-    enum err err = next_group(work, mail, &group);
-    if (err == ERR_OK) {
+    bool is_hook = delivery->kind == DELIVERY_WEBHOOK;
+    uint32_t group = delivery->group; /* that of a webhook is its own */
+    enum err err = is_hook ? ERR_OK : next_group(work, mail, &group);
+    if (err == ERR_OK && !is_hook) {
         err = copy_transcripts(work, delivery, group);
     }
     if (err != ERR_OK) {
@@ -681,7 +696,10 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         .group = group,
         .domain = slice_from(delivery->recipient, at == SIZE_MAX ? 0 : at + 1),
     };
-    bool leaves = mail->mode == MODE_LIVE && !mail->is_sandbox;
+    if (is_hook) {
+        entry.domain = hook_origin(delivery->url, &shard->scratch);
+    }
+    bool leaves = is_hook || (mail->mode == MODE_LIVE && !mail->is_sandbox);
     err = leaves ? ERR_OK : outbound_is_scripted(shard, account, entry.domain, &is_scripted);
     if (err != ERR_OK) {
         return err;
@@ -691,18 +709,24 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         .rcpt_first = work->index,
         .rcpt_count = 1,
         .attempts = delivery->attempts,
+        .attempts_before = delivery->attempts,
         .created_unix_ms = now,
         .mode = leaves        ? REHEARSAL_NONE
                 : is_scripted ? REHEARSAL_SCRIPTED
                               : REHEARSAL_PLAIN,
         .size_bytes = mail->size_bytes,
     };
+    if (is_hook) {
+        mail->hook_open++;
+        mail->hook_failed -= delivery->status == DELIVERY_FAILED && mail->hook_failed > 0;
+    } else {
+        mail->open_count++;
+        mail->status = MAIL_QUEUED;
+    }
     delivery->status = DELIVERY_PENDING;
     delivery->group = group;
     delivery->next_attempt_unix_ms = now;
     delivery->updated_unix_ms = now;
-    mail->open_count++;
-    mail->status = MAIL_QUEUED;
     shard_put_delivery(shard, key_delivery(account, mail->id, work->index), delivery);
     shard_put_mail(shard, key_mail(account, mail->id), mail);
     shard_put_outbox(shard, key_outbox(now, account, mail->id, group), &row);
@@ -723,7 +747,7 @@ static enum err next_group(struct view_work *work, const struct row_mail *mail, 
         if (err != ERR_OK) {
             return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
         }
-        if (row.group != DELIVERY_GROUP_NONE && row.group > greatest) {
+        if (row.group != DELIVERY_GROUP_NONE && row.kind == DELIVERY_SMTP && row.group > greatest) {
             greatest = row.group;
         }
     }

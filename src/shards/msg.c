@@ -232,6 +232,20 @@ uint32_t key_rights(const struct row_api_key *key)
     return rights;
 }
 
+const char *route_action_text(enum route_action action)
+{
+    static const char *const texts[] = {"webhook", "forward", "store", "drop"};
+    CHECK((size_t)action < ARRAY_LEN(texts));
+    return texts[action];
+}
+
+const char *ack_mode_text(enum ack_mode mode)
+{
+    static const char *const texts[] = {"lenient", "ack", "control"};
+    CHECK((size_t)mode < ARRAY_LEN(texts));
+    return texts[mode];
+}
+
 const char *delivery_status_text(enum delivery_status status)
 {
     CHECK((size_t)status < ARRAY_LEN(DELIVERY_STATUS_TEXTS));

@@ -552,7 +552,7 @@ enum route_op {
     ROUTE_HOOK_SECRET, /* shows the secret */
     ROUTE_HOOK_ROTATE,
     ROUTE_HOOK_EVENTS, /* which outbound events go there */
-    ROUTE_HOOK_TEST,   /* a signed test event; the edge posts it and waits */
+    ROUTE_HOOK_TEST,   /* url, headers and body of a signed test event, for DELIVER_CALL */
 };
 enum route_field {
     ROUTE_FIELD_MATCH = 1 << 0,
@@ -573,8 +573,11 @@ struct shard_route {
     uint32_t limit;
     /* out; sealed secrets are left out */
     struct row_route *rows;
+    struct slice *secrets; /* of the rows; empty for routes that call nobody */
     uint32_t row_count;
-    struct slice secret; /* where the op shows one */
+    struct slice domain_name;  /* HOOK ops */
+    struct slice test_headers; /* HOOK_TEST: pack of name, value */
+    struct slice test_body;
 };
 
 /* A part of an attachment, by a signed link: no caller. ERR_NOT_FOUND when it never was,
@@ -649,6 +652,7 @@ struct shard_claim {
     uint32_t chunk_count;
     struct slice first_chunk;
     uint32_t attempt; /* number of this try, from 1 */
+    uint32_t tries;   /* likewise, since it was last asked for by hand */
     uint64_t created_unix_ms;
     bool needs_utf8;
     bool needs_8bit;
@@ -735,6 +739,16 @@ struct edge_ended {
     uint64_t at_unix_ms; /* 0: now. Else they go on, and end then */
 };
 
+/* One call of a webhook for somebody who waits: no row, no retry. */
+struct deliver_call {
+    struct slice url;
+    struct slice headers; /* pack of name, value */
+    struct slice body;
+    enum ack_mode ack_mode;
+    /* out; err ERR_UPSTREAM unless it was acknowledged */
+    struct verdict verdict;
+};
+
 /* ---- bodies: the committer and main --------------------------------------------------------- */
 
 struct commit_write {
@@ -791,6 +805,7 @@ union msg_body {
     struct shard_ledger ledger;
     struct deliver_wake wake;
     struct deliver_verify verify;
+    struct deliver_call call;
     struct edge_ended ended;
     struct commit_write commit;
     struct control control;

@@ -80,6 +80,7 @@ static enum err add_pieces(struct send_work *work, struct slice mail);
 static void add_piece(struct send_work *work, struct key key, struct slice data);
 static void store(struct send_work *work);
 static void store_mail(struct send_work *work);
+static void tell_sent(struct send_work *work, struct row_mail *row);
 static void store_attachments(struct send_work *work);
 static void store_deliveries(struct send_work *work);
 static void store_group(struct send_work *work, uint32_t group, uint32_t first, uint32_t count);
@@ -508,12 +509,10 @@ static void store(struct send_work *work)
         kv_batch_put_body(batch->rows, key_slice(&piece->key),
                           slice_sub(rows, piece->offset, piece->len));
     }
-    store_mail(work);
     store_attachments(work);
     store_deliveries(work);
+    store_mail(work);
     store_counters(work);
-    struct row_event queued = {.type = SLICE("email.queued")};
-    shard_write_event(shard, work->mail, &queued);
     batch->accepted_count++;
     batch->accepted_bytes += work->size_bytes;
     work->job.msg->body.send.id = work->mail;
@@ -568,7 +567,26 @@ static void store_mail(struct send_work *work)
         .attachment_count = send->attachment_count,
         .open_count = work->open_count,
     };
+    tell_sent(work, &row);
     shard_put_mail(work->job.shard, key_mail(work->who.account.id, work->mail), &row);
+}
+
+/* One event for the mail; a domain whose webhook wants to hear of it gets one for each recipient.
+ */
+static void tell_sent(struct send_work *work, struct row_mail *row)
+{
+    struct row_event event = {.type = SLICE("email.sent")};
+    if (!hook_wants(&work->domain, event.type)) {
+        shard_write_event(work->job.shard, work->mail, &event);
+        return;
+    }
+    for (uint32_t i = 0; i < work->rcpt_count; i++) {
+        if (!work->rcpts[i].is_suppressed) {
+            event.recipient = work->rcpts[i].text;
+            shard_write_event(work->job.shard, work->mail, &event);
+            hook_tell(work->job.shard, row, &event);
+        }
+    }
 }
 
 static void store_attachments(struct send_work *work)

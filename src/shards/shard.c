@@ -118,6 +118,9 @@ void shard_free(struct shard *shard)
     throttle_free(shard->throttle);
     crypto_wipe(&shard->dkim_seal, sizeof(shard->dkim_seal));
     crypto_wipe(&shard->return_path_seal, sizeof(shard->return_path_seal));
+    crypto_wipe(&shard->hook_seal, sizeof(shard->hook_seal));
+    crypto_wipe(&shard->attachment_seal, sizeof(shard->attachment_seal));
+    routing_forget(shard, (struct account_id){.value = 0});
     free(shard);
 }
 
@@ -329,6 +332,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_LEDGER] = on_ledger,
     [MSG_SHARD_CONTROL] = on_control,
     [MSG_SHARD_ADMIN] = admin_handle,
+    [MSG_SHARD_ROUTE] = routing_handle,
 };
 /* clang-format on */
 
@@ -447,6 +451,8 @@ static void on_start(struct shard *shard, struct msg *msg)
         CHECK(shard->place->master);
         shard->dkim_seal = crypto_derive(shard->place->master, SLICE("dkim"));
         shard->return_path_seal = crypto_derive(shard->place->master, SLICE("return-path"));
+        shard->hook_seal = crypto_derive(shard->place->master, SLICE("hook"));
+        shard->attachment_seal = crypto_derive(shard->place->master, SLICE("attachment"));
         scan_owe_due(shard, 0);
         scan_start(shard);
         timer_start(&shard->sweep, SWEEP_MS);
@@ -606,6 +612,7 @@ static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
         metric_add(METRIC_MAIL_ACCEPTED_BYTES, batch->accepted_bytes);
         announce_batch(shard, batch);
     } else if (kv_batch_rows(batch->rows) > 0) {
+        routing_forget(shard, (struct account_id){.value = 0}); /* compiled from what is lost */
         LOG_WARN("shard.batch_lost", LOG_U64("family", shard->family),
                  LOG_U64("rows", kv_batch_rows(batch->rows)), LOG_ERR(err));
     }

@@ -42,6 +42,7 @@
 #define SCAN_ROWS_MAX       8192                       /* outbox rows looked at by one page */
 #define SIGN_CACHE_MAX      64                         /* domains whose keys stay unsealed */
 #define LIST_ROWS_MAX       20000                      /* rows looked at by one list request */
+#define ROUTE_SETS_MAX      64                         /* accounts whose patterns stay compiled */
 #define KEY_TOUCH_MS        60000                      /* last_used is written this rarely */
 #define KEY_EXPIRING_MS     (UINT64_C(7) * 24 * 3600 * 1000) /* owners are told this early */
 #define KEY_DUE_PAGE        64                               /* expiring keys told of in one turn */
@@ -128,6 +129,7 @@ struct due_scan {
 
 struct domain_work;
 struct ended_walk;
+struct route_set;
 
 struct shard {
     struct actor actor;
@@ -164,6 +166,11 @@ struct shard {
     struct throttle *throttle;        /* NULL until the first try */
     struct seal_key dkim_seal;        /* from the master key, at CONTROL_START */
     struct seal_key return_path_seal; /* likewise; key of the return path's check */
+    struct seal_key dkim_seal;                /* from the master key, at CONTROL_START */
+    struct seal_key return_path_seal;         /* likewise; key of the return path's check */
+    struct seal_key hook_seal;                /* likewise; of webhook secrets */
+    struct seal_key attachment_seal;          /* likewise; key of attachment links */
+    struct route_set *routes[ROUTE_SETS_MAX]; /* compiled patterns, by account */
 };
 
 /* ---- reading and writing (shard.c) ---------------------------------------------------------- */
@@ -346,6 +353,69 @@ void claim_forget_keys(struct shard *shard, struct id domain);
 bool outbox_is_leased(const struct row_outbox *row, uint64_t boot, uint64_t now_unix_ms);
 /* Still to be delivered. */
 bool delivery_is_open(const struct row_delivery *row);
+
+/* A group of deliveries, which share an outbox row, as an outcome or a claim finds it. */
+struct group {
+    struct row_outbox outbox;
+    struct row_delivery *open;
+    uint32_t *indexes;
+    uint32_t open_count;
+};
+MUST_USE enum err claim_load_group(struct shard *shard, const struct outbox_entry *entry,
+                                   struct arena *arena, struct group *group);
+/* Leases the row of a claim, whose body gets number and age of the try; the last check and the
+ * first write of its handler. */
+MUST_USE enum err claim_lease(struct shard *shard, struct msg *msg, struct group *group);
+
+/* ---- routing.c ------------------------------------------------------------------------------ */
+
+void routing_handle(struct shard *shard, struct msg *msg);
+
+/* The routes of an account that fire for a recipient (addr_key form), oldest first. Text is in
+ * arena. Errors: those of reading. */
+struct route_hits {
+    struct row_route *rows; /* enabled ones */
+    uint32_t count;
+    bool has_any; /* the account has a route for that domain, or an expression */
+};
+MUST_USE enum err routing_find(struct shard *shard, struct account_id account,
+                               struct slice recipient, struct arena *arena,
+                               struct route_hits *hits);
+/* Forgets compiled patterns: of the account, or of all when it is 0. */
+void routing_forget(struct shard *shard, struct account_id account);
+
+/* ---- hook.c --------------------------------------------------------------------------------- */
+
+/* Marks the groups of webhook deliveries: each has one delivery, and this bit with its index. */
+#define HOOK_GROUP UINT32_C(0x80000000)
+
+/* A webhook to be called about a mail. */
+struct hook_target {
+    struct id route;
+    struct slice url;
+    struct slice recipient; /* the one it is about */
+    struct id event;        /* none: made here */
+    uint64_t due_unix_ms;
+};
+/* Adds the delivery, its outbox row and its reference; the caller writes mail, whose counters
+ * change. */
+void hook_add(struct shard *shard, struct row_mail *mail, const struct hook_target *target);
+/* The endpoints that are to hear of an event of an outbound mail. Reads that fail are logged: a
+ * webhook is not worth a mail's outcome. */
+void hook_tell(struct shard *shard, struct row_mail *mail, const struct row_event *event);
+/* Whether a domain's webhook hears of events of this type. */
+bool hook_wants(const struct row_domain *domain, struct slice type);
+void hook_claim(struct shard *shard, struct msg *msg);
+/* Keys of a webhook secret at rest: sealed with the route's id (none: the account's own). */
+MUST_USE enum err hook_unseal(const struct shard *shard, struct slice sealed, struct id route,
+                              struct arena *arena, struct slice *plain);
+struct slice hook_seal(const struct shard *shard, struct slice plain, struct id route,
+                       struct arena *arena);
+/* What an outcome means for the mail's counters, and what the endpoint commands. */
+void hook_settle(struct shard *shard, struct row_mail *mail, const struct shard_outcome *outcome,
+                 const struct group *group);
+/* "https://host:port", by which delivery governs an endpoint. */
+struct slice hook_origin(struct slice url, struct arena *arena);
 
 /* ---- mail_view.c ---------------------------------------------------------------------------- */
 

@@ -119,7 +119,7 @@ Test(send, a_mail_arrives_and_can_be_read_back)
     cr_assert_eq(reply_int(read, "deliveries.0.attempts"), 1);
     cr_assert(json_is_null(reply_at(read, "deliveries.0.next_attempt_at")));
     cr_assert_eq(reply_count(read, "deliveries.0.log"), 1);
-    cr_assert_str_eq(reply_text(read, "events.0.type"), "email.queued");
+    cr_assert_str_eq(reply_text(read, "events.0.type"), "email.sent");
     cr_assert_str_eq(reply_text(read, "events.1.type"), "email.delivered");
 
     struct slice mail = without_sink_lines(world_sink_mail(world, sink, 1));

@@ -15,7 +15,9 @@ static const struct {
     {"/v1/keys", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
     {"/api/keys", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
     {"/api/audit", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
+    {"/api/domains/:id/webhook", RIGHT_WEBHOOKS_READ, RIGHT_WEBHOOKS_WRITE},
     {"/api/domains", RIGHT_DOMAINS_READ, RIGHT_DOMAINS_WRITE},
+    {"/api/routes", RIGHT_ROUTES_READ, RIGHT_ROUTES_WRITE},
     {"/api/messages", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
     {"/api/deliveries", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
 };

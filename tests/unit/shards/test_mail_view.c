@@ -210,7 +210,7 @@ Test(mail_view, shows_a_whole_mail)
     cr_assert_eq(got->attachment_count, 1);
     cr_expect(slice_equal(got->attachments[0].filename, SLICE("a.txt")));
     cr_assert_eq(got->event_count, 3);
-    cr_expect(slice_equal(got->events[0].type, SLICE("email.queued")));
+    cr_expect(slice_equal(got->events[0].type, SLICE("email.sent")));
     cr_expect(slice_equal(got->events[1].type, SLICE("email.delivery_delayed")));
     cr_expect(slice_equal(got->events[2].type, SLICE("email.delivered")));
     cr_expect(slice_equal(got->events[2].recipient, SLICE("b@example.net")));
