@@ -23,7 +23,7 @@ void rehearse(struct slice recipient, bool is_scripted, struct verdict *verdict)
     size_t at = slice_rfind_byte(recipient, '@');
     struct slice local = slice_head(recipient, at);
     struct slice base = slice_cut(&local, '+');
-    for (size_t i = 0; is_scripted && i < ARRAY_LEN(parts); i++) {
+    for (size_t i = 0; is_scripted && at != SIZE_MAX && i < ARRAY_LEN(parts); i++) {
         const struct part *part = &parts[i];
         if (slice_equal_nocase(base, part->local)) {
             verdict_own(verdict, SMTP_STEP_RCPT, part->class, part->enhanced, part->text);
