@@ -81,6 +81,13 @@
       "failed tries to log in to one email in 15 minutes; 0: no limit")                            \
     X(login_address_max, UINT, "30", 0, 1000000,                                                   \
       "failed tries to log in, sign up or join from one address in 15 minutes; 0: no limit")       \
+    X(rate_account_per_min, UINT, "60000", 0, 4294967295,                                          \
+      "requests an account may make a minute, unless its row says otherwise; 0: no limit")         \
+    X(rate_key_per_min, UINT, "60000", 0, 4294967295,                                              \
+      "requests an API key may make a minute, unless its row says otherwise; 0: no limit")         \
+    X(rate_address_per_min, UINT, "6000", 0, 4294967295,                                           \
+      "requests without a valid credential that an address may make a minute on one loop; "        \
+      "0: no limit")                                                                               \
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \

@@ -152,6 +152,8 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define KEY_NAME_MAX        100  /* characters */
 #define KEY_ITEMS_MAX       100  /* domains, addresses or networks of one key */
 #define KEY_OVERLAP_S_MAX   (UINT64_C(7) * 24 * 3600)
+#define SHARD_RATE_BUCKETS  8192 /* accounts and keys at work in one shard, 16 bytes each */
+#define EDGE_RATE_BUCKETS   4096 /* addresses of one loop that no account answers for */
 #define SESSION_MS          (UINT64_C(12) * 3600 * 1000)
 #define SESSIONS_PER_USER   32  /* the oldest ends when one more is opened */
 #define MEMBERS_PER_ACCOUNT 200 /* one page */

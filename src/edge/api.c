@@ -161,17 +161,31 @@ static bool is_last(const struct request *request)
     return request->session->is_ending && request->link.next == &request->session->requests;
 }
 
+/* Of whoever was charged: the account, the key, or the address. */
+static const char *rate_headers(const struct request *request, char out[128])
+{
+    const struct rate_view *rate = &request->rate;
+    out[0] = '\0';
+    if (rate->limit != 0) {
+        (void)snprintf(out, 128, /* three numbers of ten digits at most */
+                       "ratelimit-limit: %u\r\nratelimit-remaining: %u\r\nratelimit-reset: %u\r\n",
+                       rate->limit, rate->remaining, rate->reset_s);
+    }
+    return out;
+}
+
 static void send_with(struct request *request, uint16_t status, struct slice content_type,
                       struct slice body, const char *more_headers)
 {
     CHECK_LOOP(request->edge->loop);
     CHECK(!request->is_answered); /* exactly once */
     CHECK(request->slot == UINT32_MAX);
-    char headers[256];
+    char headers[512];
+    char rate[128];
     int len = snprintf(headers, sizeof headers,
-                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s", request->id,
+                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s%s", request->id,
                        request->is_old && !request->is_close ? "connection: keep-alive\r\n" : "",
-                       more_headers);
+                       rate_headers(request, rate), more_headers);
     CHECK(len > 0 && (size_t)len < sizeof headers);
     struct http_answer answer = {
         .status = status,
@@ -215,8 +229,10 @@ static void fail_with(struct request *request, enum err err, struct slice param,
     char retry[64];
     const char *more = "";
     if (info->http_status == 429 || info->http_status == 503) {
+        uint64_t known_s =
+            retry_s > 0 || info->http_status == 503 ? retry_s : request->rate.retry_s;
         (void)snprintf(retry, sizeof retry, "retry-after: %u\r\n",
-                       (unsigned)(retry_s > 0 ? retry_s : RETRY_AFTER_S)); /* it fits */
+                       (unsigned)(known_s > 0 ? known_s : RETRY_AFTER_S)); /* it fits */
         more = retry;
     } else if (err == ERR_UNAUTHORIZED) {
         more = "www-authenticate: Bearer\r\n";

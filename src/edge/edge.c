@@ -46,6 +46,7 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
     edge->loop = loop;
     edge->index = index;
     list_init(&edge->sessions);
+    rate_init(&edge->rates, EDGE_RATE_BUCKETS);
     buf_init(&edge->openapi, OPENAPI_MAX);
     for (uint32_t i = 0; i < ARRAY_LEN(edge->slots); i++) {
         edge->slots[i].next_free = i + 1 < ARRAY_LEN(edge->slots) ? i + 1 : UINT32_MAX;
@@ -77,6 +78,7 @@ void edge_free(struct edge *edge)
     if (edge->tls != NULL) {
         tls_context_drop(edge->tls);
     }
+    rate_fini(&edge->rates);
     crypto_wipe(&edge->token_keys, sizeof edge->token_keys);
     free(edge);
 }

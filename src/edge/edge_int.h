@@ -17,6 +17,7 @@
 #include "base/conf.h"
 #include "base/id.h"
 #include "base/list.h"
+#include "base/rate.h"
 #include "edge/auth.h"
 #include "edge/edge.h"
 #include "edge/google.h"
@@ -55,7 +56,8 @@ struct edge {
     struct tls_context *tls;
     struct link sessions;
     uint32_t session_count;
-    uint64_t body_bytes; /* reserved by requests being read or waited for */
+    struct rate_table rates; /* of addresses, for what no account answers for */
+    uint64_t body_bytes;     /* reserved by requests being read or waited for */
     uint32_t password_jobs;
 
     struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX + GOOGLE_CALLS_MAX];
@@ -126,14 +128,15 @@ struct request {
     struct buf gathered; /* pieces of a long answer */
     struct buf answer;   /* complete, with headers, once is_answered */
     request_msg_fn *on_return;
-    request_msg_fn *then; /* after on_return found no error */
-    struct id subject;    /* what a chain of messages is about */
-    void *chain;          /* what a chain of messages carries, in keep */
-    struct tries *tries;  /* that were counted; likewise */
-    struct slice context; /* likewise */
-    struct arena keep;    /* small; lives as long as the request */
-    uint32_t slot;        /* UINT32_MAX: none */
-    enum err refusal;     /* known before the request was complete */
+    request_msg_fn *then;  /* after on_return found no error */
+    struct id subject;     /* what a chain of messages is about */
+    void *chain;           /* what a chain of messages carries, in keep */
+    struct tries *tries;   /* that were counted; likewise */
+    struct slice context;  /* likewise */
+    struct arena keep;     /* small; lives as long as the request */
+    uint32_t slot;         /* UINT32_MAX: none */
+    struct rate_view rate; /* for the headers of the answer; limit 0: not counted */
+    enum err refusal;      /* known before the request was complete */
     bool is_head;
     bool is_close;
     bool is_answered;
@@ -175,8 +178,9 @@ void session_accept(struct edge *edge, uv_os_sock_t socket, enum session_way way
 void session_answered(struct request *request);
 /* No new request is read; closes when the last answer is out. */
 void session_end(struct session *session);
-/* The shard has judged the request's credential. */
-void session_judged(struct request *request, const struct msg *msg);
+/* A message of the request is home: what it says of the credential and of what is left to it. A
+ * refused one is counted against its address, and becomes ERR_RATE when that has none left. */
+void session_judged(struct request *request, struct msg *msg);
 /* Ends, now or when it says, a session that used one of those credentials. */
 void session_credentials_ended(struct session *session, const struct edge_ended *ended);
 

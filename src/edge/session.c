@@ -25,6 +25,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "edge/address_rate.h"
 #include "edge/api_int.h"
 #include "edge/auth.h"
 
@@ -243,6 +244,23 @@ static void remember(struct session *session, struct credential credential)
     session->used_count = (uint8_t)min_u64(session->used_count + 1U, SESSION_CREDENTIALS);
 }
 
+/* Probes and scrapers come at their own pace; the operator answers to nobody. */
+static bool is_counted(const struct request *request)
+{
+    const struct route *route = request->route;
+    return !request->session->is_operator &&
+           (route == NULL || (route->handle != api_health && route->handle != api_metrics));
+}
+
+/* Counts a request that no account answers for; false when its address has made too many. */
+static bool charge_address(struct request *request, const struct ip6 *peer)
+{
+    struct edge *edge = request->edge;
+    return rate_charge(&edge->rates, address_rate_owner(peer),
+                       (uint32_t)edge->place->conf->rate_address_per_min, loop_now_ms(edge->loop),
+                       &request->rate);
+}
+
 static bool has_body(const struct http_request *http)
 {
     return http->is_chunked || (http->content_length != UINT64_MAX && http->content_length > 0);
@@ -382,13 +400,25 @@ static void start_check(struct request *request)
     api_post_apart(request, api_shard(request), msg, on_checked);
 }
 
+/* What is open to everybody, and what was refused before any shard was asked, is its address's. */
+static enum err count(struct request *request, enum err err)
+{
+    bool is_ours = err == ERR_DRAINING || err == ERR_BUSY; /* nobody's fault but the service's */
+    bool is_public = request->route != NULL && request->route->access == ROUTE_PUBLIC;
+    if (is_ours || (err == ERR_OK && !is_public) || !is_counted(request)) {
+        return err;
+    }
+    struct ip6 peer = client_of(request->session, &request->http);
+    return charge_address(request, &peer) ? err : ERR_RATE;
+}
+
 /* A refusal with a small body behind it waits for the body, so that the connection stays in step
  * and keep-alive goes on: under overload a reconnect, with TLS a handshake, would cost both sides
  * more. A larger one is not read. */
 static void on_headers(struct session *session)
 {
     struct request *request = session->reading;
-    request->refusal = admit(request);
+    request->refusal = count(request, admit(request));
     if (request->refusal != ERR_OK && has_body(&request->http)) {
         /* Chunked is UINT64_MAX; who waits for 100 Continue sends none when told no. */
         if (request->http.content_length > REFUSED_BODY_MAX || request->http.expects_continue) {
@@ -615,11 +645,18 @@ void session_end(struct session *session)
     maybe_close(session);
 }
 
-void session_judged(struct request *request, const struct msg *msg)
+void session_judged(struct request *request, struct msg *msg)
 {
     struct session *session = request->session;
     struct credential credential = credential_of(&request->caller);
-    if (request->route->access != ROUTE_CREDENTIAL) {
+    if (msg->rate.limit != 0) {
+        request->rate = msg->rate;
+        request->caller.is_charged = true;
+    }
+    if (msg->rate.retry_s != 0) {
+        request->rate.retry_s = msg->rate.retry_s;
+    }
+    if (request->route->access == ROUTE_PUBLIC || session->is_operator) {
         return;
     }
     for (uint32_t i = 0; i < session->used_count; i++) {
@@ -630,6 +667,9 @@ void session_judged(struct request *request, const struct msg *msg)
     }
     if (msg->err == ERR_UNAUTHORIZED && session->reading != request) {
         session_end(session); /* this request is answered first */
+    }
+    if (msg->err == ERR_UNAUTHORIZED && !charge_address(request, &request->caller.peer)) {
+        msg->err = ERR_RATE; /* who guesses faster learns nothing */
     }
 }
 

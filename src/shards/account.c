@@ -40,6 +40,9 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
             break;
         }
     }
+    if (err == ERR_OK && found.has_user) {
+        err = shard_charge(shard, msg, caller, &found);
+    }
     shard->depends = before;
     if (err == ERR_OK && found.account.is_suspended && !found.is_operator) {
         err = ERR_SUSPENDED;
@@ -54,6 +57,46 @@ enum err shard_check_caller(struct shard *shard, struct msg *msg, const struct c
     }
     bool is_stranger = err == ERR_NOT_FOUND && caller->kind != CALLER_OPERATOR;
     return is_stranger ? ERR_UNAUTHORIZED : err;
+}
+
+static uint32_t first_limit(uint64_t own, uint64_t inherited, uint64_t configured)
+{
+    return (uint32_t)(own != 0 ? own : inherited != 0 ? inherited : configured);
+}
+
+enum err shard_charge(struct shard *shard, struct msg *msg, const struct caller *caller,
+                      const struct principal *principal)
+{
+    if (caller->is_charged || msg->rate.limit != 0 || caller->kind == CALLER_OPERATOR) {
+        return ERR_OK;
+    }
+    const struct conf *conf = shard->place->conf;
+    const struct row_account *row = &principal->account;
+    bool is_key = caller->kind == CALLER_KEY;
+    uint64_t key = 0;
+    uint64_t now_ms = loop_now_ms(shard->actor.loop);
+    uint32_t limit = first_limit(row->rate_per_min, 0, conf->rate_account_per_min);
+    uint32_t key_limit = 0;
+    if (is_key) {
+        memcpy(&key, caller->key_hash.bytes, sizeof(key));
+        key_limit =
+            first_limit(principal->key.rate_per_min, row->key_rate_per_min, conf->rate_key_per_min);
+    }
+    struct rate_view of_account = {.limit = 0};
+    struct rate_view of_key = {.limit = 0};
+    bool is_let_in = rate_peek(&shard->rates, caller->account.value, limit, now_ms, &of_account);
+    is_let_in = rate_peek(&shard->rates, key, key_limit, now_ms, &of_key) && is_let_in;
+    bool is_key_tighter =
+        of_key.limit != 0 &&
+        (of_account.limit == 0 || of_key.retry_s > of_account.retry_s ||
+         (of_key.retry_s == of_account.retry_s && of_key.remaining < of_account.remaining));
+    msg->rate = is_key_tighter ? of_key : of_account;
+    if (!is_let_in) {
+        return ERR_RATE;
+    }
+    rate_take(&shard->rates, caller->account.value, limit, now_ms);
+    rate_take(&shard->rates, key, key_limit, now_ms);
+    return ERR_OK;
 }
 
 bool principal_sees(const struct principal *principal, uint8_t mode)

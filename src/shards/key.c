@@ -117,6 +117,10 @@ enum err api_key_check(struct shard *shard, struct msg *msg, const struct caller
         return ERR_UNAUTHORIZED;
     }
     msg->credential_expires_unix_ms = key->expires_unix_ms;
+    err = shard_charge(shard, msg, caller, principal);
+    if (err != ERR_OK) {
+        return err;
+    }
     if (!ip_is_allowed(key, &caller->peer)) {
         return ERR_KEY_IP;
     }

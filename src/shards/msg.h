@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/id.h"
 #include "base/limits.h"
+#include "base/rate.h"
 #include "base/slice.h"
 #include "kv/row.h"
 #include "mail/addr.h"
@@ -117,14 +118,6 @@ struct credential credential_session(struct id session); /* NONE for no id */
 struct credential credential_of(const struct caller *caller);
 /* As for qsort; equal ones are 0. */
 int credential_compare(const void *a, const void *b);
-
-/* What is left of the caller's rate, as the ratelimit headers say it. */
-struct rate_view {
-    uint32_t limit; /* requests a minute; 0: nothing was counted */
-    uint32_t remaining;
-    uint32_t reset_s; /* until `limit` remain again */
-    uint32_t retry_s; /* with ERR_RATE: until one more is let in */
-};
 
 enum delivery_status {
     DELIVERY_PENDING,
@@ -823,7 +816,7 @@ struct msg {
     uint8_t returning;     /* false on the way out, true on the way home */
     uint8_t pool;          /* enum msg_pool_kind */
     enum err err;          /* outcome; set by the receiver before msg_return */
-    struct rate_view rate; /* out */
+    struct rate_view rate; /* out: what is left of the caller's; retry_s also with ERR_QUOTA */
     uint64_t credential_expires_unix_ms; /* out: when the caller's credential ends; 0: never */
     struct slice param; /* field at fault, with ERR_BAD_FIELD; required scope with ERR_SCOPE; in the
                            arena or static */

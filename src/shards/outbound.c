@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define PART_OVERHEAD 1024 /* headers and boundaries of one part, about */
+#define DAY_MS        (UINT64_C(24) * 3600 * 1000)
 
 struct rcpt {
     struct slice text;
@@ -234,7 +235,12 @@ static enum err check_quota(struct send_work *work)
         return err;
     }
     uint64_t max = account->daily_max ? account->daily_max : shard->place->conf->daily_max;
-    return max != 0 && work->usage.mails >= max ? ERR_QUOTA : ERR_OK;
+    if (max != 0 && work->usage.mails >= max) {
+        uint64_t left_ms = DAY_MS - work->now_unix_ms % DAY_MS; /* days are UTC */
+        work->job.msg->rate.retry_s = (uint32_t)((left_ms + 999) / 1000);
+        return ERR_QUOTA;
+    }
+    return ERR_OK;
 }
 
 static int compare_keys(const void *a, const void *b)

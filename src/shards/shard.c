@@ -84,6 +84,9 @@ struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t famil
     timer_init(&shard->scan.retry, loop, on_scan_retry);
     timer_init(&shard->sweep, loop, on_sweep);
     bool is_ledger = family == KV_FAMILY_DELIVER;
+    if (!is_ledger) {
+        rate_init(&shard->rates, SHARD_RATE_BUCKETS);
+    }
     struct actor_options options = {
         .name = is_ledger ? "ledger" : "shard",
         .index = is_ledger ? SHARD_COUNT_MAX : (uint16_t)family,
@@ -113,6 +116,7 @@ void shard_free(struct shard *shard)
         batch_fini(&shard->batches[i]);
     }
     row_cache_fini(&shard->cache);
+    rate_fini(&shard->rates);
     arena_fini(&shard->scratch);
     buf_fini(&shard->encoded);
     throttle_free(shard->throttle);

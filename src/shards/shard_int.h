@@ -23,6 +23,7 @@
 #include "base/id.h"
 #include "base/limits.h"
 #include "base/list.h"
+#include "base/rate.h"
 #include "base/slice.h"
 #include "kv/key.h"
 #include "kv/kv.h"
@@ -142,9 +143,10 @@ struct shard {
     struct batch *flying; /* NULL: the committer has nothing of ours */
     enum depends depends; /* of the handler that runs */
     struct row_cache cache;
-    struct arena scratch; /* of the handler that runs */
-    struct buf encoded;   /* one row */
-    uint64_t free_bytes;  /* of the store's filesystem, as of the last commit */
+    struct rate_table rates; /* of accounts and keys; none for delivery's shard */
+    struct arena scratch;    /* of the handler that runs */
+    struct buf encoded;      /* one row */
+    uint64_t free_bytes;     /* of the store's filesystem, as of the last commit */
     uint64_t probed_ms;
     bool wants_probe;
     bool is_started;
@@ -225,6 +227,10 @@ struct principal {
 /* ERR_UNAUTHORIZED, ERR_SUSPENDED, ERR_SCOPE with msg->param, or a storage error. */
 MUST_USE enum err shard_check_caller(struct shard *shard, struct msg *msg,
                                      const struct caller *caller, struct principal *principal);
+/* Counts the request against its account and its key, once however often it is checked. ERR_RATE
+ * when either has none left; then neither is charged. */
+MUST_USE enum err shard_charge(struct shard *shard, struct msg *msg, const struct caller *caller,
+                               const struct principal *principal);
 /* Test and live keys do not see each other's mails; a session sees both. */
 bool principal_sees(const struct principal *principal, uint8_t mode);
 
