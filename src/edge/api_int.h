@@ -77,6 +77,7 @@ extern const struct json_shape api_join_shape;
 extern const struct json_shape api_password_shape;
 extern const struct json_shape api_member_shape;
 extern const struct json_shape api_role_shape;
+extern const struct json_shape api_session_rotate_shape;
 extern const struct json_shape api_key_shape;
 extern const struct json_shape api_rotate_shape;
 extern const struct json_shape api_route_shape;
@@ -109,6 +110,7 @@ void api_member_remove(struct request *request);
  * one before is accepted for SESSION_MS, or no longer when is_now. From any request whose caller
  * was found to be the operator. */
 void session_rotate(struct request *request, bool is_now);
+void api_session_rotate(struct request *request);
 void api_key_create(struct request *request);
 void api_key_list(struct request *request);
 void api_key_get(struct request *request);

@@ -423,3 +423,22 @@ void session_rotate(struct request *request, bool is_now)
     LOG_INFO("session_keys.rotate", LOG_BOOL("now", is_now));
     actor_post(edge->place->deliver_shard, msg);
 }
+
+struct rotate_body {
+    bool is_now;
+};
+
+static const struct json_field rotate_fields[] = {
+    {.name = "now", .type = JSON_BOOL, .offset = offsetof(struct rotate_body, is_now)},
+};
+const struct json_shape api_session_rotate_shape = {rotate_fields, ARRAY_LEN(rotate_fields),
+                                                    sizeof(struct rotate_body)};
+
+void api_session_rotate(struct request *request)
+{
+    struct rotate_body body = {.is_now = false};
+    if (slice_trim(request->http.body).len == 0 ||
+        api_read(request, &api_session_rotate_shape, &body)) {
+        session_rotate(request, body.is_now);
+    }
+}

@@ -20,6 +20,7 @@ static const struct schema {
     {"Member", "id:s email:s name:s? role:s status:s createdAt:i lastLoginAt:i? isAdmin:b"},
     {"NewMember", "+Member inviteToken?:s"},
     {"SignedUp", "token:s user:@User account:@Account apiKey:s"},
+    {"Rotation", "ok:b generation:i"},
     {"LoggedIn", "token:s user:@User"},
     {"KeyHint", "id:s name:s prefix:s last4:s"},
     {"Me", "account:@Account user?:@User email?:s emailVerified?:b role?:s key?:@KeyHint "

@@ -48,6 +48,13 @@ static const struct route routes[] = {
     {HTTP_METHOD_DELETE, "/api/members/:id", ROUTE_SESSION, RIGHT_NONE, SMALL, api_member_remove,
      DOC("people", "Remove a person; ends all their sessions", "Ok")},
 
+    {HTTP_METHOD_POST, "/api/admin/sessions/rotate", ROUTE_ADMIN, RIGHT_NONE, SMALL,
+     api_session_rotate,
+     DOC("admin",
+         "Make another key sign session tokens; the old one counts for 12 hours more, "
+         "or no longer",
+         "Rotation", .body = &api_session_rotate_shape)},
+
     {HTTP_METHOD_POST, "/v1/send", ROUTE_CREDENTIAL, RIGHT_MAIL_SEND, HTTP_BODY_MAX, api_send_mail,
      DOC("sending", "Send a mail; answered when it is on disk", "Accepted", .body = &api_send_shape,
          .query = "Idempotency-Key", .status = 202)},

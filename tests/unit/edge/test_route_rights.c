@@ -30,6 +30,12 @@ static const char *const open_to_all[] = {"/api/health",      "/metrics",       
 static const char *const for_people[] = {"/api/auth/logout", "/api/auth/password", "/api/members",
                                          "/api/members/:id"};
 
+/* Of the server, not of an account. */
+static bool is_for_admins(const struct route *route)
+{
+    return slice_starts(slice_str(route->path), SLICE("/api/admin/"));
+}
+
 static bool stands_in(const struct route *route, const char *const *paths, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -70,6 +76,8 @@ Test(routes, only_who_am_i_is_open_to_a_key_without_scopes)
             access = ROUTE_PUBLIC;
         } else if (stands_in(&routes[i], for_people, ARRAY_LEN(for_people))) {
             access = ROUTE_SESSION;
+        } else if (is_for_admins(&routes[i])) {
+            access = ROUTE_ADMIN;
         }
         cr_expect_eq(routes[i].access, access, "%s", routes[i].path);
         if (access == ROUTE_CREDENTIAL && routes[i].right == RIGHT_NONE) {
