@@ -218,6 +218,7 @@ Test(user, logging_in_notes_the_time_and_who_vouched)
     arena_init(&arena, 4 * KIB, MIB);
     struct msg *msg = ask(&person, USER_OPEN, 2);
     msg->body.user.google_sub = SLICE("12345");
+    msg->body.user.checked_hash = SLICE("hash");
     cr_assert_eq(rig_call(person.rig, rig_shard(person.rig, person.account), msg), ERR_OK);
     cr_expect_eq(msg->body.user.row.password_hash.len, 0, "the hash stays here");
     cr_expect(msg->arena.is_secret);
