@@ -165,9 +165,7 @@ struct shard {
     struct timer sweep;
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
     uint64_t sign_clock;
-    struct throttle *throttle;        /* NULL until the first try */
-    struct seal_key dkim_seal;        /* from the master key, at CONTROL_START */
-    struct seal_key return_path_seal; /* likewise; key of the return path's check */
+    struct throttle *throttle;                /* NULL until the first try */
     struct seal_key dkim_seal;                /* from the master key, at CONTROL_START */
     struct seal_key return_path_seal;         /* likewise; key of the return path's check */
     struct seal_key hook_seal;                /* likewise; of webhook secrets */
