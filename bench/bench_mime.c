@@ -1,6 +1,6 @@
-/* bench_mime.c - mails composed and signed a second, by size, on one core. Composing is what a send
- * costs before it is stored, signing what it costs before it is delivered. Prints `name value
- * unit`.
+/* bench_mime.c - mails composed, read and signed a second, by size, on one core. Composing is what
+ * a send costs before it is stored, signing what it costs before it is delivered, reading what a
+ * received mail costs a worker. Prints `name value unit`.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "base/crypto.h"
 #include "base/limits.h"
 #include "mail/dkim.h"
+#include "mail/mime_read.h"
 #include "mail/mime_write.h"
 
 #define RUN_US  UINT64_C(500000)
@@ -66,6 +67,32 @@ static void compose_round(void *context)
     (void)dkim_body_finish(&body); /* only its cost is wanted */
 }
 
+struct reading {
+    struct slice raw;
+    struct arena arena;
+};
+
+static void read_round(void *context)
+{
+    struct reading *reading = context;
+    struct mime_read mail;
+    arena_clear(&reading->arena);
+    enum err err = mime_read(reading->raw, &reading->arena, &mail);
+    CHECK(err == ERR_OK);
+    CHECK(mail.damage == 0);
+}
+
+/* raw is a mail that was just composed. */
+static void bench_read(const struct sample *sample, struct slice raw)
+{
+    struct reading reading = {.raw = raw};
+    arena_init(&reading.arena, 64 * KIB, MIME_READ_ARENA_BYTES);
+    double rate = rate_of(read_round, &reading);
+    printf("read_%s %.0f mails/s\n", sample->name, rate);
+    printf("read_%s_bytes %.1f MB/s\n", sample->name, rate * (double)raw.len / 1e6);
+    arena_fini(&reading.arena);
+}
+
 static struct slice make_text(const struct sample *sample, struct arena *arena)
 {
     static const char plain[] = "A line of an ordinary letter, as customers send it.\n";
@@ -106,6 +133,7 @@ static void bench_compose(const struct sample *sample)
     composing.mail.attachment_count = sample->attachment_bytes > 0 ? 1 : 0;
     composing.mail.date_unix_ms = DATE_MS;
     printf("compose_%s %.0f mails/s\n", sample->name, rate_of(compose_round, &composing));
+    bench_read(sample, buf_slice(&composing.out));
     buf_fini(&composing.out);
     arena_fini(&arena);
 }
@@ -156,9 +184,11 @@ int main(void)
         {"5k_utf8", 5120, 0, false},
         {"100k", 100000, 0, true},
         {"1m_attached", 5120, 1000000, true},
+        {"20m_attached", 5120, 20000000, true},
     };
     struct utsname machine;
     crypto_init();
+    mime_read_init();
     if (uname(&machine) == 0) {
         printf("# %s %s %s, %ld cores\n", machine.sysname, machine.release, machine.machine,
                sysconf(_SC_NPROCESSORS_ONLN));
@@ -168,5 +198,6 @@ int main(void)
     }
     bench_sign("rsa2048", SIGN_RSA_SHA256);
     bench_sign("ed25519", SIGN_ED25519);
+    mime_read_fini();
     return 0;
 }

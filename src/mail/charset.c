@@ -227,9 +227,13 @@ static bool add_clean(struct slice text, struct buf *out)
         const uint8_t *bytes = (const uint8_t *)text.data;
         size_t good = 0;
         size_t len = 0;
-        while (at + good < text.len && bytes[at + good] != 0 &&
-               (len = utf8_char_len(slice_from(text, at + good))) > 0) {
-            good += len;
+        for (; at + good < text.len; good += len) {
+            uint8_t byte = bytes[at + good];
+            bool is_ascii = byte > 0 && byte < 0x80; /* most of all text */
+            len = is_ascii ? 1 : utf8_char_len(slice_from(text, at + good));
+            if (len == 0 || byte == 0) {
+                break;
+            }
         }
         struct slice run = slice_sub(text, at, good);
         size_t room = out->max_bytes - out->len;
