@@ -124,7 +124,7 @@ def main():
     table.one("an idle connection", "meerkat_bytes_per_idle_conn")
     for name in values:
         if name.startswith(("round_trips", "wake_p99", "commits_", "http_", "compose_", "sign_",
-                            "match_")):
+                            "match_", "smtp_")):
             table.one(name.replace("_", " "), name)
     print(f"\nwritten to {target}")
 
