@@ -162,6 +162,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define THROTTLE_ENTRIES    4096 /* of one shard, 24 bytes each: 3 MiB in all */
 #define THROTTLE_WINDOW_MS  (UINT64_C(15) * 60 * 1000)
 #define ACCOUNTS_COUNTED    100000   /* of a shard, for the operator; beyond, the sum says less */
+#define ACCOUNT_NAME_MAX    400      /* bytes; at first it is the owner's email */
 #define RATE_PER_MIN_MAX    10000000 /* of an account or a key; more is no limit */
 #define PASSWORD_JOBS_MAX   64       /* waiting password hashes per edge; more is 503 */
 #define GOOGLE_CALLS_MAX    64       /* sign-ins with Google under way per edge; more is 503 */

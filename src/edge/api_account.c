@@ -74,6 +74,12 @@ static void fail(struct request *request, enum err err)
 static void answer(struct request *request)
 {
     struct signup *signup = signup_of(request);
+    struct slice key = slice_of(signup->key.text, AUTH_KEY_LEN);
+    if (signup->newcomer.then != NULL) {
+        signup->newcomer.then(request,
+                              &(struct people_made){&signup->user, signup->token.account, key});
+        return;
+    }
     bool has_password = signup->newcomer.password.len > 0;
     struct api_body body;
     api_json_start(&body);
@@ -82,7 +88,7 @@ static void answer(struct request *request)
     people_write_user(&body.w, &signup->user);
     if (has_password) {
         people_write_account(&body.w, signup->token.account, signup->newcomer.email);
-        api_text(&body.w, "apiKey", slice_of(signup->key.text, AUTH_KEY_LEN));
+        api_text(&body.w, "apiKey", key);
     }
     json_close_object(&body.w);
     api_json_send(request, has_password ? 201 : 200, &body);
@@ -96,6 +102,10 @@ static void on_dropped(struct request *request, struct msg *msg UNUSED)
 static void on_email_claimed(struct request *request, struct msg *msg)
 {
     const struct signup *signup = signup_of(request);
+    if (msg->err == ERR_OK && signup->newcomer.then != NULL) {
+        answer(request);
+        return;
+    }
     if (msg->err == ERR_OK) {
         people_forgive(request, answer);
         return;
@@ -148,15 +158,25 @@ static void make_account(struct request *request)
     body->password_hash = arena_dup(&request->arena, signup->hash);
     body->google_sub = arena_dup(&request->arena, signup->newcomer.google_sub);
     body->is_email_verified = signup->newcomer.google_sub.len > 0;
-    body->is_admin = signup->is_first;
-    body->session = signup->token.session;
-    body->session_expires_unix_ms = signup->token.expires_unix_ms;
+    if (signup->newcomer.then != NULL) {
+        body->is_admin = signup->newcomer.is_admin;
+    } else {
+        body->is_admin = signup->is_first;
+        body->session = signup->token.session;
+        body->session_expires_unix_ms = signup->token.expires_unix_ms;
+    }
     body->peer = request->caller.peer;
     body->key_hash = signup->key.hash;
     body->key_prefix = arena_dup(&request->arena, slice_head(key, AUTH_PREFIX_LEN));
     body->key_last4 = arena_dup(&request->arena, slice_from(key, AUTH_KEY_LEN - 4));
     api_post_errors(request, place_shard(request->edge->place, signup->token.account), msg,
                     on_account_made);
+}
+
+static bool is_door_open(const struct request *request)
+{
+    const struct signup *signup = request->chain;
+    return request->edge->place->conf->signup_open || signup->newcomer.then != NULL;
 }
 
 static void on_first_claimed(struct request *request, struct msg *msg)
@@ -167,7 +187,7 @@ static void on_first_claimed(struct request *request, struct msg *msg)
         return;
     }
     signup->is_first = msg->err == ERR_OK;
-    if (!signup->is_first && !request->edge->place->conf->signup_open) {
+    if (!signup->is_first && !is_door_open(request)) {
         api_fail(request, ERR_SIGNUP_CLOSED);
         return;
     }
@@ -222,7 +242,7 @@ static void on_first_found(struct request *request, struct msg *msg)
 
 static void begin(struct request *request)
 {
-    if (request->edge->place->conf->signup_open) {
+    if (is_door_open(request)) {
         find_email(request);
     } else {
         post_first_user(request, DIRECTORY_GET, on_first_found);
@@ -239,6 +259,8 @@ static void keep_newcomer(struct request *request, const struct people_newcomer 
         .password = people_keep(request, newcomer->password),
         .google_sub = people_keep(request, newcomer->google_sub),
         .name = people_keep(request, newcomer->name),
+        .is_admin = newcomer->is_admin,
+        .then = newcomer->then,
     };
     request->chain = signup;
 }

@@ -86,12 +86,24 @@ extern const struct json_shape api_hook_events_shape;
 extern const struct json_shape api_hook_rotate_shape;
 extern const struct json_shape api_domain_shape;
 extern const struct json_shape api_send_shape;
+extern const struct json_shape api_admin_account_shape;
+extern const struct json_shape api_admin_new_user_shape;
+extern const struct json_shape api_admin_user_shape;
 
 /* ---- handlers ------------------------------------------------------------------------------- */
 
 void api_health(struct request *request);
 void api_metrics(struct request *request);
 void api_openapi(struct request *request);
+void api_admin_accounts(struct request *request);
+void api_admin_account(struct request *request);
+void api_admin_account_change(struct request *request);
+void api_admin_users(struct request *request);
+void api_admin_user_create(struct request *request);
+void api_admin_user(struct request *request);
+void api_admin_user_change(struct request *request);
+void api_admin_user_unlock(struct request *request);
+void api_admin_server(struct request *request);
 void api_signup(struct request *request);
 void api_login(struct request *request);
 void api_logout(struct request *request);

@@ -340,6 +340,7 @@ static void start(struct edge *edge, struct msg *msg)
     if (err == ERR_OK) {
         edge->phase = EDGE_OPEN;
         describe(edge, control);
+        edge->started_ms = loop_now_ms(edge->loop);
     }
     msg_return(msg, err);
 }

@@ -72,6 +72,7 @@ struct edge {
     } rotation;            /* of those keys, begun here: ledger, then every edge */
     struct google *google; /* NULL: sign-in with Google is not configured */
     char public_url[300];
+    uint64_t started_ms;
     struct buf openapi; /* /openapi.json, written at start */
 
     struct msg *drain; /* CONTROL_DRAIN waiting for the last session */

@@ -68,6 +68,19 @@ static const struct schema {
     {"MessageWithDeliveries", "message:@FullMessage deliveries:[@Delivery] "
                               "attachments:[@Attachment] events:[@Event]"},
     {"Retried", "ok:b status:s"},
+
+    {"Limits", "dailyMax:i ratePerMin:i keyRatePerMin:i"},
+    {"AdminAccount", "id:s name:s createdAt:i suspended:b limits:@Limits ownerEmail:s?"},
+    {"AdminAccounts", "data:[@AdminAccount] shard:i shardCount:i next:s?"},
+    {"AdminUser", "id:s email:s name:s? accountId:s role:s isAdmin:b emailVerified:b createdAt:i "
+                  "lastLoginAt:i?"},
+    {"AdminUsers", "data:[@AdminUser] shard:i shardCount:i next:s?"},
+    {"Today", "mails:i recipients:i bytes:i"},
+    {"AdminAccountFacts", "account:@AdminAccount users:[@AdminUser] keyCount:i domainCount:i "
+                          "today:@Today"},
+    {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
+    {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
+                    "publicUrl:s"},
 };
 
 bool openapi_has_schema(struct slice name)

@@ -58,11 +58,22 @@ struct token people_new_session(struct account_id account, struct id user);
 
 /* ---- sign-up (api_account.c) ---------------------------------------------------------------- */
 
+/* Who was made by an administrator. */
+struct people_made {
+    const struct row_user *user;
+    struct account_id account;
+    struct slice key;
+};
+typedef void people_made_fn(struct request *request, const struct people_made *made);
+
 struct people_newcomer {
     struct slice email;      /* addr_key form, in request->keep */
     struct slice password;   /* empty: signs in elsewhere */
     struct slice google_sub; /* there */
     struct slice name;
+    bool is_admin;        /* with `then` only; else the first user of the server is one */
+    people_made_fn *then; /* made by an administrator: whatever signup_open says, without a session,
+                             and answered by this; else NULL */
 };
 /* A new account with its owner. With a password: 201 {token, user, account, apiKey}; without: 200
  * {token, user}. Refuses when the server takes no sign-ups. The caller has counted the try; a

@@ -134,7 +134,7 @@ void account_signup(struct shard *shard, struct msg *msg)
         .google_sub = body->google_sub,
         .name = body->name,
         .created_unix_ms = now,
-        .last_login_unix_ms = now,
+        .last_login_unix_ms = id_is_none(body->session) ? 0 : now,
     };
     if (!id_is_none(body->session)) {
         body->user.sessions = user_sessions_with(SLICE(""), body->session,

@@ -31,6 +31,7 @@ static void finish_survey(struct shard_job *job);
 static enum err change(struct shard *shard, struct msg *msg);
 static enum err user_get(struct shard *shard, struct msg *msg);
 static void user_change(struct shard *shard, struct msg *msg);
+static enum err unlocked(struct shard *shard, struct msg *msg);
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -60,6 +61,9 @@ void admin_handle(struct shard *shard, struct msg *msg)
     case ADMIN_USER_CHANGE:
         user_change(shard, msg);
         return;
+    case ADMIN_UNLOCKED:
+        err = unlocked(shard, msg);
+        break;
     }
     shard_answer(shard, msg, err);
 }
@@ -112,7 +116,8 @@ static enum err find_owner(const struct shard *shard, struct account_id account,
     bool is_found = false;
     while (!is_found && kv_iter_next(iter, &key, &value)) {
         struct row_user row;
-        is_found = row_user_decode(value, &row) == ERR_OK && row.role == ROLE_OWNER;
+        is_found =
+            row_user_decode(value, &row) == ERR_OK && row.role == ROLE_OWNER && !row.is_removed;
         if (is_found) {
             *email = arena_dup(arena, row.email);
         }
@@ -174,7 +179,8 @@ static enum err read_users(struct shard_job *job, const struct key *from, const 
                       LOG_U64("family", job->shard->family));
             continue;
         }
-        body->users[body->user_count++] = known_user(row);
+        body->users[body->user_count] = known_user(row);
+        body->user_count += !row.is_removed; /* its email is being freed */
     }
     enum err err = body->user_count < limit ? kv_iter_err(iter) : ERR_OK;
     kv_iter_close(iter);
@@ -378,7 +384,8 @@ static enum err find_user(struct shard *shard, struct msg *msg, struct row_user 
 {
     const struct shard_admin *body = &msg->body.admin;
     arena_mark_secret(&msg->arena); /* the row holds the password's hash */
-    return shard_get_user(shard, key_user(body->account, body->user), &msg->arena, row);
+    enum err err = shard_get_user(shard, key_user(body->account, body->user), &msg->arena, row);
+    return err == ERR_OK && row->is_removed ? ERR_NOT_FOUND : err;
 }
 
 static enum err user_get(struct shard *shard, struct msg *msg)
@@ -431,4 +438,16 @@ static void user_change(struct shard *shard, struct msg *msg)
     audit(shard, body, "user.password", SLICE(""));
     LOG_INFO("user.password", LOG_ID("user", ID_USER, row.id));
     shard_end_credentials(shard, msg, ended, ended_count);
+}
+
+static enum err unlocked(struct shard *shard, struct msg *msg)
+{
+    const struct shard_admin *body = &msg->body.admin;
+    struct row_user row;
+    enum err err = find_user(shard, msg, &row);
+    if (err == ERR_OK) {
+        audit(shard, body, "user.unlocked", SLICE(""));
+        LOG_INFO("user.unlocked", LOG_ID("user", ID_USER, row.id));
+    }
+    return err;
 }

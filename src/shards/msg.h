@@ -452,7 +452,8 @@ enum admin_op {
     ADMIN_USERS, /* a page of this shard's */
     ADMIN_USER,
     ADMIN_USER_CHANGE,
-    ADMIN_COUNT, /* of this shard's accounts, up to ACCOUNTS_COUNTED */
+    ADMIN_UNLOCKED, /* a user: only the line in the log, the tries are not kept here */
+    ADMIN_COUNT,    /* of this shard's accounts, up to ACCOUNTS_COUNTED */
 };
 /* Members of `wanted` and `wanted_user` that were given. */
 enum admin_field {
@@ -479,6 +480,7 @@ struct shard_admin {
     bool is_admin;              /* likewise */
     uint32_t given;             /* enum admin_field */
     uint32_t limit;
+    uint32_t shard; /* the pages: which one this is, for who reads the answer */
     /* out; no hashes, no sealed secrets */
     struct account_view *accounts; /* ACCOUNT, CHANGE: the one */
     uint32_t account_count;

@@ -1,0 +1,374 @@
+/* meerkatctl.c - the operator's tool: accounts, users, keys and sessions of a running meerkatd.
+ *
+ *     meerkatctl [--socket PATH | --data DIR | --config FILE] [--json] COMMAND ...
+ *
+ * It speaks through the admin socket, so it runs on the daemon's machine, as root or as the
+ * daemon's user. The socket is found as the daemon finds it: --socket, else the options
+ * admin_socket and data from --config, the environment (MEERKAT_ADMIN_SOCKET, MEERKAT_DATA) and
+ * --data.
+ *
+ * Exit status: 0 done; 1 the server refused, and said why; 2 the command line is wrong; 3 the
+ * daemon cannot be reached.
+ */
+#include "meerkatctl.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/conf.h"
+#include "base/crypto.h"
+#include "base/limits.h"
+#include "base/version.h"
+
+#define OPTIONS_MAX 24
+
+static const struct command commands[] = {
+    {"accounts", "list", run_accounts_list, 0, 0, "", "", "list all accounts", NULL},
+    {"accounts", "show", run_accounts_show, 1, 1, "ACCOUNT", "",
+     "show an account, its users and what it has", NULL},
+    {"accounts", "limits", run_accounts_limits, 1, 1, "ACCOUNT",
+     "rate= key-rate= daily=", "show or set the limits of an account",
+     "  --rate N       requests a minute of the whole account; 0: the server's default\n"
+     "  --key-rate N   requests a minute of each key; 0: the server's default\n"
+     "  --daily N      mails a day; 0: the server's default\n"},
+    {"accounts", "suspend", run_accounts_suspend, 1, 1, "ACCOUNT", "",
+     "refuse everything that its keys and people ask for", NULL},
+    {"accounts", "resume", run_accounts_resume, 1, 1, "ACCOUNT", "", "take a suspension back",
+     NULL},
+
+    {"users", "list", run_users_list, 0, 1, "[ACCOUNT]", "", "list the users, of all or of one",
+     NULL},
+    {"users", "show", run_users_show, 1, 1, "EMAIL", "", "show a user", NULL},
+    {"users", "create", run_users_create, 1, 1, "EMAIL", "admin password-stdin",
+     "make a user with an account of its own",
+     "  --admin            the user may run this server\n"
+     "  --password-stdin   read the password from standard input; else one is made and shown\n"},
+    {"users", "admin", run_users_admin, 1, 1, "EMAIL", "off", "let a user run this server",
+     "  --off   no longer\n"},
+    {"users", "password", run_users_password, 1, 1, "EMAIL", "",
+     "set a password, read from standard input; ends the user's sessions", NULL},
+    {"users", "unlock", run_users_unlock, 1, 1, "EMAIL", "",
+     "forget failed log-ins, so that the next is let in", NULL},
+
+    {"keys", "list", run_keys_list, 1, 1, "ACCOUNT", "", "list the API keys of an account", NULL},
+    {"keys", "create", run_keys_create, 1, 1, "ACCOUNT",
+     "name= test permission= scopes= expires= ips= domains= addresses=",
+     "make an API key; it is shown this once",
+     "  --name NAME         what people call it (required)\n"
+     "  --test              mails are rehearsed, not sent\n"
+     "  --permission P      full (the default) or send\n"
+     "  --scopes A,B        instead: mail:send, mail:read, domains:read, ...\n"
+     "  --expires 30d       how long it counts: a number with s, m, h or d\n"
+     "  --ips A,B           networks it may be used from: 192.0.2.0/24\n"
+     "  --domains A,B       domains it may send from, by name or id\n"
+     "  --addresses A,B     local parts it may send as: hello, support-*\n"},
+    {"keys", "show", run_keys_show, 1, 1, "KEY", "", "show an API key by its id", NULL},
+    {"keys", "revoke", run_keys_revoke, 1, 1, "KEY", "", "end an API key for good", NULL},
+    {"keys", "disable", run_keys_disable, 1, 1, "KEY", "", "refuse an API key for a while", NULL},
+    {"keys", "enable", run_keys_enable, 1, 1, "KEY", "", "take that back", NULL},
+    {"keys", "rotate", run_keys_rotate, 1, 1, "KEY",
+     "overlap=", "replace an API key by a new one, shown this once",
+     "  --overlap 1h   how long the old one still counts; without it, it ends now\n"},
+
+    {"sessions", "rotate", run_sessions_rotate, 0, 0, "", "now", "sign sessions with a new key",
+     "  --now   sessions that are open end; without it they last as long as they would have\n"},
+    {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
+    {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
+};
+
+static const char usage[] =
+    "usage: meerkatctl [--socket PATH | --data DIR | --config FILE] [--json] COMMAND ...\n";
+
+static const char footer[] =
+    "\nOptions before or behind the command:\n"
+    "  --socket PATH   the daemon's admin socket; else it is found as the daemon finds it:\n"
+    "  --data DIR      the daemon's data folder\n"
+    "  --config FILE   the daemon's configuration\n"
+    "  --json          print what the server said, as JSON\n"
+    "  --help          of a command, too\n"
+    "  --version\n"
+    "\nA key's id names its account, so no account is asked for where a key is.\n"
+    "Exit status: 0 done, 1 refused by the server, 2 wrong usage, 3 daemon not reachable.\n";
+
+/* What came on the command line. */
+struct line {
+    struct ctl *ctl;
+    const char *group;
+    const char *verb;
+    const char *socket_path;
+    const char *data;
+    const char *config;
+    const char *options[2 * OPTIONS_MAX + 1];
+    uint32_t option_count;
+    bool wants_help;
+    bool wants_version;
+};
+
+/* ---- small things ---------------------------------------------------------------------------- */
+
+const char *ctl_option(const struct ctl *ctl, const char *name)
+{
+    for (const char *const *at = ctl->options; *at != NULL; at += 2) {
+        if (strcmp(at[0], name) == 0) {
+            return at[1];
+        }
+    }
+    return NULL;
+}
+
+static void print_usage(FILE *to, const struct command *command)
+{
+    (void)fprintf(to, "usage: meerkatctl %s%s%s%s%s%s\n", command->group,
+                  command->verb != NULL ? " " : "", command->verb != NULL ? command->verb : "",
+                  command->words[0] != '\0' ? " " : "", command->words,
+                  command->options[0] != '\0' ? " [options]" : "");
+}
+
+int ctl_usage(const struct ctl *ctl, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    (void)fputs("meerkatctl: ", stderr); /* nowhere else to complain, here and below */
+    (void)vfprintf(stderr, fmt, args);
+    (void)fputs("\n", stderr);
+    va_end(args);
+    if (ctl->command != NULL) {
+        print_usage(stderr, ctl->command);
+    } else {
+        (void)fputs(usage, stderr);
+        (void)fputs("meerkatctl --help lists the commands\n", stderr);
+    }
+    return EXIT_USAGE;
+}
+
+const char *ctl_text(struct ctl *ctl, const char *fmt, ...)
+{
+    va_list args;
+    va_list again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    CHECK(len >= 0);
+    char *text = arena_bytes(&ctl->arena, (size_t)len + 1);
+    (void)vsnprintf(text, (size_t)len + 1, fmt, args); /* as long as just measured */
+    va_end(args);
+    return text;
+}
+
+static void print_all(void)
+{
+    printf("%s\nCommands:\n", usage);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        const struct command *command = &commands[i];
+        char head[64];
+        (void)snprintf(head, sizeof head, "%s%s%s %s", command->group,
+                       command->verb != NULL ? " " : "", command->verb != NULL ? command->verb : "",
+                       command->words); /* all are short */
+        printf("  %-26s %s\n", head, command->summary);
+    }
+    (void)fputs(footer, stdout);
+}
+
+static void print_help(const struct command *command)
+{
+    print_usage(stdout, command);
+    printf("\n%s\n", command->summary);
+    if (command->more != NULL) {
+        printf("\n%s", command->more);
+    }
+}
+
+/* ---- the command line ------------------------------------------------------------------------ */
+
+static const struct command *find_command(const char *group, const char *verb)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        const struct command *command = &commands[i];
+        bool is_verb = command->verb == NULL || (verb != NULL && strcmp(command->verb, verb) == 0);
+        if (strcmp(command->group, group) == 0 && is_verb) {
+            return command;
+        }
+    }
+    return NULL;
+}
+
+static int take_word(struct line *line, const char *word)
+{
+    struct ctl *ctl = line->ctl;
+    if (ctl->command != NULL) {
+        if (ctl->word_count == ctl->command->words_max || ctl->word_count == WORDS_MAX) {
+            return ctl_usage(ctl, "\"%s\" is one word too many", word);
+        }
+        ctl->words[ctl->word_count++] = word;
+        return EXIT_GOOD;
+    }
+    if (line->group == NULL) {
+        line->group = word;
+        ctl->command = find_command(word, NULL);
+        return EXIT_GOOD;
+    }
+    line->verb = word;
+    ctl->command = find_command(line->group, word);
+    if (ctl->command == NULL) {
+        return ctl_usage(ctl, "there is no command \"%s %s\"", line->group, word);
+    }
+    return EXIT_GOOD;
+}
+
+/* Whether the list "rate= off" has this name; *has_value says whether a value follows. */
+static bool knows_option(const char *list, struct slice name, bool *has_value)
+{
+    struct slice rest = slice_str(list);
+    while (rest.len > 0) {
+        struct slice item = slice_cut(&rest, ' ');
+        *has_value = slice_ends(item, SLICE("="));
+        if (slice_equal(slice_head(item, item.len - *has_value), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --name, --name=value or --name value; *at is that of the last word used. */
+static int take_option(struct line *line, int argc, char **argv, int *at)
+{
+    struct ctl *ctl = line->ctl;
+    struct slice rest = slice_from(slice_str(argv[*at]), 2);
+    bool has_inline = slice_has_byte(rest, '=');
+    struct slice name = slice_cut(&rest, '=');
+    const char *value = has_inline ? rest.data : "";
+    bool wants_value = false;
+    const char *own = ctl->command != NULL ? ctl->command->options : "";
+    bool is_global = knows_option("socket= data= config= json help version", name, &wants_value);
+    if (!is_global && !knows_option(own, name, &wants_value)) {
+        return ctl_usage(ctl, "there is no option --%.*s%s", SLICE_FMT(name),
+                         ctl->command == NULL ? " before a command" : " of this command");
+    }
+    if (has_inline && !wants_value) {
+        return ctl_usage(ctl, "--%.*s takes no value", SLICE_FMT(name));
+    }
+    if (wants_value && !has_inline) {
+        if (*at + 1 == argc) {
+            return ctl_usage(ctl, "--%.*s needs a value", SLICE_FMT(name));
+        }
+        value = argv[++*at];
+    }
+    if (line->option_count == OPTIONS_MAX) {
+        return ctl_usage(ctl, "too many options");
+    }
+    const char **slot = &line->options[2 * (size_t)line->option_count++];
+    slot[0] = arena_cstr(&ctl->arena, name);
+    slot[1] = value;
+    return EXIT_GOOD;
+}
+
+static int read_line(struct line *line, int argc, char **argv)
+{
+    int status = EXIT_GOOD;
+    bool are_words_only = false;
+    for (int at = 1; at < argc && status == EXIT_GOOD; at++) {
+        if (!are_words_only && strcmp(argv[at], "--") == 0) {
+            are_words_only = true;
+        } else if (!are_words_only && strcmp(argv[at], "-h") == 0) {
+            line->wants_help = true;
+        } else if (!are_words_only && strncmp(argv[at], "--", 2) == 0) {
+            status = take_option(line, argc, argv, &at);
+        } else {
+            status = take_word(line, argv[at]);
+        }
+    }
+    struct ctl *ctl = line->ctl;
+    ctl->options = line->options;
+    ctl->is_json = ctl_option(ctl, "json") != NULL;
+    line->wants_help = line->wants_help || ctl_option(ctl, "help") != NULL;
+    line->wants_version = ctl_option(ctl, "version") != NULL;
+    line->socket_path = ctl_option(ctl, "socket");
+    line->data = ctl_option(ctl, "data");
+    line->config = ctl_option(ctl, "config");
+    return status;
+}
+
+/* As the daemon would: the same options from the same places. */
+static int find_socket(struct line *line)
+{
+    struct ctl *ctl = line->ctl;
+    struct conf conf;
+    char name[] = "meerkatctl";
+    char config[] = "--config";
+    char data[] = "--data";
+    char *argv[6] = {name};
+    int argc = 1;
+    if (line->socket_path != NULL) {
+        ctl->socket_path = line->socket_path;
+        return EXIT_GOOD;
+    }
+    if (line->config != NULL) {
+        argv[argc++] = config;
+        argv[argc++] = (char *)(uintptr_t)line->config; /* is only read */
+    }
+    if (line->data != NULL) {
+        argv[argc++] = data;
+        argv[argc++] = (char *)(uintptr_t)line->data; /* likewise */
+    }
+    if (!conf_load(&conf, argc, argv)) {
+        return EXIT_USAGE; /* it has said why */
+    }
+    struct slice path = conf_admin_socket(&conf, &ctl->arena);
+    ctl->socket_path = arena_cstr(&ctl->arena, path);
+    conf_fini(&conf);
+    if (path.len == 0) {
+        (void)fputs("meerkatctl: admin_socket is off, so this daemon has none\n", stderr);
+        return EXIT_UNREACHABLE;
+    }
+    return EXIT_GOOD;
+}
+
+static int run(struct line *line)
+{
+    struct ctl *ctl = line->ctl;
+    if (line->wants_version) {
+        printf("meerkatctl " MEERKAT_VERSION "\n");
+        return EXIT_GOOD;
+    }
+    if (line->wants_help && ctl->command != NULL) {
+        print_help(ctl->command);
+        return EXIT_GOOD;
+    }
+    if (line->wants_help) {
+        print_all();
+        return EXIT_GOOD;
+    }
+    if (ctl->command == NULL) {
+        return line->group == NULL ? ctl_usage(ctl, "a command is needed")
+                                   : ctl_usage(ctl, "\"%s\" is no whole command", line->group);
+    }
+    if (ctl->word_count < ctl->command->words_min) {
+        return ctl_usage(ctl, "%s is missing", ctl->command->words);
+    }
+    int status = find_socket(line);
+    return status == EXIT_GOOD ? ctl->command->run(ctl) : status;
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl ctl = {.socket_path = NULL};
+    struct line line = {.ctl = &ctl};
+    check_name_thread("main");
+    crypto_init();
+    arena_init(&ctl.arena, 16 * KIB, 64 * MIB);
+    arena_mark_secret(&ctl.arena); /* passwords pass through it */
+    int status = read_line(&line, argc, argv);
+    if (status == EXIT_GOOD) {
+        status = run(&line);
+    }
+    if (fflush(stdout) != 0 && status == EXIT_GOOD) {
+        (void)fputs("meerkatctl: cannot write the answer\n", stderr);
+        status = EXIT_REFUSED;
+    }
+    arena_fini(&ctl.arena);
+    return status;
+}
