@@ -40,6 +40,7 @@ struct claim_work {
     enum err err;
 };
 
+static bool is_suspended(struct shard *shard, struct account_id account);
 static enum err find_row(struct shard *shard, const struct outbox_entry *entry, struct arena *arena,
                          struct row_outbox *row);
 static enum err load_header(struct claim_work *work);
@@ -105,6 +106,9 @@ void claim_claim(struct shard *shard, struct msg *msg)
     if (err == ERR_OK && outbox_is_leased(&outbox, shard->place->boot, work->now_unix_ms)) {
         err = ERR_CONFLICT;
     }
+    if (err == ERR_OK && is_suspended(shard, account)) {
+        err = ERR_CONFLICT; /* it stays queued; the sweep offers it again, and then again */
+    }
     if (err == ERR_OK) {
         err = shard_get_mail(shard, key_mail(account, body->entry.mail), &msg->arena, &work->mail);
     }
@@ -129,6 +133,13 @@ void claim_claim(struct shard *shard, struct msg *msg)
         }
     }
     shard_offload(shard, &work->job, sign_work, claim_done);
+}
+
+static bool is_suspended(struct shard *shard, struct account_id account)
+{
+    struct row_account row;
+    return shard_get_account(shard, key_account(account), &shard->scratch, &row) == ERR_OK &&
+           row.is_suspended;
 }
 
 static enum err find_row(struct shard *shard, const struct outbox_entry *entry, struct arena *arena,

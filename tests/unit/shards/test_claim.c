@@ -170,6 +170,21 @@ Test(claim, is_given_to_one_at_a_time)
     story_close(&story);
 }
 
+Test(claim, of_a_suspended_account_waits_and_is_offered_again)
+{
+    struct story story = story_open("b@example.net");
+    struct key key = key_account(story.account);
+    struct row_account row = rig_get_account(story.rig, story.account, key, &story.arena);
+    row.is_suspended = true;
+    rig_set_account(story.rig, story.account, key, &row);
+    cr_expect_eq(rig_claim(story.rig, &story.entry), ERR_CONFLICT);
+    cr_expect(has_outbox(&story, story.entry.due_unix_ms), "it stays queued");
+    row.is_suspended = false;
+    rig_set_account(story.rig, story.account, key, &row);
+    cr_expect_eq(rig_claim(story.rig, &story.entry), ERR_OK);
+    story_close(&story);
+}
+
 Test(claim, of_a_row_that_moved_or_never_was_finds_nothing)
 {
     struct story story = story_open("b@example.net");
