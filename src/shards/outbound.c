@@ -135,10 +135,6 @@ static enum err check(struct send_work *work, bool *is_replay)
         shard_probe(shard);
         return ERR_STORAGE;
     }
-    if (work->who.account.is_suspended) {
-        msg->sentence = SLICE("the account is suspended");
-        return ERR_CONFLICT;
-    }
     if (work->now_unix_ms == 0) {
         /* Once: keys made by the first pass carry the day. */
         work->now_unix_ms = clock_unix_ms();
