@@ -212,6 +212,7 @@ Test(api_send, prints_the_shards_refusals)
         bool is_later = refusals[i].status == 429 || refusals[i].status == 503;
         cr_assert_eq(client_says(&client, 1, "retry-after: "), is_later, "%s", code);
         client_close(&client);
+        WAIT_FOR(&rig, rig.edge->session_count == 0);
     }
     rig_end(&rig);
 }
