@@ -859,7 +859,6 @@ void smtp_server_tls_started(struct smtp_server *server)
         return;
     }
     CHECK(server->out.len == 0); /* the 220 went out in clear */
-    drop_line(server);
     server->is_tls = true;
     server->is_esmtp = false;
     server->is_hasty = false;

@@ -427,3 +427,53 @@ Test(smtp, writes_xtext)
     cr_expect(slice_equal(buf_slice(&out), SLICE("a+2Bb+3Dc+20d~!+7F+C3+00")));
     buf_fini(&out);
 }
+
+/* ---- octets and replies ---------------------------------------------------------------------- */
+
+Test(smtp, finds_bare_cr_and_lf_wherever_octets_are_split)
+{
+    static const struct {
+        struct slice octets;
+        bool has_bare;
+    } rows[] = {
+        {SLICE_INIT(""), false},         {SLICE_INIT("a\r\nb"), false},
+        {SLICE_INIT("\r\n\r\n"), false}, {SLICE_INIT("\n"), true},
+        {SLICE_INIT("\r"), true},        {SLICE_INIT("a\nb"), true},
+        {SLICE_INIT("a\rb\r\n"), true},  {SLICE_INIT("\r\r\n"), true},
+        {SLICE_INIT("\r\n\n"), true},    {SLICE_INIT("\r\n\r"), true},
+        {SLICE_INIT("\n\r\n"), true},    {SLICE_INIT("a\r\n\rb"), true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (size_t cut = 0; cut <= rows[i].octets.len; cut++) {
+            bool is_after_cr = false;
+            bool has_bare = smtp_has_bare(slice_head(rows[i].octets, cut), &is_after_cr);
+            has_bare = has_bare || smtp_has_bare(slice_from(rows[i].octets, cut), &is_after_cr);
+            cr_expect_eq(has_bare || is_after_cr, rows[i].has_bare, "row %zu cut at %zu", i, cut);
+        }
+    }
+}
+
+Test(smtp, writes_replies_that_its_reader_reads)
+{
+    static const struct {
+        const char *text;
+        const char *read;
+    } rows[] = {{"ok", "ok"}, {"a\nb\nc", "a\nb\nc"}, {"", ""}, {"a\r\n\x80", "a?\n?"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct smtp_reply_reader reader;
+        struct buf out;
+        size_t used = 0;
+        bool is_done = false;
+        smtp_reply_init(&reader);
+        buf_init(&out, KIB);
+        smtp_reply_write(&out, 550, "5.1.1", slice_str(rows[i].text));
+        cr_assert_eq(smtp_reply_feed(&reader, buf_slice(&out), &used, &is_done), ERR_OK);
+        cr_expect(is_done && used == out.len);
+        cr_expect_eq(reader.reply.code, 550);
+        cr_expect_str_eq(reader.reply.enhanced, "5.1.1");
+        cr_expect(slice_equal(buf_slice(&reader.reply.text), slice_str(rows[i].read)), "row %zu",
+                  i);
+        buf_fini(&out);
+        smtp_reply_fini(&reader);
+    }
+}

@@ -136,6 +136,9 @@ Test(smtp_guard, counts_unknown_recipients_apart)
     cr_expect(smtp_guard_rcpt_failed(guard, &ip, DAY_MS));
     smtp_guard_leave(guard, &ip, DAY_MS);
     cr_expect_eq(smtp_guard_enter(guard, &ip, DAY_MS), SMTP_GUARD_BANNED);
+    cr_expect_eq(smtp_guard_enter(guard, &ip, DAY_MS + 10000), SMTP_GUARD_OK);
+    cr_expect_not(smtp_guard_rcpt_failed(guard, &ip, DAY_MS + 10000)); /* counted anew */
+    cr_expect_not(smtp_guard_rcpt_failed(guard, &ip, DAY_MS + 10000));
     smtp_guard_free(guard);
 }
 
@@ -224,14 +227,17 @@ Test(smtp_guard, ends_the_oldest_ban_when_there_are_too_many)
     static const struct smtp_guard_options strict = {
         .auth_failures_max = 1, .window_ms = 60000, .ban_ms = 10000};
     struct smtp_guard *guard = guard_with(&strict);
+    const struct ip6 first = nth_ip(0);
+    const struct ip6 second = nth_ip(1);
     for (uint32_t i = 0; i <= SMTP_GUARD_BANS; i++) {
         const struct ip6 ip = nth_ip(i);
+        if (i > 0) { /* knocking does not make a ban younger */
+            cr_assert_eq(smtp_guard_enter(guard, &first, DAY_MS), SMTP_GUARD_BANNED);
+        }
         cr_assert_eq(smtp_guard_enter(guard, &ip, DAY_MS), SMTP_GUARD_OK);
         cr_assert(smtp_guard_auth_failed(guard, &ip, DAY_MS));
         smtp_guard_leave(guard, &ip, DAY_MS);
     }
-    const struct ip6 first = nth_ip(0);
-    const struct ip6 second = nth_ip(1);
     cr_expect_eq(smtp_guard_ban_count(guard), SMTP_GUARD_BANS);
     cr_expect_eq(smtp_guard_enter(guard, &first, DAY_MS), SMTP_GUARD_OK);
     cr_expect_eq(smtp_guard_enter(guard, &second, DAY_MS), SMTP_GUARD_BANNED);

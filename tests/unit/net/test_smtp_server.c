@@ -24,7 +24,7 @@ struct session {
     bool is_late; /* verdicts come after another attempt to feed */
 };
 
-enum profile { MX, SUBMISSION, PLAIN_MX, SMALL };
+enum profile { MX, SUBMISSION, CLEAR_SUBMISSION, PLAIN_MX, SMALL };
 
 static struct smtp_server_options options_of(enum profile profile)
 {
@@ -50,6 +50,10 @@ static struct smtp_server_options options_of(enum profile profile)
         options.needs_tls = true;
         options.needs_auth = true;
         options.is_tls = true;
+    } else if (profile == CLEAR_SUBMISSION) {
+        options.offers.auth = true;
+        options.needs_tls = true;
+        options.needs_auth = true;
     } else if (profile == PLAIN_MX) {
         options.offers = (struct smtp_offers){.pipelining = true};
     } else if (profile == SMALL) {
@@ -394,6 +398,9 @@ Test(smtp_server, refuses_what_is_malformed_or_out_of_place)
          SLICE_INIT(HI "MAIL FROM:x\r\nRCPT TO:<a@b>\r\nRCPT TO:<a@c>\r\nRCPT TO:<a@d>\r\nDATA\r\n"
                        "RSET\r\n" AGAIN),
          HI_LOG "501 503 503 503 503 reset 250 " AGAIN_LOG},
+        {"behind a mail it is one", MX,
+         SLICE_INIT(ENVELOPE "DATA\r\n.\r\nDATA\r\nDATA\r\nDATA\r\nDATA\r\nNOOP\r\n"),
+         ENV_LOG "data 354 end()250 503 503 503 503 close 421 "},
         {"within bounds", MX,
          SLICE_INIT(HI "MAIL FROM:x\r\nDATA\r\nDATA\r\nDATA\r\nDATA\r\nDATA\r\nDATA\r\nDATA\r\n"
                        "DATA\r\nNOOP\r\n"),
@@ -502,6 +509,10 @@ Test(smtp_server, takes_mails_in_chunks)
         {"too large together", SMALL,
          SLICE_INIT(ENVELOPE "BDAT 20\r\n012345678901234567\r\nBDAT 1 LAST\r\nx" AGAIN),
          ENV_LOG "bdat 250 reset 552 " AGAIN_LOG},
+        {"chunks pipelined behind a refused one are no errors", SMALL,
+         SLICE_INIT(ENVELOPE "BDAT 21\r\n0123456789012345678\r\nBDAT 1\r\nxBDAT 1\r\nxBDAT 1\r\nx"
+                             "BDAT 1\r\nxBDAT 1 LAST\r\nx" AGAIN),
+         ENV_LOG "bdat reset 552 503 503 503 503 503 " AGAIN_LOG},
         {"beyond swallowing", SMALL, SLICE_INIT(ENVELOPE "BDAT 18446744073709551615 LAST\r\nQUIT"),
          ENV_LOG "close 552 "},
         {"no number", MX, SLICE_INIT(ENVELOPE "BDAT x LAST\r\nQUIT\r\n"), ENV_LOG "close 501 "},
@@ -552,6 +563,8 @@ Test(smtp_server, reads_credentials)
         {"a command in the middle is an answer", SUBMISSION,
          SLICE_INIT(HI "AUTH LOGIN\r\nRSET\r\n"), HI_LOG "334 334 "},
         {"before EHLO", SUBMISSION, SLICE_INIT("AUTH PLAIN AG1lAHNlY3JldA==\r\n"), "220 503 "},
+        {"in clear", CLEAR_SUBMISSION,
+         SLICE_INIT(HI "AUTH PLAIN AG1lAHNlY3JldA==\r\nMAIL FROM:<>\r\n"), HI_LOG "530 530 "},
         {"not offered", MX, SLICE_INIT(HI "AUTH PLAIN AG1lAHNlY3JldA==\r\n"), HI_LOG "502 "},
         {"in a transaction", SUBMISSION,
          SLICE_INIT(HI "AUTH PLAIN AG1lAHNlY3JldA==\r\nMAIL FROM:<>\r\nAUTH LOGIN\r\n"),

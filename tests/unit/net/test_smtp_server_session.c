@@ -332,6 +332,68 @@ Test(smtp_server_session, ends_who_brings_no_mail_on)
     smtp_server_fini(&server);
 }
 
+Test(smtp_server_session, goes_on_when_replies_were_taken)
+{
+    struct smtp_server server;
+    size_t used = SIZE_MAX;
+    begin(&server);
+    while (feed(&server, SLICE("EHLO me\r\n")) == SMTP_EVENT_HELLO) {
+    }
+    cr_expect_eq(smtp_server_feed(&server, SLICE("NOOP\r\n"), &used), SMTP_EVENT_FULL);
+    cr_expect_eq(used, 0);
+    smtp_server_wrote(&server, smtp_server_out(&server).len);
+    cr_expect_eq(smtp_server_feed(&server, SLICE("NOOP\r\n"), &used), SMTP_EVENT_NOTED);
+    expect_out(&server, "250 2.0.0 ok\r\n");
+    smtp_server_fini(&server);
+}
+
+Test(smtp_server_session, hands_nothing_on_of_a_chunk_announced_too_large)
+{
+    struct smtp_server server;
+    size_t used = 0;
+    begin(&server);
+    feed(&server, SLICE("EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\n"));
+    ask(&server, SLICE("BDAT 1048577 LAST\r\n"), SMTP_EVENT_DATA);
+    smtp_server_accept(&server, SLICE(""));
+    cr_expect_eq(smtp_server_feed(&server, SLICE("Subject: x\r\n"), &used), SMTP_EVENT_MORE);
+    smtp_server_fini(&server);
+}
+
+/* AUTH LOGIN with fields of so many groups of three bytes ("QUFB" is "AAA"). */
+static enum smtp_event feed_fields(size_t user_groups, size_t password_groups)
+{
+    struct smtp_server server;
+    struct buf wire;
+    struct smtp_server_options options = full_options();
+    crypto_init();
+    options.is_tls = true;
+    smtp_server_init(&server, &options);
+    smtp_server_accept(&server, SLICE(""));
+    buf_init(&wire, MIB);
+    buf_add_str(&wire, "EHLO me\r\nAUTH LOGIN\r\n");
+    for (size_t i = 0; i < user_groups; i++) {
+        buf_add_str(&wire, "QUFB");
+    }
+    buf_add_str(&wire, "\r\n");
+    for (size_t i = 0; i < password_groups; i++) {
+        buf_add_str(&wire, "QUFB");
+    }
+    buf_add_str(&wire, "\r\n");
+    enum smtp_event event = feed(&server, buf_slice(&wire));
+    buf_fini(&wire);
+    smtp_server_fini(&server);
+    return event;
+}
+
+Test(smtp_server_session, holds_the_ceilings_of_credentials)
+{
+    cr_expect_eq(feed_fields(SMTP_AUTH_FIELD_MAX / 3, SMTP_AUTH_FIELD_MAX / 3), SMTP_EVENT_AUTH);
+    cr_expect_eq(feed_fields(1, SMTP_AUTH_FIELD_MAX / 3 + 1), SMTP_EVENT_REFUSED);
+    cr_expect_eq(feed_fields(SMTP_AUTH_FIELD_MAX / 3, 3000), SMTP_EVENT_REFUSED);
+    /* The name is refused at once; then the password is no command. */
+    cr_expect_eq(feed_fields(SMTP_AUTH_FIELD_MAX / 3 + 1, 1), SMTP_EVENT_REFUSED);
+}
+
 /* "NOOP xxx" or "AUTH LOGIN xxx" of exactly that many bytes with its CRLF. */
 static enum smtp_event feed_long(const char *head, size_t bytes, bool has_end)
 {
