@@ -100,10 +100,10 @@ static void read_addrs(struct reader *reader, struct slice value, size_t *left,
                        struct mime_addr_list *list);
 static void add_addrs(struct reader *reader, InternetAddressList *found, uint32_t nest,
                       struct mime_addr_list *list);
-static void walk(struct reader *reader, struct slice raw);
-static void visit(struct reader *reader, struct slice entity);
+static void walk(struct reader *reader);
+static void visit(struct reader *reader, struct slice headers, struct slice content);
 static void visit_leaf(struct reader *reader, struct part *part);
-static void read_part(struct reader *reader, struct slice entity, struct part *part);
+static void read_part(struct reader *reader, struct slice headers, struct part *part);
 static void read_type(struct reader *reader, struct slice value, struct part *part);
 static void read_disposition(struct reader *reader, struct slice value, struct part *part);
 static bool is_body(const struct reader *reader, const struct part *part, bool is_html);
@@ -142,7 +142,8 @@ enum err mime_read(struct slice raw, struct arena *arena, struct mime_read *mail
         damage(reader, MIME_BAD_HEADERS);
     }
     read_root(reader, headers);
-    walk(reader, raw);
+    visit(reader, headers, content);
+    walk(reader);
     mail->is_damaged = mail->damage != 0;
     enum err err = reader->is_full ? ERR_TOO_LARGE : ERR_OK;
     stop(reader);
@@ -434,18 +435,22 @@ static void add_addrs(struct reader *reader, InternetAddressList *found, uint32_
 
 /* ---- structure ------------------------------------------------------------------------------ */
 
-static void walk(struct reader *reader, struct slice raw)
+static void walk(struct reader *reader)
 {
-    visit(reader, raw);
     while (reader->depth > 0 && !reader->is_full) {
         struct level *level = &reader->levels[reader->depth - 1];
         struct slice entity;
+        struct slice headers;
+        struct slice content;
         if (mime_split_next(&level->split, &entity)) {
             if (reader->mail->part_count == MIME_PARTS_MAX) {
                 damage(reader, MIME_TOO_MANY_PARTS);
                 return;
             }
-            visit(reader, entity);
+            if (!mime_split_entity(entity, &headers, &content)) {
+                damage(reader, MIME_BAD_HEADERS);
+            }
+            visit(reader, headers, content);
             continue;
         }
         reader->depth--;
@@ -459,11 +464,11 @@ static void walk(struct reader *reader, struct slice raw)
     }
 }
 
-static void visit(struct reader *reader, struct slice entity)
+static void visit(struct reader *reader, struct slice headers, struct slice content)
 {
-    struct part part;
+    struct part part = {.content = content};
     reader->mail->part_count++;
-    read_part(reader, entity, &part);
+    read_part(reader, headers, &part);
     if (!part.is_multipart) {
         visit_leaf(reader, &part);
     } else if (part.boundary.len == 0) {
@@ -508,7 +513,7 @@ static void visit_leaf(struct reader *reader, struct part *part)
 
 /* ---- one part's fields ---------------------------------------------------------------------- */
 
-static void read_part(struct reader *reader, struct slice entity, struct part *part)
+static void read_part(struct reader *reader, struct slice headers, struct part *part)
 {
     static const struct wanted wanted[] = {
         {SLICE_INIT("Content-Type"), offsetof(struct part_fields, type)},
@@ -517,12 +522,8 @@ static void read_part(struct reader *reader, struct slice entity, struct part *p
         {SLICE_INIT("Content-ID"), offsetof(struct part_fields, id)},
     };
     struct part_fields found = {.type = SLICE("")};
-    struct slice rest;
+    struct slice rest = headers;
     struct header_field field;
-    *part = (struct part){.transfer = TRANSFER_NONE};
-    if (!mime_split_entity(entity, &rest, &part->content)) {
-        damage(reader, MIME_BAD_HEADERS);
-    }
     while (header_next(&rest, &field)) {
         pick(&field, wanted, ARRAY_LEN(wanted), &found);
     }

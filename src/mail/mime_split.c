@@ -11,15 +11,15 @@ struct delimiter {
     bool is_final;
 };
 
-static bool ends_with_empty_line(struct slice block);
+static size_t block_len(struct slice entity);
 static bool find_delimiter(struct slice text, struct slice boundary, struct delimiter *found);
 static bool match_line(struct slice text, struct slice boundary, struct delimiter *found);
 
 bool mime_split_entity(struct slice entity, struct slice *headers, struct slice *content)
 {
-    size_t len = header_block_len(entity);
-    bool is_ended = ends_with_empty_line(slice_head(entity, len));
-    if (!is_ended) {
+    size_t len = block_len(entity);
+    bool is_sound = len != SIZE_MAX;
+    if (!is_sound) {
         struct slice rest = entity;
         struct header_field field;
         len = 0;
@@ -30,19 +30,28 @@ bool mime_split_entity(struct slice entity, struct slice *headers, struct slice 
             }
             len += field.whole.len;
         }
+        is_sound = len == entity.len; /* a body is optional, RFC 5322 3.5 */
     }
     *headers = slice_head(entity, len);
     *content = slice_from(entity, len);
-    return is_ended || len == entity.len; /* a body is optional, RFC 5322 3.5 */
+    return is_sound;
 }
 
-static bool ends_with_empty_line(struct slice block)
+/* header_block_len for entities of millions of lines; SIZE_MAX: no line is empty. */
+static size_t block_len(struct slice entity)
 {
-    if (!slice_ends(block, SLICE("\n"))) {
-        return false;
+    if (slice_starts(entity, SLICE("\n"))) {
+        return 1;
     }
-    block.len -= slice_ends(block, SLICE("\r\n")) ? 2 : 1;
-    return block.len == 0 || slice_ends(block, SLICE("\n"));
+    if (slice_starts(entity, SLICE("\r\n"))) {
+        return 2;
+    }
+    size_t lf = slice_find(entity, SLICE("\n\n"));
+    size_t crlf = slice_find(slice_head(entity, lf), SLICE("\n\r\n"));
+    if (crlf != SIZE_MAX) {
+        return crlf + 3;
+    }
+    return lf == SIZE_MAX ? SIZE_MAX : lf + 2;
 }
 
 void mime_split_start(struct mime_split *split, struct slice content, struct slice boundary)

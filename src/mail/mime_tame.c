@@ -8,19 +8,21 @@
 
 #include <string.h>
 
+#define WORD_SEARCHES 8        /* passes over a value that looking for ends of words may cost */
 #define EXTENSION_MAX 16       /* kept when a file name is cut */
 #define SHORT_CHARSET "cp1252" /* CHARSET_FALLBACK in fewer bytes */
 
 _Static_assert(MIME_TAMED_MAX > MIME_ADDRS_FIELD_MAX,
                "the longest value and what stands over fits");
 
-static size_t tame_word(struct slice rest, struct buf *out);
+static size_t tame_word(struct slice rest, size_t *search_left, struct buf *out);
 static size_t tame_extended(struct slice value, size_t at, struct buf *out);
 
 bool mime_tame(struct slice value, size_t max, enum mime_tame as, struct buf *out)
 {
     CHECK(max <= MIME_ADDRS_FIELD_MAX && out->max_bytes >= MIME_TAMED_MAX);
     bool is_extended = as == MIME_TAME_PARAMS && slice_has_byte(value, '*');
+    size_t search_left = WORD_SEARCHES * value.len;
     uint32_t colons = 0;
     value = slice_trim(value);
     buf_clear(out);
@@ -30,7 +32,7 @@ bool mime_tame(struct slice value, size_t max, enum mime_tame as, struct buf *ou
         char c = rest.data[0];
         size_t used = 0;
         if (c == '=' && rest.len > 1 && rest.data[1] == '?') {
-            used = tame_word(rest, out);
+            used = tame_word(rest, &search_left, out);
         } else if (c == '*' && is_extended) {
             used = tame_extended(value, at, out);
         } else if (c == '\'' && is_extended) {
@@ -72,12 +74,20 @@ static struct slice known_charset(struct slice label)
 }
 
 /* "=?charset*language?Q?": writes the part before the second '?', and returns its length; 0: this
- * is no encoded word to GMime either. */
-static size_t tame_word(struct slice rest, struct buf *out)
+ * is no encoded word to GMime either. GMime looks for the end of each word on its own: words that
+ * share a far end are broken up when that has cost too much. */
+static size_t tame_word(struct slice rest, size_t *search_left, struct buf *out)
 {
     size_t mark = slice_find_byte(slice_from(rest, 2), '?');
     if (mark == SIZE_MAX || mark == 0 || mark + 4 >= rest.len || rest.data[mark + 4] != '?') {
         return 0;
+    }
+    struct slice tail = slice_head(slice_from(rest, mark + 5), *search_left);
+    size_t cost = min_size(tail.len, slice_find(tail, SLICE("?=")));
+    *search_left -= cost;
+    if (*search_left == 0) {
+        buf_add_str(out, "= ?");
+        return 2;
     }
     struct slice label = slice_sub(rest, 2, mark);
     label = slice_head(label, min_size(label.len, slice_find_byte(label, '*')));

@@ -2,9 +2,10 @@
  *
  * GMime (3.2.13) puts the name of a charset on the stack, whatever its length, and then into a
  * table for the life of the process; it takes each ':' of an address list for a group, perhaps
- * within a group, and recurses. So what it is given is cut to a length, has no controls, names only
- * charsets of mail/charset.h, is UTF-8, and has few colons. What a mail means stays: a charset that
- * nobody knows becomes the one that is assumed anyway.
+ * within a group, and recurses; it looks for the end of an encoded word from each start on its own.
+ * So what it is given is cut to a length, has no controls, names only charsets of mail/charset.h,
+ * is UTF-8, has few colons, and has few words that do not end. What a mail means stays: a charset
+ * that nobody knows becomes the one that is assumed anyway.
  */
 #ifndef MAIL_MIME_TAME_H
 #define MAIL_MIME_TAME_H

@@ -94,6 +94,30 @@ Test(mime_tame, fits_its_room_whatever_the_value)
     buf_fini(&value);
 }
 
+/* GMime would look for the end of each. */
+Test(mime_tame, breaks_up_words_that_do_not_end)
+{
+    struct buf value;
+    buf_init(&value, MIME_FIELD_MAX);
+    while (value.len < 10000) {
+        buf_add_str(&value, "=?utf-8?q?x");
+    }
+    cr_expect(mime_tame(buf_slice(&value), MIME_FIELD_MAX, MIME_TAME_TEXT, &out));
+    size_t words = 0;
+    struct slice rest = buf_slice(&out);
+    for (size_t at = 0; (at = slice_find(rest, SLICE("=?"))) != SIZE_MAX; words++) {
+        rest = slice_from(rest, at + 2);
+    }
+    cr_expect_lt(words, 20);
+    buf_clear(&value);
+    while (value.len < 10000) {
+        buf_add_str(&value, "=?utf-8?q?x?= ");
+    }
+    cr_expect(mime_tame(buf_slice(&value), MIME_FIELD_MAX, MIME_TAME_TEXT, &out));
+    cr_expect_eq(slice_find(buf_slice(&out), SLICE("= ?")), SIZE_MAX);
+    buf_fini(&value);
+}
+
 Test(mime_tame, lets_few_colons_through)
 {
     struct buf value;
