@@ -119,6 +119,12 @@ const char *charset_find(struct slice label)
 {
     char text[LABEL_MAX];
     label = slice_trim(label);
+    while (label.len > 0 && (label.data[0] == '"' || label.data[0] == '\'')) {
+        label = slice_from(label, 1); /* a quote that was never closed, or the wrong one */
+    }
+    while (slice_ends(label, SLICE("'")) || slice_ends(label, SLICE("\""))) {
+        label.len--;
+    }
     if (label.len >= LABEL_MAX) {
         return NULL;
     }

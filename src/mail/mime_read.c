@@ -560,8 +560,8 @@ static bool is_type_token(const char *text)
 
 static void read_type(struct reader *reader, struct slice value, struct part *part)
 {
+    const struct level *level = reader->depth > 0 ? &reader->levels[reader->depth - 1] : NULL;
     if (value.len == 0) {
-        const struct level *level = reader->depth > 0 ? &reader->levels[reader->depth - 1] : NULL;
         bool is_digest = level != NULL && level->is_digest; /* RFC 2046 5.1.5 */
         part->type = is_digest ? SLICE("message/rfc822") : SLICE("text/plain");
         return;
@@ -570,13 +570,18 @@ static void read_type(struct reader *reader, struct slice value, struct part *pa
     reader->params_left -= min_size(max, value.len);
     GMimeContentType *type =
         g_mime_content_type_parse(reader->options, tame(reader, value, max, MIME_TAME_PARAMS));
-    part->type = SLICE("application/octet-stream");
+    struct slice word =
+        slice_trim(slice_head(value, min_size(value.len, slice_find_byte(value, ';'))));
+    bool is_whole = slice_has_byte(word, '/'); /* GMime would guess the other half */
+    bool is_text = !is_whole && (level == NULL || slice_equal_nocase(word, SLICE("text")));
+    part->type = is_text ? SLICE("text/plain") : SLICE("application/octet-stream");
     if (type == NULL) {
         return;
     }
     const char *major = g_mime_content_type_get_media_type(type);
     const char *minor = g_mime_content_type_get_media_subtype(type);
-    if (major != NULL && minor != NULL && is_type_token(major) && is_type_token(minor)) {
+    if (is_whole && major != NULL && minor != NULL && is_type_token(major) &&
+        is_type_token(minor)) {
         buf_clear(&reader->line);
         buf_add_format(&reader->line, "%s/%s", major, minor);
         part->type = keep(reader, buf_slice(&reader->line));

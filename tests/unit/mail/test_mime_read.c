@@ -3,6 +3,8 @@
  */
 #include "mime_rig.h"
 
+#include "mail/mime_write.h"
+
 static struct mime_rig rig;
 
 static void setup(void)
@@ -89,6 +91,45 @@ Test(mime_read, finds_the_texts_of_a_mail)
     check_shapes(shapes, ARRAY_LEN(shapes));
 }
 
+Test(mime_read, reads_content_types_however_they_are_written)
+{
+    static const struct {
+        const char *type;
+        const char *text; /* of "--<boundary>\\n\\nx\\xe9\\n--<boundary>--" or just "x\\xe9" */
+        const char *boundary;
+    } cases[] = {
+        {"text/plain; charset=iso-8859-2", "x\xc3\xa9", NULL},
+        {"TEXT/PLAIN;CHARSET=\"ISO-8859-2\"", "x\xc3\xa9", NULL},
+        {"text/plain (a comment); charset=iso-8859-2;", "x\xc3\xa9", NULL},
+        {"text/plain; format=flowed; charset=\"iso-8859-5", "x\xd1\x89", NULL},
+        {"text/plain;\n\tcharset = iso-8859-5", "x\xd1\x89", NULL},
+        {"text/plain; charset*=us-ascii'en'iso-8859-5", "x\xd1\x89", NULL},
+        {"text", "x\xc3\xa9", NULL},
+        {"text/plain; charset", "x\xc3\xa9", NULL},
+        {"multipart/mixed; boundary=b", "x\xc3\xa9", "b"},
+        {"multipart/mixed;boundary=\"b b'()+_,-./:=?\"", "x\xc3\xa9", "b b'()+_,-./:=?"},
+        {"multipart/mixed; boundary=----=_Part_1=2.3", "x\xc3\xa9", "----=_Part_1=2.3"},
+        {"multipart/mixed; boundary=a/b:c", "x\xc3\xa9", "a/b:c"},
+        {"multipart/mixed; boundary=\"b \"", "x\xc3\xa9", "b"},
+        {"multipart/mixed; type=\"a;b\"; boundary=b; boundary=c", "x\xc3\xa9", "b"},
+        {"multipart/mixed; boundary*0=on; boundary*1=e", "x\xc3\xa9", "one"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        buf_clear(&rig.raw);
+        buf_add_format(&rig.raw, "Content-Type: %s\n\n", cases[i].type);
+        if (cases[i].boundary != NULL) {
+            buf_add_format(&rig.raw, "--%s\n\nx\xe9\n--%s--\n", cases[i].boundary,
+                           cases[i].boundary);
+        } else {
+            buf_add_str(&rig.raw, "x\xe9");
+        }
+        const struct mime_read *mail = rig_read(&rig, rig_raw(&rig));
+        cr_expect(slice_equal(mail->text.text, slice_str(cases[i].text)), "%s: %.*s", cases[i].type,
+                  SLICE_FMT(mail->text.text));
+        cr_expect_eq(mail->damage, 0, "%s: %x", cases[i].type, mail->damage);
+    }
+}
+
 Test(mime_read, finds_the_attachments_of_a_mail)
 {
     static const struct shape shapes[] = {
@@ -166,6 +207,7 @@ Test(mime_read, reads_what_is_left_of_a_damaged_mail)
          MIME_BAD_HEADERS},
         {"a line of an mbox", "From a@b Mon Jan  1 00:00:00 2024\nSubject: x\n\nbody\n", "T[body|]",
          0},
+        {"a type that is none, of a whole mail", "Content-Type: nonsense\n\nbody\n", "T[body|]", 0},
         {"nothing at all", "", "T[]", 0},
         {"an empty line only", "\n", "T[]", 0},
         {"only boundaries", MULTIPART("mixed") "--b\n--b\n--b--\n", "T[] F[ text/plain attached  ]",
@@ -381,4 +423,75 @@ Test(mime_read, refuses_only_what_is_too_large)
         cr_expect(err == ERR_TOO_LARGE || bytes > 200);
         arena_fini(&small);
     }
+}
+
+/* More than a line when it is percent-encoded. */
+#define LONG_NAME                                                                                  \
+    "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xae\xe3\x81\xa8\xe3\x81\xa6\xe3\x82\x82"         \
+    "\xe9\x95\xb7\xe3\x81\x84\xe5\x90\x8d\xe5\x89\x8d\xe3\x81\xa7\xe3\x81\x99"
+
+static const char text_of_trip[] = "Gr\xc3\xbc\xc3\x9f"
+                                   "e,\n\nFrom here on: =?utf-8?q?no_word?=\n--\n.\n";
+
+Test(mime_read, reads_back_what_mime_write_composes)
+{
+    static const char *const names[] = {
+        "plain.pdf",
+        "na\xc3\xafve \"quoted\" it's 100%.txt",
+        LONG_NAME ".png",
+        "=?utf-8?q?word?=.txt",
+    };
+    struct mime_attachment files[ARRAY_LEN(names)];
+    char data[5000];
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (char)(i * 7 + i / 256);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        files[i] = (struct mime_attachment){
+            .filename = slice_str(names[i]),
+            .content_type = SLICE("application/x-test"),
+            .content_id = i == 0 ? SLICE("id@x") : SLICE(""),
+            .data = slice_of(data, sizeof data - i), /* every kind of padding */
+        };
+    }
+    struct addr from = {.name = SLICE("M\xc3\xbcller, J\xc3\xbcrgen"),
+                        .text = SLICE("a@b.example")};
+    struct addr to = {.name = SLICE("Doe, \"Jane\""), .text = SLICE("c@d.example")};
+    struct mime_mail mail = {
+        .from = from,
+        .to = &to,
+        .to_count = 1,
+        .subject =
+            SLICE("Gr\xc3\xbc\xc3\x9f"
+                  "e =?utf-8?q?aus?= K\xc3\xb6ln, \xf0\x9f\x98\x80 und noch einiges mehr, was "
+                  "\xc3\xbc"
+                  "ber eine Zeile geht"),
+        .message_id = SLICE("m@x"),
+        .in_reply_to = SLICE("p@x"),
+        .text = slice_str(text_of_trip),
+        .html = SLICE("<p>caf\xc3\xa9</p>\n"),
+        .attachments = files,
+        .attachment_count = ARRAY_LEN(files),
+        .date_unix_ms = UINT64_C(1750000000000),
+    };
+    struct mime_spans spans;
+    cr_assert_eq(mime_write(&mail, &rig.raw, &spans), ERR_OK);
+    const struct mime_read *back = rig_read(&rig, rig_raw(&rig));
+    cr_expect_eq(back->damage, 0);
+    expect_text(back->from.name, "M\xc3\xbcller, J\xc3\xbcrgen");
+    expect_text(back->to.items[0].name, "Doe, \"Jane\"");
+    cr_expect(slice_equal(back->subject, mail.subject), "%.*s", SLICE_FMT(back->subject));
+    expect_text(back->message_id, "m@x");
+    expect_text(mime_thread_root(back), "p@x");
+    cr_expect_eq(back->date_unix_ms, mail.date_unix_ms);
+    expect_text(back->text.text, text_of_trip);
+    expect_text(back->html.text, "<p>caf\xc3\xa9</p>\n");
+    cr_assert_eq(back->file_count, ARRAY_LEN(names));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        expect_text(back->files[i].filename, names[i]);
+        expect_text(back->files[i].content_type, "application/x-test");
+        cr_expect_eq(back->files[i].is_inline, i == 0);
+        cr_expect(slice_equal(back->files[i].data, files[i].data), "%s", names[i]);
+    }
+    expect_text(back->files[0].content_id, "id@x");
 }
