@@ -159,7 +159,8 @@ def check_includes(path, text):
             allowed = MAY_INCLUDE[folder].get(other, ())
             if allowed != ALL and header not in allowed:
                 yield "include", f'{folder} may not include "{name}"'
-        if header.endswith("_int.h") and other != folder and not path.startswith("tests/"):
+        if (header.endswith("_int.h") and other != folder
+                and not path.startswith(("tests/", "bench/"))):  # which look at the inside
             yield "include", f'"{name}" is private to {other}'
     own = re.sub(r"^src/|\.c$", "", path) + ".h"
     names = [name for _, name in includes]

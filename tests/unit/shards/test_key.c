@@ -414,6 +414,58 @@ Test(key, rotated_with_overlap_never_outlives_its_own_expiry)
     key_rig_close(&k);
 }
 
+Test(key, rotated_with_overlap_works_beside_its_heir_and_then_no_longer)
+{
+    struct key_rig k = key_rig_open();
+    uint64_t now = clock_unix_ms();
+    clock_set_fake(clock_mono_ms(), now);
+    struct answer old = create(&k, owner(&k), 0, (struct row_api_key){0});
+    struct shard_key body = {
+        .caller = owner(&k), .op = KEY_ROTATE, .id = old.row.id, .overlap_ms = 5000};
+    struct answer heir = post(&k, &body);
+    cr_assert_eq(heir.err, ERR_OK);
+    cr_expect_eq(me(&k, with_key(&k, old.number), RIGHT_NONE), ERR_OK);
+    cr_expect_eq(me(&k, with_key(&k, heir.number), RIGHT_NONE), ERR_OK);
+    clock_set_fake(clock_mono_ms(), now + 4999);
+    cr_expect_eq(me(&k, with_key(&k, old.number), RIGHT_NONE), ERR_OK);
+    clock_set_fake(clock_mono_ms(), now + 5000);
+    cr_expect_eq(me(&k, with_key(&k, old.number), RIGHT_NONE), ERR_UNAUTHORIZED);
+    cr_expect_eq(me(&k, with_key(&k, heir.number), RIGHT_NONE), ERR_OK);
+    struct answer got = on_id(&k, KEY_GET, owner(&k), old.row.id);
+    cr_expect_eq(key_status(&got.row, clock_unix_ms()), KEY_EXPIRED);
+    cr_expect_not(got.row.is_revoked);
+    clock_set_fake(0, 0);
+    key_rig_close(&k);
+}
+
+Test(key, that_has_ended_is_not_rotated)
+{
+    struct key_rig k = key_rig_open();
+    uint64_t now = clock_unix_ms();
+    clock_set_fake(clock_mono_ms(), now);
+    struct row_api_key wanted = {.expires_unix_ms = now + 1000};
+    struct answer expired = create(&k, owner(&k), KEY_FIELD_EXPIRES, wanted);
+    struct answer revoked = create(&k, owner(&k), 0, (struct row_api_key){0});
+    cr_assert_eq(on_id(&k, KEY_REVOKE, owner(&k), revoked.row.id).err, ERR_OK);
+    cr_expect_eq(on_id(&k, KEY_ROTATE, owner(&k), revoked.row.id).err, ERR_CONFLICT);
+    clock_set_fake(clock_mono_ms(), now + 1000);
+    cr_expect_eq(on_id(&k, KEY_ROTATE, owner(&k), expired.row.id).err, ERR_CONFLICT);
+    clock_set_fake(0, 0);
+    key_rig_close(&k);
+}
+
+Test(key, rotated_while_disabled_has_a_disabled_heir)
+{
+    struct key_rig k = key_rig_open();
+    struct answer old = create(&k, owner(&k), 0, (struct row_api_key){0});
+    (void)change(&k, old.row.id, KEY_FIELD_ENABLED, (struct row_api_key){.is_enabled = false});
+    struct answer heir = on_id(&k, KEY_ROTATE, owner(&k), old.row.id);
+    cr_assert_eq(heir.err, ERR_OK);
+    cr_expect_not(heir.row.is_enabled);
+    cr_expect_eq(me(&k, with_key(&k, heir.number), RIGHT_NONE), ERR_UNAUTHORIZED);
+    key_rig_close(&k);
+}
+
 Test(key, rotating_the_first_follows_its_line_and_skips_the_dead)
 {
     struct key_rig k = key_rig_open();
