@@ -159,8 +159,8 @@ static int fill(struct ctl *ctl, json_t *body)
         (void)json_object_set_new(body, "mode", json_string("test")); /* likewise */
     }
     if (expires != NULL) {
-        json_int_t at = (json_int_t)(clock_unix_ms() + seconds * 1000);
-        (void)json_object_set_new(body, "expiresAt", json_integer(at)); /* likewise */
+        uint64_t at = clock_unix_ms() + seconds * 1000;
+        (void)json_object_set_new(body, "expiresAt", json_integer((json_int_t)at)); /* likewise */
     }
     json_t *domains = json_object_get(body, "domains");
     return domains == NULL ? EXIT_GOOD : name_domains(ctl, ctl->words[0], domains);
