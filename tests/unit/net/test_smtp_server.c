@@ -53,7 +53,6 @@ static struct smtp_server_options options_of(enum profile profile)
     } else if (profile == CLEAR_SUBMISSION) {
         options.offers.auth = true;
         options.needs_tls = true;
-        options.needs_auth = true;
     } else if (profile == PLAIN_MX) {
         options.offers = (struct smtp_offers){.pipelining = true};
     } else if (profile == SMALL) {
