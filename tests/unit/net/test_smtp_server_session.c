@@ -390,8 +390,8 @@ Test(smtp_server_session, holds_the_ceilings_of_credentials)
     cr_expect_eq(feed_fields(SMTP_AUTH_FIELD_MAX / 3, SMTP_AUTH_FIELD_MAX / 3), SMTP_EVENT_AUTH);
     cr_expect_eq(feed_fields(1, SMTP_AUTH_FIELD_MAX / 3 + 1), SMTP_EVENT_REFUSED);
     cr_expect_eq(feed_fields(SMTP_AUTH_FIELD_MAX / 3, 3000), SMTP_EVENT_REFUSED);
-    cr_expect_eq(feed_fields(3000, 3000), SMTP_EVENT_REFUSED);
-    /* The name is refused at once; then the password is no command. */
+    /* The name is refused at once; then the password is no command, or too long a one. */
+    cr_expect_eq(feed_fields(3000, 3000), SMTP_EVENT_CLOSE);
     cr_expect_eq(feed_fields(SMTP_AUTH_FIELD_MAX / 3 + 1, 1), SMTP_EVENT_REFUSED);
 }
 
