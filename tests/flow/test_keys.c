@@ -473,3 +473,64 @@ Test(keys, their_text_is_shown_once_and_kept_nowhere)
     cr_expect_eq(me(world, key), 200, "it is known all the same");
     world_end(world);
 }
+
+/* ---- the log, and rates ------------------------------------------------------------------------
+ */
+
+Test(keys, the_log_tells_who_did_what_from_where)
+{
+    struct world *world = new_world();
+    struct reply *made = create(world, "{'name':'Deploys'}");
+    (void)call(world, NULL, "PATCH", path_of(world, made, ""), "{'enabled':false}");
+    (void)call(world, world->token, "DELETE", path_of(world, made, ""), "");
+    struct reply *log = world_get(world, "/api/audit");
+    cr_assert_eq(log->status, 200, "%.*s", SLICE_FMT(log->body));
+    cr_assert_geq(json_array_size(log->json), 4, "%.*s", SLICE_FMT(log->body));
+    cr_expect_str_eq(reply_text(log, "0.type"), "api_key.revoked");
+    cr_expect_str_eq(reply_text(log, "0.actor.type"), "user");
+    cr_expect_str_eq(reply_text(log, "0.actor.name"), "owner@customer.test");
+    cr_expect_str_eq(reply_text(log, "0.target"), reply_text(made, "id"));
+    cr_expect_str_eq(reply_text(log, "0.ip"), "127.0.0.1");
+    cr_expect_gt(reply_int(log, "0.createdAt"), 1);
+    cr_expect_str_eq(reply_text(log, "1.type"), "api_key.changed");
+    cr_expect_str_eq(reply_text(log, "1.actor.type"), "key");
+    cr_expect_str_eq(reply_text(log, "1.detail"), "enabled");
+    cr_expect_str_eq(reply_text(log, "2.detail"), "Deploys");
+    struct reply *page = world_get(world, "/api/audit?limit=2&before=%s", reply_text(log, "1.id"));
+    cr_assert_eq(json_array_size(page->json), 2);
+    cr_expect_str_eq(reply_text(page, "0.id"), reply_text(log, "2.id"));
+    cr_expect_eq(world_get(world, "/api/audit?limit=0")->status, 400);
+    cr_expect_eq(world_get(world, "/api/audit?before=key_x")->status, 400);
+    struct reply *sender = create(world, "{'name':'send','permission':'send'}");
+    cr_expect_eq(call(world, reply_text(sender, "key"), "GET", "/api/audit", "")->status, 403);
+    world_end(world);
+}
+
+Test(keys, are_told_how_much_is_left_and_when_to_come_back)
+{
+    struct world *world = world_new();
+    world_set(world, "rate_key_per_min", "6");
+    world_start(world);
+    (void)world_signup(world, "owner@customer.test");
+    struct reply *reply = NULL;
+    for (int left = 5; left >= 0; left--) {
+        char text[8];
+        (void)snprintf(text, sizeof text, "%d", left);
+        reply = world_get(world, "/v1/me");
+        cr_assert_eq(reply->status, 200);
+        cr_expect(slice_equal(reply_header(reply, "ratelimit-limit"), SLICE("6")));
+        cr_expect(slice_equal(reply_header(reply, "ratelimit-remaining"), slice_str(text)));
+    }
+    reply = world_get(world, "/v1/me");
+    cr_assert_eq(reply->status, 429);
+    cr_expect_str_eq(reply_text(reply, "code"), "rate_limited");
+    uint64_t retry_s = 0;
+    cr_assert_eq(slice_u64(reply_header(reply, "retry-after"), &retry_s), ERR_OK);
+    cr_expect(retry_s >= 1 && retry_s <= 10);
+    cr_expect_eq(call(world, world->token, "GET", "/v1/me", "")->status, 200, "not the account");
+    reply = call(world, "", "GET", "/v1/me", "");
+    cr_expect_eq(reply->status, 401);
+    cr_expect_gt(reply_header(reply, "ratelimit-limit").len, 0, "the address");
+    cr_expect_eq(reply_header(call(world, "", "GET", "/api/health", ""), "ratelimit-limit").len, 0);
+    world_end(world);
+}
