@@ -24,6 +24,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(HTTP_CONNS, GAUGE, "meerkat_http_connections", "open HTTP connections")                      \
     X(HTTP_LATENCY, HISTOGRAM, "meerkat_http_request_seconds",                                     \
       "time from last request byte to answer")                                                     \
+    X(LOGINS_FAILED, COUNTER, "meerkat_logins_failed_total", "wrong passwords and unknown emails") \
+    X(TRIES_REFUSED, COUNTER, "meerkat_tries_refused_total",                                       \
+      "log-ins, sign-ups and invitations refused after too many failures")                         \
     X(MAIL_ACCEPTED, COUNTER, "meerkat_mail_accepted_total", "mails accepted for delivery")        \
     X(MAIL_ACCEPTED_BYTES, COUNTER, "meerkat_mail_accepted_bytes_total",                           \
       "bytes of mails accepted")                                                                   \

@@ -16,6 +16,7 @@
 #include "base/crypto.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "edge/people.h"
 
 /* ---- log-in --------------------------------------------------------------------------------- */
@@ -58,6 +59,7 @@ static void open_session(struct request *request)
 static void note_failure(struct request *request, struct account_id account, struct id user)
 {
     struct msg *msg = api_take(request, MSG_SHARD_USER);
+    metric_add(METRIC_LOGINS_FAILED, 1);
     if (msg != NULL) {
         msg->body.user.op = USER_FAILED;
         msg->body.user.caller = (struct caller){.account = account, .peer = request->caller.peer};

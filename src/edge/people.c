@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/limits.h"
+#include "base/metric.h"
 #include "mail/addr.h"
 
 /* ---- passwords ------------------------------------------------------------------------------ */
@@ -146,6 +147,7 @@ static void post_try(struct request *request);
 static void on_try_home(struct request *request, struct msg *msg)
 {
     if (msg->err != ERR_OK) {
+        metric_add(METRIC_TRIES_REFUSED, msg->err == ERR_RATE);
         api_fail_msg(request, msg);
         return;
     }

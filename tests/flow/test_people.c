@@ -5,12 +5,14 @@
  */
 #include <criterion/criterion.h>
 
+#include <netinet/in.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "kv/key.h"
 #include "kv/kv.h"
 #include "kv/row.h"
+#include "support/client.h"
 #include "support/world.h"
 
 #define PASSWORD "correct horse"
@@ -186,6 +188,34 @@ Test(people, an_upgraded_server_makes_no_stranger_its_admin)
     world_end(world);
 }
 
+Test(people, of_all_who_sign_up_first_at_once_one_is_admin)
+{
+    enum { CROWD = 6 };
+    struct world *world = world_new();
+    struct client clients[CROWD];
+    world_set(world, "loops", "3");
+    world_start(world);
+    for (size_t i = 0; i < CROWD; i++) {
+        const char *body =
+            world_text(world, "{\"email\":\"u%zu@a.test\",\"password\":\"" PASSWORD "\"}", i);
+        client_open(world, &clients[i], INADDR_LOOPBACK);
+        client_say(&clients[i],
+                   slice_str(world_text(world,
+                                        "POST /api/auth/signup HTTP/1.1\r\nHost: h\r\n"
+                                        "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                                        strlen(body), body)));
+    }
+    size_t admins = 0;
+    for (size_t i = 0; i < CROWD; i++) {
+        client_await_end(&clients[i]);
+        cr_expect_eq(client_status(&clients[i], 0), 201);
+        admins += client_count(buf_slice(&clients[i].in), "\"isAdmin\":true");
+        client_close(&clients[i]);
+    }
+    cr_assert_eq(admins, 1);
+    world_end(world);
+}
+
 /* ---- sessions ---------------------------------------------------------------------------------
  */
 
@@ -246,6 +276,63 @@ Test(people, a_new_password_ends_every_other_session)
     struct slice log = world_log(world);
     cr_expect_eq(slice_find(log, SLICE(OTHER)), SIZE_MAX);
     cr_expect_eq(slice_find(log, slice_str(mine)), SIZE_MAX);
+    world_end(world);
+}
+
+/* Of each edge: connections are spread over them. */
+static void expect_everywhere(struct world *world, const char *bearer, int status)
+{
+    enum { CONNECTIONS = 12 };
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        struct client client;
+        client_open(world, &client, INADDR_LOOPBACK);
+        client_say(&client, slice_str(world_text(world,
+                                                 "GET /v1/me HTTP/1.1\r\nHost: h\r\n"
+                                                 "Authorization: Bearer %s\r\n"
+                                                 "Connection: close\r\n\r\n",
+                                                 bearer)));
+        client_await_end(&client);
+        cr_expect_eq(client_status(&client, 0), status, "connection %zu", i);
+        client_close(&client);
+    }
+}
+
+Test(people, an_admin_makes_another_key_sign_the_tokens)
+{
+    struct world *world = world_new();
+    world_set(world, "loops", "3");
+    world_start(world);
+    struct reply *made = sign_up(world, "owner@a.test");
+    const char *key = reply_text(made, "apiKey");
+    const char *first = reply_text(made, "token");
+    const char *stranger = reply_text(sign_up(world, "stranger@a.test"), "token");
+    const char *path = "/api/admin/sessions/rotate";
+    cr_expect_eq(call(world, stranger, "POST", path, "")->status, 403);
+    cr_expect_eq(call(world, key, "POST", path, "")->status, 403);
+    cr_expect_eq(call(world, first, "POST", path, "{'now':1}")->status, 400);
+
+    struct reply *reply = call(world, first, "POST", path, "");
+    cr_assert_eq(reply->status, 200, "%.*s", SLICE_FMT(reply->body));
+    cr_expect_eq(reply_int(reply, "generation"), 1);
+    expect_everywhere(world, first, 200);
+    const char *second = session_of(world, "owner@a.test", PASSWORD);
+    expect_everywhere(world, second, 200);
+    world_stop(world);
+    world_start(world);
+    expect_everywhere(world, first, 200);
+    expect_everywhere(world, second, 200);
+
+    reply = call(world, second, "POST", path, "{'now':true}");
+    cr_assert_eq(reply->status, 200, "%.*s", SLICE_FMT(reply->body));
+    expect_everywhere(world, first, 401);
+    expect_everywhere(world, second, 401);
+    expect_everywhere(world, key, 200);
+    const char *third = session_of(world, "owner@a.test", PASSWORD);
+    expect_everywhere(world, third, 200);
+    world_stop(world);
+    world_start(world);
+    expect_everywhere(world, second, 401);
+    expect_everywhere(world, third, 200);
     world_end(world);
 }
 
