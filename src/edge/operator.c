@@ -5,7 +5,7 @@
  * be used with a session whose user is an administrator; that is in the user's row, so its shard is
  * asked first:
  *
- *   ROUTE_ADMIN with a session -> SHARD_ME -> administrator: the handler; anybody else: 403
+ *   ROUTE_ADMIN with a credential -> SHARD_ME -> administrator: the handler; anybody else: 403
  */
 #include "base/check.h"
 #include "edge/api_int.h"
@@ -59,10 +59,6 @@ void operator_handle(struct request *request)
     CHECK(request->route != NULL);
     if (request->route->access != ROUTE_ADMIN || request->session->is_operator) {
         request->route->handle(request);
-        return;
-    }
-    if (request->caller.kind != CALLER_SESSION) {
-        api_fail(request, refuse_others(request));
         return;
     }
     struct msg *msg = api_take(request, MSG_SHARD_ME);
