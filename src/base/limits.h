@@ -232,6 +232,7 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define MIME_COLONS_MAX      128       /* in such a list; GMime recurses for groups within groups */
 #define MIME_REFS_MAX        100       /* ids of References: the first, and the last ones */
 #define MIME_PARAMS_MAX      (4 * KIB) /* bytes that are read of a content type or disposition */
+#define MIME_PARAM_BYTES_MAX (1 * MIB) /* of those of all parts together */
 
 /* ---- verdicts on received mail -------------------------------------------------------------- */
 #define SPF_LOOKUPS_MAX     10   /* terms that ask the DNS, RFC 7208 4.6.4 */

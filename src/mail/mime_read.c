@@ -24,12 +24,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_BYTES_MAX  (4 * MIME_TAMED_MAX)
-#define PARAM_BYTES_MAX MIB /* of content types and dispositions of all parts of a mail */
-#define DECODE_SLACK    16  /* bytes a decoder may write more than it reads */
-#define TYPE_MAX        127 /* RFC 6838 4.2: each half of a media type */
-#define YEAR_10000_S    INT64_C(253402300800)
-#define GROUP_NEST_MAX  2
+#define LINE_BYTES_MAX (4 * MIME_TAMED_MAX)
+#define DECODE_SLACK   16  /* bytes a decoder may write more than it reads */
+#define TYPE_MAX       127 /* RFC 6838 4.2: each half of a media type */
+#define YEAR_10000_S   INT64_C(253402300800)
+#define GROUP_NEST_MAX 2
 
 enum transfer { TRANSFER_NONE, TRANSFER_BASE64, TRANSFER_QUOTED };
 
@@ -103,6 +102,7 @@ static void add_addrs(struct reader *reader, InternetAddressList *found, uint32_
 static void walk(struct reader *reader);
 static void visit(struct reader *reader, struct slice headers, struct slice content);
 static void visit_leaf(struct reader *reader, struct part *part);
+static const struct level *parent_of(const struct reader *reader);
 static void read_part(struct reader *reader, struct slice headers, struct part *part);
 static void read_type(struct reader *reader, struct slice value, struct part *part);
 static void read_disposition(struct reader *reader, struct slice value, struct part *part);
@@ -130,12 +130,12 @@ void mime_read_fini(void)
 
 enum err mime_read(struct slice raw, struct arena *arena, struct mime_read *mail)
 {
-    *mail = (struct mime_read){.damage = 0};
+    struct mime_read read = {.damage = 0};
     if (raw.len > MAIL_BYTES_MAX) {
         return ERR_TOO_LARGE;
     }
     struct reader *reader = mem_zalloc(sizeof *reader);
-    start(reader, arena, mail);
+    start(reader, arena, &read);
     struct slice headers;
     struct slice content;
     if (!mime_split_entity(raw, &headers, &content)) {
@@ -144,11 +144,15 @@ enum err mime_read(struct slice raw, struct arena *arena, struct mime_read *mail
     read_root(reader, headers);
     visit(reader, headers, content);
     walk(reader);
-    mail->is_damaged = mail->damage != 0;
-    enum err err = reader->is_full ? ERR_TOO_LARGE : ERR_OK;
+    read.is_damaged = read.damage != 0;
+    bool is_full = reader->is_full;
     stop(reader);
     free(reader);
-    return err;
+    if (is_full) {
+        return ERR_TOO_LARGE;
+    }
+    *mail = read;
+    return ERR_OK;
 }
 
 static void start(struct reader *reader, struct arena *arena, struct mime_read *mail)
@@ -157,7 +161,7 @@ static void start(struct reader *reader, struct arena *arena, struct mime_read *
     reader->mail = mail;
     reader->arena = arena;
     reader->fields_left = MIME_FIELD_BYTES_MAX;
-    reader->params_left = PARAM_BYTES_MAX;
+    reader->params_left = MIME_PARAM_BYTES_MAX;
     buf_init(&reader->tamed, MIME_TAMED_MAX);
     buf_init(&reader->line, LINE_BYTES_MAX);
     reader->options = g_mime_parser_options_new();
@@ -511,6 +515,12 @@ static void visit_leaf(struct reader *reader, struct part *part)
     }
 }
 
+/* The multipart that the part in hand belongs to; NULL: it is the mail itself. */
+static const struct level *parent_of(const struct reader *reader)
+{
+    return reader->depth > 0 ? &reader->levels[reader->depth - 1] : NULL;
+}
+
 /* ---- one part's fields ---------------------------------------------------------------------- */
 
 static void read_part(struct reader *reader, struct slice headers, struct part *part)
@@ -542,7 +552,7 @@ static void read_part(struct reader *reader, struct slice headers, struct part *
     if (mime_content_id_is_valid(found.id) && slice_is_utf8(found.id)) {
         part->content_id = keep(reader, found.id);
     }
-    const struct level *level = reader->depth > 0 ? &reader->levels[reader->depth - 1] : NULL;
+    const struct level *level = parent_of(reader);
     bool is_placed = level != NULL && level->is_related && part->content_id.len > 0;
     part->is_inline = part->is_inline || (is_placed && !part->is_attachment);
 }
@@ -560,7 +570,7 @@ static bool is_type_token(const char *text)
 
 static void read_type(struct reader *reader, struct slice value, struct part *part)
 {
-    const struct level *level = reader->depth > 0 ? &reader->levels[reader->depth - 1] : NULL;
+    const struct level *level = parent_of(reader);
     if (value.len == 0) {
         bool is_digest = level != NULL && level->is_digest; /* RFC 2046 5.1.5 */
         part->type = is_digest ? SLICE("message/rfc822") : SLICE("text/plain");
@@ -628,7 +638,7 @@ static void read_disposition(struct reader *reader, struct slice value, struct p
  * an html that it is no alternative to goes on from there (the footer of a mailing list, say). */
 static bool is_body(const struct reader *reader, const struct part *part, bool is_html)
 {
-    const struct level *level = reader->depth > 0 ? &reader->levels[reader->depth - 1] : NULL;
+    const struct level *level = parent_of(reader);
     const struct mime_read *mail = reader->mail;
     bool is_named = part->filename.len > 0 && level != NULL && !level->is_alternative;
     if (part->is_attachment || is_named) {
