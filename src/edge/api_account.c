@@ -160,6 +160,9 @@ static void make_account(struct request *request)
     body->is_email_verified = signup->newcomer.google_sub.len > 0;
     if (signup->newcomer.then != NULL) {
         body->is_admin = signup->newcomer.is_admin;
+        body->is_made = true;
+        body->maker = request->caller;
+        body->maker_email = arena_dup(&request->arena, request->admin_email);
     } else {
         body->is_admin = signup->is_first;
         body->session = signup->token.session;

@@ -157,6 +157,10 @@ void account_signup(struct shard *shard, struct msg *msg)
     shard_put_api_key(shard, key_api_key(account, &body->key_hash), &key);
     shard_put_api_key_id(shard, key_api_key_id(account, key.id), &index);
     struct principal who = {.account = row, .has_user = true, .user = body->user};
+    if (body->is_made) {
+        who.is_operator = body->maker.kind == CALLER_OPERATOR;
+        who.user = (struct row_user){.id = body->maker.user, .email = body->maker_email};
+    }
     struct caller from = {.peer = body->peer};
     struct audit_note note = {
         .account = account, .who = &who, .caller = &from, .action = "account.created"};

@@ -166,6 +166,9 @@ struct shard_signup {
     struct id session;       /* to be opened */
     uint64_t session_expires_unix_ms;
     struct ip6 peer;
+    bool is_made;             /* by an administrator, who is named in the log: */
+    struct caller maker;      /* OPERATOR, or SESSION */
+    struct slice maker_email; /* of a session's user */
     /* out */
     struct row_user user;
 };

@@ -373,6 +373,7 @@ Test(admin, users_are_made_changed_and_let_in_again)
     (void)good(world, "users unlock boss@customer.test");
     cr_assert_eq(log_in(world, "boss@customer.test", "another horse"), 200);
     struct said audit = good(world, world_text(world, "audit %s", member(shown, "accountId")));
+    cr_assert(says(&audit, "account.created  operator"), "%.*s", SLICE_FMT(audit.text));
     cr_assert(says(&audit, "user.unlocked"));
     cr_assert(says(&audit, "user.password"));
     cr_assert(says(&audit, "user.admin"));
