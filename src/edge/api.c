@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/limits.h"
 #include "base/metric.h"
 
@@ -145,12 +146,16 @@ void api_json_start(struct api_body *body)
 void api_json_send(struct request *request, uint16_t status, struct api_body *body)
 {
     CHECK(body->w.depth == 0); /* what was opened was closed */
+    bool is_secret = request->keep.is_secret;
     if (buf_err(&body->buf) != ERR_OK) {
         buf_fini(&body->buf);
         api_fail(request, ERR_TOO_LARGE);
         return;
     }
     api_send(request, status, SLICE("application/json"), buf_slice(&body->buf));
+    if (is_secret) { /* the request may be gone */
+        crypto_wipe(body->buf.data, body->buf.len);
+    }
     buf_fini(&body->buf);
 }
 

@@ -22,6 +22,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
@@ -158,6 +159,9 @@ static void request_free(struct request *request)
     list_remove(&request->link);
     CHECK(session->request_count > 0);
     session->request_count -= 1;
+    if (request->keep.is_secret && request->answer.len > 0) {
+        crypto_wipe(request->answer.data, request->answer.len);
+    }
     arena_fini(&request->arena);
     arena_fini(&request->keep);
     buf_fini(&request->answer);
