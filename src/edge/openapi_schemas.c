@@ -56,7 +56,8 @@ static const struct schema {
                 "subject:s? thread_id:s? received_at:i size_bytes:i send_status:s "
                 "webhook_status:s? metadata:o tags:[s]"},
     {"Header", "name:s value:s"},
-    {"FullMessage", "+Message message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
+    {"FullMessage",
+     "+Message bcc:[s] message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
     {"Attempt", "attempt:i at:i ended_at:i outcome:s step:s status_code:i enhanced_status:s? "
                 "response:s? remote_host:s? remote_addr:s? tls:s? transcript:s?"},
     {"Delivery", "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
