@@ -223,7 +223,7 @@ static struct request *request_new(struct session *session)
     return request;
 }
 
-/* CONTRACT 1: plain HTTP is for loopback listeners, or behind a proxy that vouches for TLS. */
+/* Plain HTTP is for loopback listeners, or behind a proxy that vouches for TLS. */
 static bool is_transport_good(const struct session *session, const struct http_request *http)
 {
     if (session->is_tls_listener || session->is_plain_allowed) {

@@ -53,7 +53,7 @@ const char *role_text(enum role role);
 MUST_USE enum err role_parse(struct slice text, enum role *role);
 enum direction { DIRECTION_OUTBOUND, DIRECTION_INBOUND };
 
-/* CONTRACT of the product: scopes a caller may hold. */
+/* Scopes a caller may hold, by the names that clients know. */
 enum right {
     RIGHT_NONE, /* any valid credential */
     RIGHT_MAIL_SEND,
