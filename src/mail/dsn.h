@@ -43,7 +43,7 @@ struct verdict {
     enum verdict_scope scope;
     enum smtp_step step;
     uint16_t code; /* SMTP reply code; 0 when there was none (connection refused, timeout, DNS) */
-    bool has_complaint; /* a rehearsed recipient who reports the mail as spam */
+    bool has_complaint;          /* a rehearsed recipient who reports the mail as spam */
     char enhanced[12];           /* as given, or derived: "4.4.1" for a refused connection */
     char text[VERDICT_TEXT_MAX]; /* the reply's text or our own sentence; valid UTF-8, no controls
                                     but '\n'; terminated */
