@@ -353,3 +353,27 @@ Test(conf, prints_a_table_row_for_every_option)
     }
     buf_fini(&out);
 }
+
+Test(conf, puts_the_admin_socket_beside_the_store_or_where_it_is_told)
+{
+    static const struct {
+        const char *value;
+        const char *path;
+    } cases[] = {
+        {"", "/srv/mail/admin.sock"},
+        {"/run/meerkat.sock", "/run/meerkat.sock"},
+        {"off", ""},
+    };
+    struct conf conf;
+    struct arena arena;
+    arena_init(&arena, 256, 4096);
+    cr_assert(load(&conf, NULL));
+    cr_assert(conf_set(&conf, SLICE("data"), SLICE("/srv/mail")));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        cr_assert(conf_set(&conf, SLICE("admin_socket"), slice_str(cases[i].value)));
+        struct slice path = conf_admin_socket(&conf, &arena);
+        cr_expect(slice_equal(path, slice_str(cases[i].path)), "%.*s", SLICE_FMT(path));
+    }
+    conf_fini(&conf);
+    arena_fini(&arena);
+}

@@ -176,6 +176,8 @@ Test(key, prefixes_cover_exactly_their_rows)
         struct key inside;
         struct key outside;
     } cases[] = {
+        {"accounts", key_prefix_accounts(), key_account(account), key_user(account, mail)},
+        {"all users", key_prefix_all_users(), key_user(other, mail), key_account(account)},
         {"users", key_prefix_users(account), key_user(account, mail), key_user(other, mail)},
         {"API keys", key_prefix_api_key_ids(account), key_api_key_id(account, mail),
          key_api_key_id(other, mail)},
