@@ -98,6 +98,7 @@ struct server {
     uint32_t next_edge;
     uint16_t tcp_port;
     uint16_t tls_tcp_port;
+    uint16_t smtp_tcp_port;
     uint64_t session_keys; /* as the ledger has them */
     uint64_t drain_deadline_ms;
     bool has_failed_start;
@@ -226,8 +227,9 @@ static void write_run_file(const struct server *server, bool is_present)
     snprintf(temporary, sizeof temporary, "%s.new", path);
     FILE *file = fopen(temporary, "we");
     if (file == NULL ||
-        fprintf(file, "{\"pid\":%d,\"http\":%u,\"https\":%u}\n", (int)getpid(),
-                (unsigned)server->tcp_port, (unsigned)server->tls_tcp_port) < 0 ||
+        fprintf(file, "{\"pid\":%d,\"http\":%u,\"https\":%u,\"smtp\":%u}\n", (int)getpid(),
+                (unsigned)server->tcp_port, (unsigned)server->tls_tcp_port,
+                (unsigned)server->smtp_tcp_port) < 0 ||
         fclose(file) != 0 || rename(temporary, path) == -1) {
         LOG_WARN("main.run_file", LOG_STR("path", path), LOG_STR("reason", strerror(errno)));
     }
@@ -332,6 +334,7 @@ static void control(struct server *server, struct actor *to, enum msg_kind kind,
     msg->body.control.deadline_ms = server->drain_deadline_ms;
     msg->body.control.tcp_port = server->tcp_port;
     msg->body.control.tls_tcp_port = server->tls_tcp_port;
+    msg->body.control.smtp_tcp_port = server->smtp_tcp_port;
     msg->body.control.session_keys = server->session_keys;
     server->waiting += 1;
     actor_post(to, msg);
@@ -366,6 +369,7 @@ static void announce_ready(struct server *server)
     write_run_file(server, true);
     LOG_INFO("main.ready", LOG_U64("http_port", server->tcp_port),
              LOG_U64("https_port", server->tls_tcp_port),
+             LOG_U64("smtp_port", server->smtp_tcp_port),
              LOG_U64("loops", server->place.loop_count),
              LOG_U64("shards", server->place.shard_count), LOG_U64("boot", server->place.boot));
 }
@@ -429,6 +433,7 @@ static void on_edge_started(struct server *server, const struct msg *msg)
     }
     server->tcp_port = msg->body.control.tcp_port;
     server->tls_tcp_port = msg->body.control.tls_tcp_port;
+    server->smtp_tcp_port = msg->body.control.smtp_tcp_port;
     server->next_edge += 1;
     if (server->next_edge < server->place.loop_count) {
         control(server, server->place.edges[server->next_edge], MSG_EDGE_CONTROL, CONTROL_START);

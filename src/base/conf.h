@@ -40,6 +40,23 @@
     X(workers, UINT, "0", 0, 64, "threads for signing and password hashing; 0: one a core")        \
     X(dns_servers, TEXT, "", 0, 0,                                                                 \
       "resolvers, ip[:port] comma separated; empty: /etc/resolv.conf")                             \
+    X(smtp_listen, TEXT, "", 0, 0,                                                                 \
+      "SMTP listener for mail that comes in, host:port; empty for none")                           \
+    X(smtp_hostname, TEXT, "", 0, 0,                                                               \
+      "name said to SMTP clients and in Authentication-Results; default: hostname")                \
+    X(smtp_greet_delay_ms, UINT, "0", 0, 60000,                                                    \
+      "pause before the SMTP greeting; who speaks before it is refused; 0: none")                  \
+    X(smtp_proxies, TEXT, "", 0, 0,                                                                \
+      "addresses (CIDR, comma separated) of balancers, from which the PROXY protocol is demanded") \
+    X(smtp_sessions_max, UINT, "2000", 1, 10000, "SMTP sessions at once on one loop")              \
+    X(smtp_address_sessions_max, UINT, "50", 0, 10000,                                             \
+      "SMTP sessions at once from one address on one loop; 0: no limit")                           \
+    X(smtp_address_per_min, UINT, "600", 0, 1000000,                                               \
+      "SMTP connections an address may make a minute on one loop; 0: no limit")                    \
+    X(smtp_rcpt_failures_max, UINT, "100", 0, 1000000,                                             \
+      "unknown recipients from one address in 10 minutes, then a ban as long; 0: no limit")        \
+    X(smtp_dmarc_reject, BOOL, "no", 0, 0,                                                         \
+      "refuse mail that fails DMARC when the author's domain asks for it")                         \
     X(smtp_port, UINT, "25", 1, 65535, "port of remote mail servers (tests change it)")            \
     X(smarthost, TEXT, "", 0, 0, "host:port that relays all outgoing mail; empty: deliver by MX")  \
     X(smarthost_tls, TEXT, "may", 0, 0, "TLS towards the smarthost: none, may, require, implicit") \

@@ -249,6 +249,30 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define AUTHORS_MAX         32 /* addresses in a From field */
 #define AUTHOR_ARENA_BYTES  (64 * KIB)
 
+/* ---- mail that comes in ---------------------------------------------------------------------- */
+#define INBOUND_ACCOUNTS_MAX 10         /* of one transaction; further recipients are 452 */
+#define INBOUND_RCPT_MAX     100        /* RFC 5321 4.5.3.1.8; whoever has more comes again */
+#define INBOUND_ARENA_BYTES  (64 * KIB) /* the envelope */
+#define INBOUND_HELD_MAX                                                                           \
+    (CHUNK_BYTES + 2 * CONN_READ_BYTES) /* bytes of one mail that a session has in hand */
+#define INBOUND_DROP_RETRY_MS 100       /* chunks that nobody wants, while the pool is empty */
+#define INBOUND_TRACE_MAX     (32 * KIB)
+#define SMTP_IN_COMMAND_MS    300000  /* RFC 5321 4.5.3.2.7 */
+#define SMTP_IN_DATA_MS       180000  /* between two reads of a mail, 4.5.3.2.5 */
+#define SMTP_IN_MAIL_MS       1800000 /* a whole mail */
+#define SMTP_IN_TLS_MS        60000
+#define SMTP_IN_GREET_MS_MAX  60000
+#define SMTP_IN_MAILS_MAX     1000 /* of one connection */
+#define SMTP_IN_BAD_MAX       20   /* malformed or misplaced commands */
+#define SMTP_IN_RCPT_REFUSED  50   /* unknown recipients of one connection */
+#define SMTP_GUARD_WINDOW_MS  600000
+#define SMTP_GUARD_BAN_MS     600000
+#define JUDGE_MS              10000 /* for DNS once a mail is complete; then temperror */
+#define JUDGE_ARENA_BYTES     (SPF_ARENA_BYTES + DMARC_ARENA_BYTES + AUTHOR_ARENA_BYTES + 16 * KIB)
+
+_Static_assert(INBOUND_RCPT_MAX *(ADDR_MAX + 32) + 8 * KIB <= INBOUND_ARENA_BYTES,
+               "an envelope fits its arena");
+
 /* What a mail of MAIL_BYTES_MAX may need to be read: its parts decoded, two texts, the fields. */
 #define MIME_READ_ARENA_BYTES (MAIL_BYTES_MAX + 2 * TEXT_BYTES_MAX + 8 * MIB)
 

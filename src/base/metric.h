@@ -53,6 +53,25 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(HOOKS_FAILED, COUNTER, "meerkat_webhooks_failed_total", "webhooks given up")                 \
     X(HOOK_LATENCY, HISTOGRAM, "meerkat_webhook_seconds", "time of one acknowledged webhook call") \
     X(SMTP_CONNECTS, COUNTER, "meerkat_smtp_connects_total", "outgoing SMTP connections opened")   \
+    X(SMTP_SESSIONS, GAUGE, "meerkat_smtp_sessions", "open SMTP sessions of mail that comes in")   \
+    X(SMTP_ACCEPTS, COUNTER, "meerkat_smtp_accepts_total", "incoming SMTP connections")            \
+    X(SMTP_TURNED_AWAY, COUNTER, "meerkat_smtp_turned_away_total",                                 \
+      "incoming SMTP connections refused at once: limits, bans, no PROXY header, early talkers")   \
+    X(INBOUND_MAILS, COUNTER, "meerkat_inbound_mails_total", "received mails accepted")            \
+    X(INBOUND_BYTES, COUNTER, "meerkat_inbound_bytes_total", "bytes of received mails accepted")   \
+    X(INBOUND_PUT_OFF, COUNTER, "meerkat_inbound_deferred_total",                                  \
+      "received mails answered 4yz at their end")                                                  \
+    X(INBOUND_REFUSED, COUNTER, "meerkat_inbound_refused_total",                                   \
+      "received mails answered 5yz at their end")                                                  \
+    X(RCPT_UNKNOWN, COUNTER, "meerkat_inbound_rcpt_unknown_total",                                 \
+      "recipients refused for good: no such mailbox, not a domain of ours")                        \
+    X(RCPT_PUT_OFF, COUNTER, "meerkat_inbound_rcpt_deferred_total", "recipients answered 4yz")     \
+    X(SPF_PASSED, COUNTER, "meerkat_spf_pass_total", "received mails that passed SPF")             \
+    X(SPF_OTHER, COUNTER, "meerkat_spf_other_total", "received mails that did not")                \
+    X(DKIM_PASSED, COUNTER, "meerkat_dkim_pass_total", "received mails with a good signature")     \
+    X(DKIM_OTHER, COUNTER, "meerkat_dkim_other_total", "received mails without one")               \
+    X(DMARC_PASSED, COUNTER, "meerkat_dmarc_pass_total", "received mails that passed DMARC")       \
+    X(DMARC_FAILED, COUNTER, "meerkat_dmarc_fail_total", "received mails that failed DMARC")       \
     X(DNS_LOOKUPS, COUNTER, "meerkat_dns_lookups_total", "DNS questions asked of the resolver")    \
     X(LOG_DROPPED, COUNTER, "meerkat_log_dropped_total",                                           \
       "log lines dropped because the ring was full")

@@ -37,6 +37,7 @@ static void drain(struct edge *edge, struct msg *msg);
 static void stop(struct edge *edge, struct msg *msg);
 static void try_stop(struct edge *edge);
 static void on_google_closed(void *context);
+static void on_smtp_closed(void *context);
 
 struct edge *edge_new(const struct place *place, uint16_t index, struct loop *loop)
 {
@@ -73,6 +74,7 @@ void edge_free(struct edge *edge)
     CHECK(edge->body_bytes == 0); /* every request gave back what it had reserved */
     CHECK(edge->password_jobs == 0);
     CHECK(edge->google == NULL);
+    CHECK(edge->smtp == NULL);
     actor_fini(&edge->actor);
     buf_fini(&edge->openapi);
     if (edge->tls != NULL) {
@@ -153,6 +155,11 @@ static void on_home(struct edge *edge, struct msg *msg)
         try_stop(edge);
         return;
     }
+    if (smtp_in_is_mine(msg)) {
+        smtp_in_home(edge, msg);
+        try_stop(edge);
+        return;
+    }
     struct request *request = edge_slot_find(edge, msg->token);
     if (request != NULL) {
         session_judged(request, msg);
@@ -209,6 +216,11 @@ static void on_plain_accept(struct listener *listener, uv_os_sock_t socket)
 static void on_tls_accept(struct listener *listener, uv_os_sock_t socket)
 {
     session_accept(CONTAINER_OF(listener, struct edge, https), socket, SESSION_TLS);
+}
+
+static void on_smtp_accept(struct listener *listener, uv_os_sock_t socket)
+{
+    smtp_in_accept(CONTAINER_OF(listener, struct edge, smtp_listener)->smtp, socket);
 }
 
 /* The file's mode keeps others out; the kernel's word on who is there does not depend on it. */
@@ -315,18 +327,32 @@ static void describe(struct edge *edge, const struct control *control)
     CHECK(!edge->openapi.is_over);
 }
 
+static enum err open_smtp(struct edge *edge, uint16_t *tcp_port)
+{
+    enum err err = smtp_in_open(edge, &edge->smtp);
+    if (err == ERR_OK) {
+        err = open_one(edge, &edge->smtp_listener, edge->place->conf->smtp_listen, tcp_port,
+                       on_smtp_accept);
+    }
+    return err;
+}
+
 static void start(struct edge *edge, struct msg *msg)
 {
     const struct conf *conf = edge->place->conf;
     struct control *control = &msg->body.control;
     enum err err = ERR_OK;
     session_keys_set(edge, control->session_keys);
-    if (conf->https_listen.len > 0) {
+    /* HTTPS cannot do without; SMTP has STARTTLS when there is one. */
+    if (conf->https_listen.len > 0 || (conf->smtp_listen.len > 0 && conf->tls_cert.len > 0)) {
         err = load_certificate(edge);
-        if (err == ERR_OK) {
-            err = open_one(edge, &edge->https, conf->https_listen, &control->tls_tcp_port,
-                           on_tls_accept);
-        }
+    }
+    if (err == ERR_OK && conf->https_listen.len > 0) {
+        err =
+            open_one(edge, &edge->https, conf->https_listen, &control->tls_tcp_port, on_tls_accept);
+    }
+    if (err == ERR_OK && conf->smtp_listen.len > 0) {
+        err = open_smtp(edge, &control->smtp_tcp_port);
     }
     if (err == ERR_OK && conf->http_listen.len > 0) {
         err = open_one(edge, &edge->http, conf->http_listen, &control->tcp_port, on_plain_accept);
@@ -370,6 +396,7 @@ static void close_listeners(struct edge *edge)
     listener_close(&edge->http, on_listener_closed);
     listener_close(&edge->https, on_listener_closed);
     listener_close(&edge->admin, on_listener_closed);
+    listener_close(&edge->smtp_listener, on_listener_closed);
     edge->listeners_open = 0;
 }
 
@@ -382,12 +409,17 @@ static void finish_drain(struct edge *edge)
     msg_return(msg, ERR_OK);
 }
 
+static bool has_sessions(const struct edge *edge)
+{
+    return edge->session_count > 0 || (edge->smtp != NULL && smtp_in_session_count(edge->smtp) > 0);
+}
+
 void edge_session_gone(struct edge *edge)
 {
     CHECK_LOOP(edge->loop);
     CHECK_IF(edge->session_count == 0, list_is_empty(&edge->sessions));
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
-    if (edge->session_count == 0 && edge->is_closed && edge->drain != NULL) {
+    if (!has_sessions(edge) && edge->is_closed && edge->drain != NULL) {
         finish_drain(edge);
     }
 }
@@ -396,6 +428,9 @@ static void end_sessions(struct edge *edge)
 {
     LIST_EACH_SAFE (&edge->sessions, it, after) {
         session_end(CONTAINER_OF(it, struct session, link));
+    }
+    if (edge->smtp != NULL) {
+        smtp_in_drain(edge->smtp);
     }
 }
 
@@ -414,6 +449,9 @@ static void on_drain_due(struct timer *timer)
     } else {
         LIST_EACH_SAFE (&edge->sessions, it, after) {
             conn_abort(&CONTAINER_OF(it, struct session, link)->conn);
+        }
+        if (edge->smtp != NULL) {
+            smtp_in_cut(edge->smtp);
         }
         timer_start(&edge->drain_timer, DRAIN_POLL_MS);
     }
@@ -438,7 +476,7 @@ static void try_stop(struct edge *edge)
 {
     const struct msg_pool *pool = &edge->actor.pools[MSG_POOL_REQUEST];
     if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0 ||
-        edge->google != NULL) {
+        edge->google != NULL || edge->smtp != NULL) {
         return;
     }
     struct msg *msg = edge->stop;
@@ -457,12 +495,15 @@ void edge_job_done(struct edge *edge)
 
 static void stop(struct edge *edge, struct msg *msg)
 {
-    CHECK(edge->session_count == 0);
+    CHECK(!has_sessions(edge));
     CHECK(edge->stop == NULL);
     edge->phase = EDGE_STOPPED;
     edge->stop = msg;
     if (edge->google != NULL) {
         google_close(edge->google, on_google_closed);
+    }
+    if (edge->smtp != NULL) {
+        smtp_in_close(edge->smtp, on_smtp_closed, edge);
     }
     try_stop(edge);
 }
@@ -471,5 +512,12 @@ static void on_google_closed(void *context)
 {
     struct edge *edge = context;
     edge->google = NULL;
+    try_stop(edge);
+}
+
+static void on_smtp_closed(void *context)
+{
+    struct edge *edge = context;
+    edge->smtp = NULL;
     try_stop(edge);
 }

@@ -22,6 +22,7 @@
 #include "edge/edge.h"
 #include "edge/google.h"
 #include "edge/routes.h"
+#include "edge/smtp_in.h"
 #include "net/conn.h"
 #include "net/http.h"
 #include "net/listen.h"
@@ -52,6 +53,7 @@ struct edge {
     struct listener http;
     struct listener https;
     struct listener admin; /* of the first edge */
+    struct listener smtp_listener;
     uint32_t listeners_open;
     struct tls_context *tls;
     struct link sessions;
@@ -71,6 +73,7 @@ struct edge {
         uint32_t next_edge;
     } rotation;            /* of those keys, begun here: ledger, then every edge */
     struct google *google; /* NULL: sign-in with Google is not configured */
+    struct smtp_in *smtp;  /* NULL: no mail comes in */
     char public_url[300];
     uint64_t started_ms;
     struct buf openapi; /* /openapi.json, written at start */

@@ -768,6 +768,7 @@ struct control {
     uint64_t deadline_ms; /* monotonic */
     uint16_t tcp_port;    /* EDGE START: in: port to share (0: pick), out: the real one */
     uint16_t tls_tcp_port;
+    uint16_t smtp_tcp_port;
     uint64_t session_keys; /* EDGE START, SESSION_KEYS: session_keys_pack */
 };
 

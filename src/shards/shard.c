@@ -309,6 +309,12 @@ static void on_request(struct shard *shard, struct msg *msg)
 
 typedef void request_fn(struct shard *shard, struct msg *msg);
 
+/* Mail that comes in: nothing is taken yet, and the sender keeps it. */
+static void not_yet(struct shard *shard, struct msg *msg)
+{
+    shard_answer(shard, msg, ERR_BUSY);
+}
+
 /* A line each, so that two changes do not meet. */
 /* clang-format off */
 static request_fn *const handlers[MSG_KIND_COUNT] = {
@@ -337,6 +343,9 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_CONTROL] = on_control,
     [MSG_SHARD_ADMIN] = admin_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
+    [MSG_SHARD_RCPT] = not_yet,
+    [MSG_SHARD_STAGE] = not_yet,
+    [MSG_SHARD_INBOUND] = not_yet,
 };
 /* clang-format on */
 

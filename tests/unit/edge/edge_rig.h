@@ -48,6 +48,7 @@ struct rig {
     uint32_t check_count; /* credentials asked about before the body */
     enum err check_err;   /* and what they were told */
     uint16_t tcp_port;
+    uint16_t smtp_tcp_port;
     struct auth_key key;
 };
 
@@ -71,6 +72,7 @@ static inline void rig_on_msg(struct actor *actor, struct msg *msg)
         cr_assert_eq(msg->kind, MSG_EDGE_CONTROL);
         cr_assert_eq(msg->err, ERR_OK);
         rig->tcp_port = msg->body.control.tcp_port;
+        rig->smtp_tcp_port = msg->body.control.smtp_tcp_port;
         rig->controls_home += 1;
         msg_put(actor, msg);
     } else {
