@@ -405,6 +405,9 @@ static void write_security(struct json_writer *w, const struct route *route)
     if (route->access == ROUTE_ADMIN) {
         api_bool(w, "x-administrators-only", true);
     }
+    if (route->access == ROUTE_SESSION) {
+        api_bool(w, "x-people-only", true); /* a key is refused, whatever its scopes */
+    }
 }
 
 static void write_operation(struct json_writer *w, const struct route *route)

@@ -120,6 +120,10 @@ Test(openapi, shows_the_scope_of_every_route)
                          route->path);
         cr_expect_eq(json_array_size(at(operation, "security")), route->access != ROUTE_PUBLIC,
                      "%s", route->path);
+        cr_expect_eq(json_is_true(at(operation, "x-administrators-only")),
+                     route->access == ROUTE_ADMIN, "%s", route->path);
+        cr_expect_eq(json_is_true(at(operation, "x-people-only")), route->access == ROUTE_SESSION,
+                     "%s", route->path);
         json_t *roles = json_object_get(json_array_get(at(operation, "security"), 0), "bearer");
         cr_expect_eq(json_array_size(roles), route->right != RIGHT_NONE, "%s", route->path);
     }
