@@ -318,10 +318,10 @@ static void on_me(struct request *request, struct msg *msg)
     people_write_account(&body.w, me->account.id, me->account.name);
     if (me->has_user) {
         people_write_user(&body.w, &me->user);
-        api_text(&body.w, "email", me->user.email);
-        api_bool(&body.w, "emailVerified", me->user.is_email_verified);
         api_text(&body.w, "role", slice_str(role_text((enum role)me->user.role)));
     }
+    api_text_or_null(&body.w, "email", me->email);
+    api_bool(&body.w, "emailVerified", me->is_email_verified);
     if (me->has_key) {
         json_key(&body.w, "key");
         json_open_object(&body.w);

@@ -23,7 +23,7 @@ static const struct schema {
     {"Rotation", "ok:b generation:i"},
     {"LoggedIn", "token:s user:@User"},
     {"KeyHint", "id:s name:s prefix:s last4:s"},
-    {"Me", "account:@Account user?:@User email?:s emailVerified?:b role?:s key?:@KeyHint "
+    {"Me", "account:@Account user?:@User email:s? emailVerified:b role?:s key?:@KeyHint "
            "scopes:[s] mode:s "
            "plan:s"},
 

@@ -12,6 +12,7 @@
 
 #define FIRST_KEY_NAME "First key"
 
+static void name_person(struct shard *shard, struct msg *msg);
 static enum err directory_claim(struct shard *shard, struct shard_directory *body);
 static enum err directory_release(struct shard *shard, const struct shard_directory *body);
 
@@ -229,8 +230,30 @@ void account_me(struct shard *shard, struct msg *msg)
         body->user.sessions = SLICE("");
         body->has_key = principal.has_key;
         body->key = principal.key;
+        name_person(shard, msg);
     }
     shard_answer(shard, msg, err);
+}
+
+/* A key is the account's; the address shown with it is its maker's, while he is one of its people.
+ */
+static void name_person(struct shard *shard, struct msg *msg)
+{
+    struct shard_me *body = &msg->body.me;
+    struct row_user user = body->user;
+    if (body->has_key) {
+        enum err err =
+            body->key.is_made_by_key
+                ? ERR_NOT_FOUND
+                : shard_get_user(shard, key_user(body->caller.account, body->key.created_by),
+                                 &msg->arena, &user);
+        arena_mark_secret(&msg->arena); /* the row holds the password's hash */
+        if (err != ERR_OK) {
+            return;
+        }
+    }
+    body->email = user.email;
+    body->is_email_verified = user.is_email_verified;
 }
 
 void account_check(struct shard *shard, struct msg *msg)

@@ -193,6 +193,8 @@ struct shard_me {
     struct row_user user;
     bool has_key;
     struct row_api_key key;
+    struct slice email; /* the user's, or of the one who made the key; empty: gone since */
+    bool is_email_verified;
 };
 
 /* Whether a caller may come in at all, before the body of its request is read. */
