@@ -44,6 +44,7 @@ struct rig {
     struct msg *got[EDGE_POOL_MSGS];
     uint32_t got_count;
     uint32_t controls_home;
+    bool is_drained;      /* by the test itself */
     uint32_t ended_home;  /* edges that were told of a credential's end */
     uint32_t check_count; /* credentials asked about before the body */
     enum err check_err;   /* and what they were told */
@@ -174,13 +175,16 @@ static inline void rig_start(struct rig *rig)
 static inline void rig_end(struct rig *rig)
 {
     uint32_t before = rig->controls_home;
-    control(rig, CONTROL_DRAIN, 1000);
-    pass(rig, 1000);
-    pass(rig, 100000);
-    WAIT_FOR(rig, rig->controls_home == before + 1);
+    if (!rig->is_drained) {
+        control(rig, CONTROL_DRAIN, 1000);
+        pass(rig, 1000);
+        pass(rig, 100000);
+        before += 1;
+        WAIT_FOR(rig, rig->controls_home == before);
+    }
     cr_assert_eq(rig->edge->body_bytes, 0, "every reserved byte was given back");
     control(rig, CONTROL_STOP, 1000);
-    WAIT_FOR(rig, rig->controls_home == before + 2);
+    WAIT_FOR(rig, rig->controls_home == before + 1);
     actor_close(&rig->world);
     clock_set_fake(0, 0);
     loop_stop(&rig->loop);
