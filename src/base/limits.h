@@ -234,6 +234,14 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define MIME_PARAMS_MAX      (4 * KIB) /* bytes that are read of a content type or disposition */
 #define MIME_PARAM_BYTES_MAX (1 * MIB) /* of those of all parts together */
 
+/* ---- received mail, as it is stored ---------------------------------------------------------- */
+#define STAGES_OPEN_MAX      256 /* large mails on their way into one shard; more is 451 */
+#define STAGE_MS_MAX         (UINT64_C(2) * 3600 * 1000) /* no session takes that long for one */
+#define RECEIVED_HOOKS_MAX   1000 /* webhooks of one mail; those beyond are named in its events */
+#define RECEIVED_HEADER_MAX  (1 * MIB)      /* of a mail's header block, as it is shown */
+#define RECEIVED_ADDRS_BYTES (64 * KIB)     /* of one address field, in the mail's row */
+#define RECEIVED_ID_MAX      LINE_MAX_BYTES /* of a Message-ID in it */
+
 /* ---- verdicts on received mail -------------------------------------------------------------- */
 #define SPF_LOOKUPS_MAX     10   /* terms that ask the DNS, RFC 7208 4.6.4 */
 #define SPF_VOIDS_MAX       2    /* of them in vain */

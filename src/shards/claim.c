@@ -18,10 +18,9 @@
 
 #include <string.h>
 
-#define SELECTOR_RSA      "mk1"
-#define SELECTOR_ED       "mk2"
-#define UNCERTAIN_TEXT    "the server stopped during this attempt; its outcome is unknown"
-#define RETURN_PATH_CHECK 4 /* bytes of the check in a return path */
+#define SELECTOR_RSA   "mk1"
+#define SELECTOR_ED    "mk2"
+#define UNCERTAIN_TEXT "the server stopped during this attempt; its outcome is unknown"
 
 /* A claim whose headers are being signed. Lives in its message's arena. */
 struct claim_work {
@@ -398,26 +397,16 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     body->rehearsal = (enum rehearsal)group->outbox.mode;
 }
 
-/* b.<mail>.<group>.<check>: a bounce to it names its mail, and nobody else can make one up. */
 static struct slice return_path(struct claim_work *work, uint32_t group)
 {
-    struct shard *shard = work->job.shard;
     struct arena *arena = &work->job.msg->arena;
-    const struct conf *conf = shard->place->conf;
-    char mail[2 * sizeof(work->mail.id.bytes)];
-    hex_encode(slice_of(work->mail.id.bytes, sizeof(work->mail.id.bytes)), mail);
-    struct slice named = arena_format(arena, "%.*s.%u", (int)sizeof(mail), mail, group);
-    struct sha256 mac =
-        crypto_hmac_sha256(slice_of(shard->return_path_seal.bytes, SEAL_KEY_LEN), named);
-    char check[2 * RETURN_PATH_CHECK];
-    hex_encode(slice_of(mac.bytes, RETURN_PATH_CHECK), check);
+    const struct conf *conf = work->job.shard->place->conf;
+    struct slice local = return_path_local(work->job.shard, work->mail.id, group, arena);
     if (work->has_domain && work->domain.return_path_verified) {
-        return arena_format(arena, "b.%.*s.%.*s@%.*s.%.*s", SLICE_FMT(named), (int)sizeof(check),
-                            check, SLICE_FMT(conf->return_path_label),
-                            SLICE_FMT(work->domain.name));
+        return arena_format(arena, "%.*s@%.*s.%.*s", SLICE_FMT(local),
+                            SLICE_FMT(conf->return_path_label), SLICE_FMT(work->domain.name));
     }
-    return arena_format(arena, "b.%.*s.%.*s@%.*s", SLICE_FMT(named), (int)sizeof(check), check,
-                        SLICE_FMT(conf->hostname));
+    return arena_format(arena, "%.*s@%.*s", SLICE_FMT(local), SLICE_FMT(conf->hostname));
 }
 
 /* ---- unsealed keys -------------------------------------------------------------------------- */

@@ -356,7 +356,8 @@ static void obey(struct shard *shard, struct row_mail *mail, struct slice comman
     if (slice_equal(command, SLICE("spam"))) {
         mail->spam = SLICE("spam");
     }
-    if (slice_equal(command, SLICE("block-sender")) && mail->from_addr.len > 0) {
+    bool is_address = mail->from_addr.len > 0 && mail->from_addr.len <= ADDR_MAX;
+    if (slice_equal(command, SLICE("block-sender")) && is_address) {
         struct row_blocked row = {.created_unix_ms = clock_unix_ms(), .route = delivery->route};
         struct slice sender = arena_lower(&shard->scratch, mail->from_addr);
         shard_put_blocked(shard, key_blocked(account, sender), &row);

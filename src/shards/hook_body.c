@@ -5,14 +5,19 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "kv/key.h"
+#include "mail/attachment_link.h"
+#include "mail/mime_read.h"
 #include "shards/msg.h"
+#include "shards/received.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#define BODY_MAX  (2 * TEXT_BYTES_MAX * 2 + MIB) /* two texts, escaped */
-#define LINK_TEXT 160
+/* Two texts of control characters alone, six bytes for each, and a thousand attachments. */
+#define BODY_MAX         (2 * TEXT_BYTES_MAX * 6 + 8 * MIB)
+#define READ_ARENA_BYTES (MAIL_BYTES_MAX + 2 * CHUNK_BYTES + MIME_READ_ARENA_BYTES)
 
+static enum err compose_inbound(const struct hook_facts *facts, struct json_writer *w);
 static void compose_outbound(const struct hook_facts *facts, struct json_writer *w);
 
 enum err hook_body_compose(const struct hook_facts *facts, struct arena *arena, struct slice *body)
@@ -23,7 +28,11 @@ enum err hook_body_compose(const struct hook_facts *facts, struct arena *arena, 
     buf_init(&out, BODY_MAX);
     json_start(&w, &out);
     json_open_object(&w);
-    compose_outbound(facts, &w);
+    if (facts->mail->direction == DIRECTION_INBOUND) {
+        err = compose_inbound(facts, &w);
+    } else {
+        compose_outbound(facts, &w);
+    }
     json_close_object(&w);
     if (err == ERR_OK) {
         err = buf_err(&out);
@@ -69,6 +78,16 @@ static void add_time(struct json_writer *w, const char *name, const char *iso_na
     json_u64(w, unix_ms);
     json_key(w, iso_name);
     json_text(w, slice_of(iso, len));
+}
+
+static void add_party(struct json_writer *w, struct slice address, struct slice name)
+{
+    json_open_object(w);
+    add_text(w, "address", address);
+    if (name.len > 0) {
+        add_text(w, "name", name);
+    }
+    json_close_object(w);
 }
 
 /* ---- a sent mail ---------------------------------------------------------------------------- */
@@ -127,38 +146,137 @@ static void compose_outbound(const struct hook_facts *facts, struct json_writer 
     json_close_object(w);
 }
 
-/* ---- links ---------------------------------------------------------------------------------- */
+/* ---- a received mail ------------------------------------------------------------------------ */
 
-static struct sha256 sign_link(const struct seal_key *key, struct id mail, uint32_t index,
-                               uint64_t expires_s)
+static void add_auth(struct json_writer *w, const struct row_mail *mail)
 {
-    char id[ID_TEXT_MAX];
-    char text[LINK_TEXT];
-    (void)id_text(ID_MESSAGE, mail, id); /* terminated */
-    int len =
-        snprintf(text, sizeof(text), "att/%s/%u\n%llu", id, index, (unsigned long long)expires_s);
-    CHECK(len > 0 && (size_t)len < sizeof(text));
-    return crypto_hmac_sha256(slice_of(key->bytes, sizeof(key->bytes)),
-                              slice_of(text, (size_t)len));
+    json_key(w, "auth");
+    json_open_object(w);
+    add_text_or_null(w, "spf", mail->spf);
+    add_text_or_null(w, "dkim", mail->dkim);
+    add_text_or_null(w, "dmarc", mail->dmarc);
+    add_text_or_null(w, "spam", mail->spam);
+    json_close_object(w);
 }
 
-struct slice attachment_link(const struct seal_key *key, struct id mail, uint32_t index,
-                             uint64_t expires_s, struct arena *arena)
+static enum err load_attachment(const struct hook_facts *facts, uint32_t index, struct arena *arena,
+                                struct row_attachment *row)
 {
-    char id[ID_TEXT_MAX];
-    char hex[2 * SHA256_LEN];
-    struct sha256 mac = sign_link(key, mail, index, expires_s);
-    (void)id_text(ID_MESSAGE, mail, id); /* terminated */
-    hex_encode(sha256_slice(&mac), hex);
-    return arena_format(arena, "/att/%s/%u?exp=%llu&sig=%.*s", id, index,
-                        (unsigned long long)expires_s, (int)sizeof(hex), hex);
+    struct slice bytes;
+    struct id mail = facts->mail->id;
+    struct key key = key_attachment(id_account(mail), mail, index);
+    enum err err = kv_get(facts->kv, facts->family, key_slice(&key), arena, &bytes);
+    return err == ERR_OK ? row_attachment_decode(bytes, row) : err;
 }
 
-bool attachment_link_is_good(const struct seal_key *key, struct id mail, uint32_t index,
-                             uint64_t expires_s, struct slice sig)
+static void add_attachment(const struct hook_facts *facts, uint32_t index,
+                           const struct row_attachment *row, struct json_writer *w)
 {
-    char hex[2 * SHA256_LEN];
-    struct sha256 mac = sign_link(key, mail, index, expires_s);
-    hex_encode(sha256_slice(&mac), hex);
-    return crypto_equal(slice_of(hex, sizeof(hex)), sig);
+    struct arena arena;
+    arena_init(&arena, KIB, 8 * KIB);
+    struct attachment_ref ref = {
+        .mail = facts->mail->id, .index = index, .expires_s = row->expires_unix_ms / 1000};
+    struct slice url = attachment_link(&facts->attachment_key, &ref, facts->base_url, &arena);
+    json_open_object(w);
+    add_id(w, "id", ID_ATTACHMENT, row->id);
+    add_text_or_null(w, "filename", row->filename);
+    add_text_or_null(w, "contentType", row->content_type);
+    json_key(w, "size");
+    json_u64(w, row->size_bytes);
+    json_key(w, "url");
+    json_text(w, url);
+    json_close_object(w);
+    arena_fini(&arena);
+}
+
+static enum err add_attachments(const struct hook_facts *facts, struct json_writer *w)
+{
+    struct arena arena;
+    enum err err = ERR_OK;
+    arena_init(&arena, 4 * KIB, 64 * KIB); /* one row */
+    json_key(w, "attachments");
+    json_open_array(w);
+    for (uint32_t i = 0; err == ERR_OK && i < facts->mail->attachment_count; i++) {
+        struct row_attachment row;
+        arena_clear(&arena);
+        err = load_attachment(facts, i, &arena, &row);
+        if (err == ERR_OK) {
+            add_attachment(facts, i, &row, w);
+        }
+        err = err == ERR_NOT_FOUND ? ERR_OK : err; /* expired with its row */
+    }
+    json_close_array(w);
+    arena_fini(&arena);
+    return err;
+}
+
+/* The name under which this recipient stands in To or Cc, if he does. */
+static struct slice name_of(const struct mime_read *mail, struct slice recipient)
+{
+    const struct mime_addr_list *lists[] = {&mail->to, &mail->cc};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        for (uint32_t n = 0; n < lists[i]->count; n++) {
+            if (slice_equal_nocase(lists[i]->items[n].address, recipient)) {
+                return lists[i]->items[n].name;
+            }
+        }
+    }
+    return SLICE("");
+}
+
+static void add_mime_text(struct json_writer *w, const char *name, const struct mime_text *text)
+{
+    json_key(w, name);
+    if (text->is_present) {
+        json_text(w, text->text);
+    } else {
+        json_nil(w);
+    }
+}
+
+static void add_inbound(const struct hook_facts *facts, const struct mime_read *mail,
+                        struct json_writer *w)
+{
+    const struct row_mail *row = facts->mail;
+    struct slice rcpt = facts->delivery->recipient;
+    add_id(w, "id", ID_EVENT, facts->delivery->event);
+    add_text(w, "type", SLICE("email.received"));
+    json_key(w, "from");
+    add_party(w, row->from_addr, mail->from.name);
+    json_key(w, "to");
+    json_open_array(w);
+    add_party(w, rcpt, name_of(mail, rcpt));
+    json_close_array(w);
+    add_text_or_null(w, "subject", mail->subject);
+    add_mime_text(w, "text", &mail->text);
+    add_mime_text(w, "html", &mail->html);
+    add_id(w, "threadId", ID_THREAD, row->thread);
+    add_time(w, "receivedAt", "receivedAtIso", row->received_unix_ms);
+    add_auth(w, row);
+}
+
+/* The mail and what is read of it lie in an arena of their own: the claim that carries the body
+ * lives as long as the call. */
+static enum err compose_inbound(const struct hook_facts *facts, struct json_writer *w)
+{
+    const struct received_at at = {
+        .kv = facts->kv,
+        .family = facts->family,
+        .mail = facts->mail->id,
+        .chunk_count = facts->mail->chunk_count,
+    };
+    struct arena arena;
+    struct slice raw;
+    struct mime_read mail;
+    arena_init(&arena, 64 * KIB, READ_ARENA_BYTES);
+    enum err err = received_load(&at, &arena, &raw);
+    if (err == ERR_OK) {
+        err = mime_read(raw, &arena, &mail);
+    }
+    if (err == ERR_OK) {
+        add_inbound(facts, &mail, w);
+        err = add_attachments(facts, w);
+    }
+    arena_fini(&arena);
+    return err;
 }

@@ -28,11 +28,4 @@ struct hook_facts {
 MUST_USE enum err hook_body_compose(const struct hook_facts *facts, struct arena *arena,
                                     struct slice *body);
 
-/* The path and query of a signed link to an attachment: "/att/<mail>/<index>?exp=<s>&sig=<hex>". */
-struct slice attachment_link(const struct seal_key *key, struct id mail, uint32_t index,
-                             uint64_t expires_s, struct arena *arena);
-/* Whether sig belongs to such a link; expiry is the caller's to judge, after this. */
-bool attachment_link_is_good(const struct seal_key *key, struct id mail, uint32_t index,
-                             uint64_t expires_s, struct slice sig);
-
 #endif

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "mail/dkim.h"
 #include "mail/mime_write.h"
+#include "shards/body_rows.h"
 #include "shards/shard_int.h"
 
 #include <stdlib.h>
@@ -29,14 +30,7 @@ struct rcpt {
     bool is_scripted; /* rehearsed, and the local part says how */
 };
 
-/* One encoded row of a body, in send_work's rows. */
-struct piece {
-    struct key key;
-    size_t offset;
-    size_t len;
-};
-
-/* A send in the making. Lives in its message's arena; rows is a heap block. */
+/* A send in the making. Lives in its message's arena; rows has a heap block. */
 struct send_work {
     struct shard_job job;
     struct principal who;
@@ -56,10 +50,7 @@ struct send_work {
     struct sha256 body_hash;
     uint64_t size_bytes;
     uint32_t chunk_count;
-    struct buf rows;
-    struct piece *pieces;
-    uint32_t piece_count;
-    uint32_t piece_max;
+    struct body_rows rows;
     enum err err;
 };
 
@@ -77,8 +68,7 @@ static uint64_t estimate(const struct shard_send *send);
 static void compose_work(struct shard_job *job);
 static void compose_done(struct shard_job *job);
 static enum err compose(struct send_work *work);
-static enum err add_pieces(struct send_work *work, struct slice mail);
-static void add_piece(struct send_work *work, struct key key, struct slice data);
+static enum err add_rows(struct send_work *work, struct slice mail);
 static void store(struct send_work *work);
 static void store_mail(struct send_work *work);
 static void tell_sent(struct send_work *work, struct row_mail *row);
@@ -88,7 +78,6 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
 static void store_counters(struct send_work *work);
 static struct slice pack_addrs(struct arena *arena, const struct addr *addrs, uint32_t count);
 static struct slice pack_headers(struct arena *arena, const struct shard_send *send);
-static void add_addr_as_written(struct buf *out, const struct addr *addr);
 static struct slice buf_to_arena(struct arena *arena, struct buf *buf);
 static void answer(struct send_work *work, enum err err);
 
@@ -97,8 +86,7 @@ void outbound_send(struct shard *shard, struct msg *msg)
     struct send_work *work = arena_alloc(&msg->arena, sizeof(*work));
     work->job.shard = shard;
     work->job.msg = msg;
-    /* Attachments stand in the mail and, until their day, on their own. */
-    buf_init(&work->rows, 2 * MSG_ARENA_MAX);
+    body_rows_init(&work->rows);
     bool is_replay = false;
     enum err err = check(work, &is_replay);
     if (err != ERR_OK || is_replay) {
@@ -455,48 +443,36 @@ static enum err compose(struct send_work *work)
         dkim_body_add(&body, slice_from(whole, (size_t)work->spans.header_len));
         work->body_hash = dkim_body_finish(&body);
         work->size_bytes = whole.len;
-        err = add_pieces(work, whole);
+        err = add_rows(work, whole);
     }
     buf_fini(&out);
     return err;
 }
 
-static enum err add_pieces(struct send_work *work, struct slice mail)
+static enum err add_rows(struct send_work *work, struct slice mail)
 {
     struct msg *msg = work->job.msg;
     const struct shard_send *send = &msg->body.send;
     struct account_id account = work->who.account.id;
     uint32_t day = work->day + ATTACHMENT_DAYS;
-    size_t max = mail.len / CHUNK_BYTES + 1;
+    uint32_t max = body_rows_count(mail.len);
     for (uint32_t i = 0; i < send->attachment_count; i++) {
-        max += send->attachments[i].data.len / CHUNK_BYTES + 1;
+        max += body_rows_count(send->attachments[i].data.len);
     }
-    work->pieces = arena_array(&msg->arena, max, sizeof(*work->pieces));
-    work->piece_max = (uint32_t)max;
+    body_rows_reserve(&work->rows, &msg->arena, max);
     for (size_t at = 0; at < mail.len; at += CHUNK_BYTES) {
-        add_piece(work, key_chunk(account, work->mail, work->chunk_count++),
-                  slice_sub(mail, at, CHUNK_BYTES));
+        body_rows_add(&work->rows, key_chunk(account, work->mail, work->chunk_count++),
+                      slice_sub(mail, at, CHUNK_BYTES));
     }
     for (uint32_t i = 0; i < send->attachment_count; i++) {
         struct slice data = send->attachments[i].data;
         uint32_t chunk = 0;
         for (size_t at = 0; at < data.len; at += CHUNK_BYTES) {
-            add_piece(work, key_attachment_data(day, account, work->mail, i, chunk++),
-                      slice_sub(data, at, CHUNK_BYTES));
+            body_rows_add(&work->rows, key_attachment_data(day, account, work->mail, i, chunk++),
+                          slice_sub(data, at, CHUNK_BYTES));
         }
     }
-    return buf_err(&work->rows);
-}
-
-static void add_piece(struct send_work *work, struct key key, struct slice data)
-{
-    CHECK(work->piece_count < work->piece_max);
-    struct piece *piece = &work->pieces[work->piece_count++];
-    struct row_chunk row = {.data = data};
-    piece->key = key;
-    piece->offset = work->rows.len;
-    row_chunk_encode(&row, &work->rows);
-    piece->len = work->rows.len - piece->offset;
+    return body_rows_err(&work->rows);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -505,12 +481,7 @@ static void store(struct send_work *work)
 {
     struct shard *shard = work->job.shard;
     struct batch *batch = shard->filling;
-    struct slice rows = buf_slice(&work->rows);
-    for (uint32_t i = 0; i < work->piece_count; i++) {
-        const struct piece *piece = &work->pieces[i];
-        kv_batch_put_body(batch->rows, key_slice(&piece->key),
-                          slice_sub(rows, piece->offset, piece->len));
-    }
+    body_rows_put(&work->rows, batch->rows);
     store_attachments(work);
     store_deliveries(work);
     store_mail(work);
@@ -607,7 +578,8 @@ static void store_attachments(struct send_work *work)
             .is_inline = given->content_id.len > 0,
             .expires_unix_ms = work->now_unix_ms + ATTACHMENT_DAYS * UINT64_C(86400000),
             .day = work->day + ATTACHMENT_DAYS,
-            .chunk_count = (uint32_t)((given->data.len + CHUNK_BYTES - 1) / CHUNK_BYTES),
+            .chunk_count = body_rows_count(given->data.len),
+            .data_index = i,
         };
         shard_put_attachment(shard, key_attachment(account, work->mail, i), &row);
     }
@@ -699,16 +671,11 @@ static void store_counters(struct send_work *work)
 
 static struct slice pack_addrs(struct arena *arena, const struct addr *addrs, uint32_t count)
 {
-    struct buf text;
     struct buf pack;
-    buf_init(&text, 2 * KIB);
     buf_init(&pack, ROW_BYTES_MAX);
     for (uint32_t i = 0; i < count; i++) {
-        buf_clear(&text);
-        add_addr_as_written(&text, &addrs[i]);
-        buf_put_slice(&pack, buf_slice(&text));
+        outbound_pack_addr(&pack, addrs[i].name, addrs[i].text);
     }
-    buf_fini(&text);
     return buf_to_arena(arena, &pack);
 }
 
@@ -723,23 +690,22 @@ static struct slice pack_headers(struct arena *arena, const struct shard_send *s
     return buf_to_arena(arena, &pack);
 }
 
-/* For people and for addr_parse: the name in UTF-8, quoted when it must be, not encoded. */
-static void add_addr_as_written(struct buf *out, const struct addr *addr)
+static void add_addr_as_written(struct buf *out, struct slice name, struct slice address)
 {
-    if (addr->name.len == 0) {
-        buf_add(out, addr->text);
+    if (name.len == 0) {
+        buf_add(out, address);
         return;
     }
     bool is_plain = true;
-    for (size_t i = 0; i < addr->name.len; i++) {
-        char c = addr->name.data[i];
-        is_plain = is_plain && !memchr("()<>[]:;@\\,.\"", c, sizeof("()<>[]:;@\\,.\"") - 1);
+    for (size_t i = 0; i < name.len; i++) {
+        is_plain =
+            is_plain && !memchr("()<>[]:;@\\,.\"", name.data[i], sizeof("()<>[]:;@\\,.\"") - 1);
     }
     if (!is_plain) {
         buf_add_byte(out, '"');
     }
-    for (size_t i = 0; i < addr->name.len; i++) {
-        char c = addr->name.data[i];
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
         if (c == '"' || c == '\\') {
             buf_add_byte(out, '\\');
         }
@@ -749,8 +715,18 @@ static void add_addr_as_written(struct buf *out, const struct addr *addr)
         buf_add_byte(out, '"');
     }
     buf_add_str(out, " <");
-    buf_add(out, addr->text);
+    buf_add(out, address);
     buf_add_byte(out, '>');
+}
+
+/* For people and for addr_parse: the name in UTF-8, quoted when it must be, not encoded. */
+void outbound_pack_addr(struct buf *pack, struct slice name, struct slice address)
+{
+    struct buf text;
+    buf_init(&text, ROW_BYTES_MAX);
+    add_addr_as_written(&text, name, address);
+    buf_put_slice(pack, buf_slice(&text));
+    buf_fini(&text);
 }
 
 static struct slice buf_to_arena(struct arena *arena, struct buf *buf)
@@ -762,7 +738,7 @@ static struct slice buf_to_arena(struct arena *arena, struct buf *buf)
 
 static void answer(struct send_work *work, enum err err)
 {
-    buf_fini(&work->rows);
+    body_rows_fini(&work->rows);
     shard_answer(work->job.shard, work->job.msg, err);
 }
 

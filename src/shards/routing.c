@@ -351,11 +351,12 @@ static enum err check_match(struct shard *shard, struct msg *msg, const struct p
 
 static enum err check_action(struct msg *msg, const struct row_route *row)
 {
-    bool needs = row->action == ROUTE_WEBHOOK || row->action == ROUTE_FORWARD;
-    if (needs && row->destination.len == 0) {
-        return refuse(msg, ERR_BAD_FIELD, "destination",
-                      row->action == ROUTE_WEBHOOK ? "a valid https url is required"
-                                                   : "an address is required");
+    if (row->action == ROUTE_FORWARD) {
+        return refuse(msg, ERR_BAD_FIELD, "action",
+                      "this server does not forward mail; action is webhook, store or drop");
+    }
+    if (row->action == ROUTE_WEBHOOK && row->destination.len == 0) {
+        return refuse(msg, ERR_BAD_FIELD, "destination", "a valid https url is required");
     }
     return ERR_OK;
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "mail/attachment_link.h"
 #include "shards/shard_int.h"
 
 #include <stdlib.h>
@@ -309,12 +310,6 @@ static void on_request(struct shard *shard, struct msg *msg)
 
 typedef void request_fn(struct shard *shard, struct msg *msg);
 
-/* Mail that comes in: nothing is taken yet, and the sender keeps it. */
-static void not_yet(struct shard *shard, struct msg *msg)
-{
-    shard_answer(shard, msg, ERR_BUSY);
-}
-
 /* A line each, so that two changes do not meet. */
 /* clang-format off */
 static request_fn *const handlers[MSG_KIND_COUNT] = {
@@ -343,9 +338,9 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_CONTROL] = on_control,
     [MSG_SHARD_ADMIN] = admin_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
-    [MSG_SHARD_RCPT] = not_yet,
-    [MSG_SHARD_STAGE] = not_yet,
-    [MSG_SHARD_INBOUND] = not_yet,
+    [MSG_SHARD_RCPT] = intake_rcpt,
+    [MSG_SHARD_STAGE] = stage_handle,
+    [MSG_SHARD_INBOUND] = intake_mail,
 };
 /* clang-format on */
 
@@ -458,6 +453,7 @@ static void on_start(struct shard *shard, struct msg *msg)
         return;
     }
     id_maker_init(&shard->ids, meta.id_floor_ms);
+    shard->id_floor_ms = meta.id_floor_ms;
     shard->is_started = true;
     shard->free_bytes = kv_free_bytes(shard->kv);
     if (shard->family != KV_FAMILY_DELIVER) {
@@ -465,11 +461,13 @@ static void on_start(struct shard *shard, struct msg *msg)
         shard->dkim_seal = crypto_derive(shard->place->master, SLICE("dkim"));
         shard->return_path_seal = crypto_derive(shard->place->master, SLICE("return-path"));
         shard->hook_seal = crypto_derive(shard->place->master, SLICE("hook"));
-        shard->attachment_seal = crypto_derive(shard->place->master, SLICE("attachment"));
+        shard->attachment_seal =
+            crypto_derive(shard->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
         scan_owe_due(shard, 0);
         scan_start(shard);
         timer_start(&shard->sweep, SWEEP_MS);
         api_key_due_sweep(shard);
+        stage_sweep(shard);
     }
     msg_return(msg, ERR_OK);
 }
@@ -837,6 +835,7 @@ static void on_sweep(struct timer *timer)
     scan_owe(shard, &from, now > SWEEP_MS ? now - SWEEP_MS : 0);
     scan_start(shard);
     api_key_due_sweep(shard);
+    stage_sweep(shard);
     timer_start(&shard->sweep, SWEEP_MS);
 }
 

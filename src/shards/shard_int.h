@@ -47,6 +47,7 @@
 #define KEY_TOUCH_MS        60000                      /* last_used is written this rarely */
 #define KEY_EXPIRING_MS     (UINT64_C(7) * 24 * 3600 * 1000) /* owners are told this early */
 #define KEY_DUE_PAGE        64                               /* expiring keys told of in one turn */
+#define STAGE_SWEEP_PAGE    64                               /* stages dropped in one turn */
 #define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)             /* a recipient that was never due */
 
 enum suppression_reason {
@@ -128,6 +129,17 @@ struct due_scan {
     enum err err;
 };
 
+/* The scan for stages that nobody will end, a page at a time. */
+struct stage_sweep {
+    struct shard_job job;
+    bool is_running;
+    bool has_more;
+    struct key from;
+    struct id mails[STAGE_SWEEP_PAGE];
+    uint32_t count;
+    enum err err;
+};
+
 struct domain_work;
 struct ended_walk;
 struct route_set;
@@ -162,6 +174,10 @@ struct shard {
     struct msg *stop;                          /* waits for every own message to be home */
     struct scan scan;
     struct due_scan due_scan;
+    struct stage_sweep stage_sweep;
+    struct id stages[STAGES_OPEN_MAX]; /* of this run; none: the place is free */
+    uint32_t stage_cursor;             /* the next place to be doubted */
+    uint64_t id_floor_ms;              /* ids up to this are of earlier runs */
     struct timer sweep;
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
     uint64_t sign_clock;
@@ -346,6 +362,9 @@ void outbound_expire(struct shard *shard, struct msg *msg);
 MUST_USE enum err outbound_is_scripted(struct shard *shard, struct account_id account,
                                        struct slice domain, bool *is_scripted);
 
+/* Adds an address to a pack as it is shown: the address, or name <address>. */
+void outbound_pack_addr(struct buf *pack, struct slice name, struct slice address);
+
 /* ---- claim.c -------------------------------------------------------------------------------- */
 
 void claim_claim(struct shard *shard, struct msg *msg);
@@ -370,6 +389,29 @@ MUST_USE enum err claim_load_group(struct shard *shard, const struct outbox_entr
 /* Leases the row of a claim, whose body gets number and age of the try; the last check and the
  * first write of its handler. */
 MUST_USE enum err claim_lease(struct shard *shard, struct msg *msg, struct group *group);
+
+/* ---- return_path.c -------------------------------------------------------------------------- */
+
+/* The local part of the address that bounces of a group come back to, in arena. */
+struct slice return_path_local(const struct shard *shard, struct id mail, uint32_t group,
+                               struct arena *arena);
+/* Whether a recipient is such an address for a mail of the account. */
+bool return_path_is_ours(const struct shard *shard, struct account_id account,
+                         struct slice recipient);
+
+/* ---- intake_rcpt.c, stage.c, intake.c ----------------------------------------------------- */
+
+/* Whether mail for the account is taken at all: ERR_NOT_FOUND, ERR_SUSPENDED, ERR_DRAINING,
+ * ERR_STORAGE. */
+MUST_USE enum err intake_check(struct shard *shard, struct account_id account);
+void intake_rcpt(struct shard *shard, struct msg *msg);
+void stage_handle(struct shard *shard, struct msg *msg);
+/* Ends a stage in the filling batch; its chunks stay when they are a mail's now. */
+void stage_end(struct shard *shard, struct id mail, bool is_kept);
+/* Drops what no session brings to an end any more: what a run before this one left, and what is
+ * older than any session. */
+void stage_sweep(struct shard *shard);
+void intake_mail(struct shard *shard, struct msg *msg);
 
 /* ---- routing.c ------------------------------------------------------------------------------ */
 
