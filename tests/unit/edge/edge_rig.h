@@ -72,8 +72,10 @@ static inline void rig_on_msg(struct actor *actor, struct msg *msg)
     } else if (msg->returning) {
         cr_assert_eq(msg->kind, MSG_EDGE_CONTROL);
         cr_assert_eq(msg->err, ERR_OK);
-        rig->tcp_port = msg->body.control.tcp_port;
-        rig->smtp_tcp_port = msg->body.control.smtp_tcp_port;
+        if (msg->body.control.op == CONTROL_START) {
+            rig->tcp_port = msg->body.control.tcp_port;
+            rig->smtp_tcp_port = msg->body.control.smtp_tcp_port;
+        }
         rig->controls_home += 1;
         msg_put(actor, msg);
     } else {
