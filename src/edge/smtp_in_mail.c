@@ -161,11 +161,10 @@ static size_t find_account(const struct inbound *mail, struct account_id account
     return SIZE_MAX;
 }
 
-/* The domain is known: does its account want the address? */
-static void ask_account(struct smtp_session *session)
+/* Whose it would be is known: does that account want the address? */
+static void ask_account(struct smtp_session *session, struct account_id account, struct id domain)
 {
-    struct inbound *mail = &session->mail;
-    struct account_id account = mail->domain_account;
+    const struct inbound *mail = &session->mail;
     if (find_account(mail, account) == SIZE_MAX && mail->account_count == INBOUND_ACCOUNTS_MAX) {
         put_off_rcpt(session, 452, "4.5.3", "too many different recipients; send again");
         return;
@@ -175,9 +174,8 @@ static void ask_account(struct smtp_session *session)
         put_off_rcpt(session, 451, "4.3.2", "the service is busy; try again shortly");
         return;
     }
-    msg->body.rcpt = (struct shard_rcpt){.account = account,
-                                         .domain = mail->domain_id,
-                                         .recipient = arena_dup(&msg->arena, mail->asked)};
+    msg->body.rcpt = (struct shard_rcpt){
+        .account = account, .domain = domain, .recipient = arena_dup(&msg->arena, mail->asked)};
     smtp_in_post(place_shard(session->smtp->edge->place, account), msg);
 }
 
@@ -197,15 +195,44 @@ static void ask_directory(struct smtp_session *session)
     smtp_in_post(place_directory(session->smtp->edge->place, msg->body.directory.name), msg);
 }
 
+/* Bounces come back to "b.<mail in hex>...", below a domain of the mail's account or at our own
+ * name: neither is in the directory, and the mail's id says whose it is. Whether it is more than
+ * made up is for that account to say (shards/return_path.c). */
+static bool is_return_path(const struct smtp_session *session, struct account_id *account)
+{
+    const struct conf *conf = session->smtp->edge->place->conf;
+    struct slice asked = session->mail.asked;
+    struct slice domain = domain_of(asked);
+    struct slice label = conf->return_path_label;
+    struct id mail;
+    bool is_below = label.len > 0 && domain.len > label.len + 1 && slice_starts(domain, label) &&
+                    domain.data[label.len] == '.';
+    if (!slice_starts(asked, SLICE("b.")) ||
+        (!is_below && !slice_equal_nocase(domain, conf->hostname))) {
+        return false;
+    }
+    struct slice rest = slice_from(asked, 2);
+    struct slice hex = slice_cut(&rest, '.');
+    if (hex.len != 2 * sizeof mail.bytes ||
+        hex_decode(hex, mail.bytes, sizeof mail.bytes) != ERR_OK) {
+        return false;
+    }
+    *account = id_account(mail);
+    return account->value != 0;
+}
+
 void inbound_rcpt(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
+    struct account_id account;
     if (session->server.rcpt.to.is_literal) {
         refuse_rcpt(session, 550, "5.7.1", "relaying denied");
     } else if (read_rcpt(session) != ERR_OK) {
         refuse_rcpt(session, 553, "5.1.3", "the recipient's address is malformed");
+    } else if (is_return_path(session, &account)) {
+        ask_account(session, account, (struct id){.bytes = {0}});
     } else if (mail->domain.len > 0 && slice_equal(domain_of(mail->asked), mail->domain)) {
-        ask_account(session);
+        ask_account(session, mail->domain_account, mail->domain_id);
     } else {
         ask_directory(session);
     }
@@ -224,7 +251,7 @@ static void directory_home(struct smtp_session *session, const struct smtp_home 
         mail->domain = slice_of(mail->domain_bytes, domain.len);
         mail->domain_account = home->account;
         mail->domain_id = home->id;
-        ask_account(session);
+        ask_account(session, home->account, home->id);
     }
 }
 

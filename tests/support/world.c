@@ -403,6 +403,7 @@ static bool read_run_file(struct world *world)
     bool is_ours = json_integer_value(json_object_get(run, "pid")) == world->daemon;
     if (is_ours) { /* not one left behind by a killed daemon */
         world->http_port = (uint16_t)json_integer_value(json_object_get(run, "http"));
+        world->smtp_port = (uint16_t)json_integer_value(json_object_get(run, "smtp"));
         world->https_port = (uint16_t)json_integer_value(json_object_get(run, "https"));
     }
     json_decref(run);

@@ -58,6 +58,7 @@ struct world {
     int keeper_fd;
     uint16_t http_port;
     uint16_t https_port;
+    uint16_t smtp_port; /* with smtp_listen set */
     void *curl; /* one handle: the connection is kept */
     json_t *documents;
 };

@@ -230,6 +230,39 @@ Test(smtp_in, compares_recipients_in_one_form, T)
     end(&post, &peer);
 }
 
+Test(smtp_in, brings_bounces_to_the_account_that_their_address_names, T)
+{
+    /* 48 bits of time, 64 of account, 16 of sequence: the account is 101. */
+    static const char mail[] = "0123456789ab"
+                               "0000000000000065"
+                               "0001";
+    static const struct {
+        const char *format;
+        const char *reply;
+    } table[] = {
+        {"RCPT TO:<b.%s.3.1234abcd@bounces.send.test>", "250"},
+        {"RCPT TO:<B.%s.3.1234ABCD@mail.meerkat.test>", "250"},
+        {"RCPT TO:<b.%s.3.1234abcd@elsewhere.test>", "550 5.7.1"},
+        {"RCPT TO:<b.%sff.3.1234abcd@bounces.send.test>", "550 5.7.1"},
+        {"RCPT TO:<c.%s.3.1234abcd@bounces.send.test>", "550 5.7.1"},
+    };
+    struct post post;
+    struct peer peer;
+    char line[160];
+    start(&post, &peer);
+    peer_talk(&peer, "MAIL FROM:<>", "250");
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        (void)snprintf(line, sizeof line, table[i].format, mail);
+        peer_talk(&peer, line, table[i].reply);
+    }
+    peer_talk(&peer, "DATA", "354");
+    peer_write(&peer, SLICE(MAIL_TEXT ".\r\n"));
+    peer_expect(&peer, "250 2.0.0 Ok");
+    cr_assert_eq(post.stored_count, 1);
+    cr_assert_eq(post.stored[0].account.value, 101);
+    end(&post, &peer);
+}
+
 Test(smtp_in, asks_for_a_domain_once_in_a_row, T)
 {
     struct post post;
