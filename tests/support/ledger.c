@@ -13,7 +13,7 @@
 
 void ledger_init(struct ledger *ledger, struct world *world)
 {
-    *ledger = (struct ledger){.world = world};
+    *ledger = (struct ledger){.world = world, .status = "send_status"};
     ledger->fates = mem_zalloc(LEDGER_MAX * sizeof *ledger->fates);
     ledger->pending = mem_zalloc(LEDGER_MAX * sizeof *ledger->pending);
 }
@@ -55,7 +55,8 @@ static bool ask_message(void *context, uint64_t number, struct buf *out)
     return true;
 }
 
-/* A try whose end is not known, or that says of itself that the mail may have arrived. */
+/* A try whose end is not known, or that says of itself that the mail may have arrived. A sink
+ * counts a webhook that it refused as well. */
 static bool is_excuse(const json_t *attempt)
 {
     const char *outcome = json_string_value(json_object_get(attempt, "outcome"));
@@ -63,7 +64,8 @@ static bool is_excuse(const json_t *attempt)
     CHECK(outcome != NULL);
     return strcmp(outcome, "uncertain") == 0 ||
            (strcmp(outcome, "deferred") == 0 && response != NULL &&
-            strstr(response, "may have been delivered") != NULL);
+            (strstr(response, "may have been delivered") != NULL ||
+             strncmp(response, "HTTP ", 5) == 0));
 }
 
 static void take_message(void *context, const struct load_answer *answer)
@@ -76,7 +78,7 @@ static void take_message(void *context, const struct load_answer *answer)
     json_t *json = json_loadb(answer->body.data, answer->body.len, 0, NULL);
     const json_t *message = json_object_get(json, "message");
     const json_t *delivery = json_array_get(json_object_get(json, "deliveries"), 0);
-    const char *status = json_string_value(json_object_get(message, "send_status"));
+    const char *status = json_string_value(json_object_get(message, ledger->status));
     if (answer->status != 200 || status == NULL || delivery == NULL) {
         world_fail(ledger->world, "%s was acknowledged and cannot be read: %u %.*s",
                    fate->entry->id, (unsigned)answer->status, SLICE_FMT(answer->body));
@@ -159,6 +161,25 @@ void ledger_await(struct ledger *ledger, uint64_t ms)
 
 /* ---- the sink -------------------------------------------------------------------------------- */
 
+/* local: the recipient's name, n<number>. */
+static void add_arrival(struct ledger *ledger, struct slice local, struct slice message_id)
+{
+    uint64_t number = 0;
+    if (slice_uint(slice_from(local, 1), LEDGER_MAX - 1, &number) != ERR_OK) {
+        world_fail(ledger->world, "a mail to %.*s arrived", SLICE_FMT(local));
+    }
+    struct fate *fate = &ledger->fates[number];
+    if (fate->arrivals == 0) {
+        (void)snprintf(fate->message_id, sizeof fate->message_id, "%.*s",
+                       SLICE_FMT(message_id)); /* the sink's own are shorter */
+    }
+    if (!slice_equal(message_id, slice_str(fate->message_id))) {
+        world_fail(ledger->world, "n%" PRIu64 " came under two ids: %s and %.*s", number,
+                   fate->message_id, SLICE_FMT(message_id));
+    }
+    fate->arrivals += 1;
+}
+
 /* One line a mail: milliseconds, Message-ID, sender, recipient, bytes; tabs between. */
 void ledger_read_sink(struct ledger *ledger, const char *path)
 {
@@ -168,20 +189,36 @@ void ledger_read_sink(struct ledger *ledger, const char *path)
         (void)slice_cut(&line, '\t'); /* the time, and below the sender */
         struct slice message_id = slice_cut(&line, '\t');
         (void)slice_cut(&line, '\t');
-        struct slice local = slice_from(slice_cut(&line, '@'), 1);
-        uint64_t number = 0;
-        if (slice_uint(local, LEDGER_MAX - 1, &number) != ERR_OK) {
-            world_fail(ledger->world, "a mail to n%.*s arrived", SLICE_FMT(local));
-        }
-        struct fate *fate = &ledger->fates[number];
-        if (fate->arrivals == 0) {
-            (void)snprintf(fate->message_id, sizeof fate->message_id, "%.*s",
-                           SLICE_FMT(message_id)); /* the sink's own are shorter */
-        }
-        if (!slice_equal(message_id, slice_str(fate->message_id))) {
-            world_fail(ledger->world, "n%" PRIu64 " came under two Message-IDs", number);
-        }
-        fate->arrivals += 1;
+        add_arrival(ledger, slice_cut(&line, '@'), message_id);
+    }
+}
+
+/* Of an inbound webhook, as the sink writes them. */
+static void read_hook(struct ledger *ledger, struct slice request)
+{
+    size_t end = slice_find(request, SLICE("\r\n\r\n"));
+    struct slice body = slice_from(request, end == SIZE_MAX ? end : end + 4);
+    json_t *json = json_loadb(body.data, body.len, 0, NULL);
+    const json_t *to = json_array_get(json_object_get(json, "to"), 0);
+    const char *address = json_string_value(json_object_get(to, "address"));
+    const char *id = json_string_value(json_object_get(json, "id"));
+    struct slice header = load_header(slice_head(request, end), SLICE("webhook-id"));
+    if (address == NULL || id == NULL || !slice_equal(header, slice_str(id))) {
+        world_fail(ledger->world, "this is no webhook of a received mail: %.*s",
+                   SLICE_FMT(request));
+    }
+    struct slice rest = slice_str(address);
+    add_arrival(ledger, slice_cut(&rest, '@'), header);
+    json_decref(json);
+}
+
+void ledger_read_hooks(struct ledger *ledger, const struct peer *sink)
+{
+    struct world *world = ledger->world;
+    long long count = world_sink_count(world, sink, "hooks");
+    for (long long i = 1; i <= count; i++) {
+        read_hook(ledger,
+                  world_read_file(world, world_text(world, "%s/%06lld-hook.http", sink->store, i)));
     }
 }
 

@@ -21,12 +21,13 @@ struct fate {
     const char *key;
     uint32_t excuses; /* attempts that may have delivered without anybody knowing */
     uint32_t arrivals;
-    char message_id[80]; /* of the first arrival */
+    char message_id[80]; /* of the first arrival; the webhook-id of a webhook */
     bool is_delivered;
 };
 
 struct ledger {
     struct world *world;
+    const char *status; /* member of the message that becomes "delivered" */
     struct fate *fates; /* by number, LEDGER_MAX */
     uint64_t *pending;  /* numbers acknowledged and not known to be delivered */
     uint64_t pending_count;
@@ -35,6 +36,7 @@ struct ledger {
     uint64_t unasked; /* arrivals of mails that were not acknowledged */
 };
 
+/* Of sent mails; for received ones set status to "webhook_status" then. */
 void ledger_init(struct ledger *ledger, struct world *world);
 void ledger_fini(struct ledger *ledger);
 /* Enters all that the mailing's 202s promised. It must not be touched until ledger_fini. */
@@ -45,6 +47,8 @@ void ledger_read(struct ledger *ledger);
 void ledger_await(struct ledger *ledger, uint64_t ms);
 /* Counts the arrivals in what the sink wrote under --log. */
 void ledger_read_sink(struct ledger *ledger, const char *path);
+/* The same with the webhooks that the sink kept: their recipient tells the number. */
+void ledger_read_hooks(struct ledger *ledger, const struct peer *sink);
 /* Every promised mail arrived, and more than once only where the log of its delivery has an
  * attempt of unknown outcome for each further arrival, under the same Message-ID. */
 void ledger_judge(struct ledger *ledger);

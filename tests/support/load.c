@@ -436,17 +436,21 @@ bool mailing_ask(void *context, uint64_t number, struct buf *out)
     return true;
 }
 
-static void add_entry(struct mailing *mailing, const struct load_answer *answer)
+void mailing_note(struct mailing *mailing, uint64_t number, struct slice id)
 {
-    struct mailing_entry entry = {.number = answer->number};
-    size_t at = slice_find(answer->body, SLICE("\"id\":\"msg_"));
-    struct slice id = slice_from(answer->body, at == SIZE_MAX ? at : at + 6);
-    id = slice_cut(&id, '"');
+    struct mailing_entry entry = {.number = number};
     CHECK(id.len > 0 && id.len < sizeof entry.id);
     memcpy(entry.id, id.data, id.len);
     buf_add_bytes(&mailing->entries, &entry, sizeof entry);
     CHECK(!mailing->entries.is_over);
     mailing->accepted += 1;
+}
+
+static void add_entry(struct mailing *mailing, const struct load_answer *answer)
+{
+    size_t at = slice_find(answer->body, SLICE("\"id\":\"msg_"));
+    struct slice id = slice_from(answer->body, at == SIZE_MAX ? at : at + 6);
+    mailing_note(mailing, answer->number, slice_cut(&id, '"'));
 }
 
 static void add_strange(struct mailing *mailing, const struct load_answer *answer, const char *why)

@@ -97,6 +97,8 @@ void mailing_fini(struct mailing *mailing);
 /* For load_options; the context is the mailing. */
 bool mailing_ask(void *context, uint64_t number, struct buf *out);
 void mailing_answer(void *context, const struct load_answer *answer);
+/* Enters a promise that came another way. */
+void mailing_note(struct mailing *mailing, uint64_t number, struct slice id);
 /* index below mailing->accepted. */
 const struct mailing_entry *mailing_at(const struct mailing *mailing, uint64_t index);
 
