@@ -471,3 +471,38 @@ static void complain(const char *fmt, ...)
     va_end(args);
     (void)fprintf(stderr, "meerkatd: %s\n", text); /* nowhere left to complain */
 }
+
+struct slice conf_public_url(const struct conf *conf, uint16_t tcp_port, uint16_t tls_tcp_port,
+                             char out[CONF_URL_MAX])
+{
+    bool is_plain = conf->http_listen.len > 0;
+    struct slice where = is_plain ? conf->http_listen : conf->https_listen;
+    struct slice host = slice_head(where, slice_rfind_byte(where, ':'));
+    if (conf->public_url.len > 0) {
+        struct slice url = conf->public_url;
+        while (slice_ends(url, SLICE("/"))) {
+            url = slice_head(url, url.len - 1);
+        }
+        snprintf(out, CONF_URL_MAX, "%.*s", SLICE_FMT(url));
+        return slice_str(out);
+    }
+    if (host.len == 0 || slice_equal(host, SLICE("0.0.0.0")) || slice_equal(host, SLICE("[::]"))) {
+        host = conf->hostname;
+    }
+    snprintf(out, CONF_URL_MAX, "%s://%.*s:%u", is_plain ? "http" : "https", SLICE_FMT(host),
+             (unsigned)(is_plain ? tcp_port : tls_tcp_port));
+    return slice_str(out);
+}
+
+static uint16_t port_of(struct slice listen)
+{
+    uint64_t port = 0;
+    struct slice text = slice_from(listen, slice_rfind_byte(listen, ':') + 1);
+    err_ignore(slice_uint(text, UINT16_MAX, &port)); /* checked when it was opened */
+    return (uint16_t)port;
+}
+
+struct slice conf_asked_url(const struct conf *conf, char out[CONF_URL_MAX])
+{
+    return conf_public_url(conf, port_of(conf->http_listen), port_of(conf->https_listen), out);
+}

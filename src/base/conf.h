@@ -134,6 +134,14 @@ void conf_print_sample(struct buf *out);
 /* The path of the admin socket, in arena; empty when there is none. */
 struct slice conf_admin_socket(const struct conf *conf, struct arena *arena);
 
+/* The base of links, without a slash at its end: public_url, or else the HTTP listener by a name
+ * that others know, with the port it got. */
+#define CONF_URL_MAX 300
+struct slice conf_public_url(const struct conf *conf, uint16_t tcp_port, uint16_t tls_tcp_port,
+                             char out[CONF_URL_MAX]);
+/* The ports that are asked for, where it is not known which ones were given. */
+struct slice conf_asked_url(const struct conf *conf, char out[CONF_URL_MAX]);
+
 /* One field by name, for tests; false when unknown or bad. */
 bool conf_set(struct conf *conf, struct slice name, struct slice value) MUST_USE;
 

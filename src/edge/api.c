@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/metric.h"
 
+#define MORE_HEADERS_MAX 2048 /* of one answer, beside those of all */
 #define ANSWER_BYTES_MAX (MAIL_BYTES_MAX + MIB)
 #define RETRY_AFTER_S    1
 
@@ -185,7 +186,7 @@ static void send_with(struct request *request, uint16_t status, struct slice con
     CHECK_LOOP(request->edge->loop);
     CHECK(!request->is_answered); /* exactly once */
     CHECK(request->slot == UINT32_MAX);
-    char headers[512];
+    char headers[MORE_HEADERS_MAX + 512];
     char rate[128];
     int len = snprintf(headers, sizeof headers,
                        "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s%s", request->id,
@@ -216,6 +217,13 @@ void api_send(struct request *request, uint16_t status, struct slice content_typ
               struct slice body)
 {
     send_with(request, status, content_type, body, "");
+}
+
+void api_send_more(struct request *request, uint16_t status, const struct api_content *content,
+                   const char *more_headers)
+{
+    CHECK(strlen(more_headers) <= MORE_HEADERS_MAX);
+    send_with(request, status, content->type, content->body, more_headers);
 }
 
 static void fail_with(struct request *request, enum err err, struct slice param,

@@ -55,6 +55,13 @@ void api_json_start(struct api_body *body);
 void api_json_send(struct request *request, uint16_t status, struct api_body *body);
 void api_send(struct request *request, uint16_t status, struct slice content_type,
               struct slice body);
+/* With header lines of its own, each with its CRLF. */
+struct api_content {
+    struct slice type;
+    struct slice body;
+};
+void api_send_more(struct request *request, uint16_t status, const struct api_content *content,
+                   const char *more_headers);
 void api_fail(struct request *request, enum err err);
 /* With the field at fault and a sentence; either may be empty. */
 void api_fail_field(struct request *request, enum err err, struct slice param,
@@ -81,6 +88,7 @@ extern const struct json_shape api_session_rotate_shape;
 extern const struct json_shape api_key_shape;
 extern const struct json_shape api_rotate_shape;
 extern const struct json_shape api_route_shape;
+extern const struct json_shape api_replay_shape;
 extern const struct json_shape api_hook_shape;
 extern const struct json_shape api_hook_events_shape;
 extern const struct json_shape api_hook_rotate_shape;
@@ -142,6 +150,7 @@ void api_route_list(struct request *request);
 void api_route_get(struct request *request);
 void api_route_change(struct request *request);
 void api_route_delete(struct request *request);
+void api_route_replay(struct request *request);
 void api_hook_set(struct request *request);
 void api_hook_clear(struct request *request);
 void api_hook_secret(struct request *request);
@@ -152,6 +161,7 @@ void api_hook_test(struct request *request);
 void api_message_list(struct request *request);
 void api_message_get(struct request *request);
 void api_message_raw(struct request *request);
+void api_attachment(struct request *request);
 void api_delivery_retry(struct request *request);
 
 #endif

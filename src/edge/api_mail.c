@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "edge/api_int.h"
+#include "mail/attachment_link.h"
 #include "mail/header.h"
 
 /* ---- rendering ------------------------------------------------------------------------------ */
@@ -34,6 +35,15 @@ static struct slice webhook_status(const struct row_mail *mail)
     return mail->hook_failed > 0 ? SLICE("failed") : SLICE("delivered");
 }
 
+static void write_thread(struct json_writer *w, struct id thread)
+{
+    if (id_is_none(thread)) {
+        api_text_or_null(w, "thread_id", SLICE(""));
+    } else {
+        api_id(w, "thread_id", ID_THREAD, thread);
+    }
+}
+
 /* What list rows and the full message share. */
 static void write_mail(struct json_writer *w, const struct row_mail *mail)
 {
@@ -42,8 +52,9 @@ static void write_mail(struct json_writer *w, const struct row_mail *mail)
              mail->direction == DIRECTION_INBOUND ? SLICE("inbound") : SLICE("outbound"));
     write_mode(w, mail->mode);
     api_text(w, "from_addr", mail->from_addr);
+    bool is_inbound = mail->direction == DIRECTION_INBOUND;
     struct slice first = {0};
-    struct slice rest = mail->to;
+    struct slice rest = is_inbound ? mail->envelope_to : mail->to;
     if (get_slice(&rest, &first)) {
         api_text(w, "to_addr", first);
     }
@@ -54,13 +65,18 @@ static void write_mail(struct json_writer *w, const struct row_mail *mail)
         api_text(w, "name", mail->from_name);
     }
     json_close_object(w);
-    write_pack(w, "to", mail->to);
+    write_pack(w, "to", is_inbound && mail->to.len == 0 ? mail->envelope_to : mail->to);
     write_pack(w, "cc", mail->cc);
     api_text_or_null(w, "subject", mail->subject);
-    api_text_or_null(w, "thread_id", slice_of(NULL, 0));
+    api_text_or_null(w, "spf", mail->spf);
+    api_text_or_null(w, "dkim", mail->dkim);
+    api_text_or_null(w, "dmarc", mail->dmarc);
+    api_text_or_null(w, "spam", mail->spam);
+    write_thread(w, mail->thread);
     api_u64(w, "received_at", mail->received_unix_ms);
     api_u64(w, "size_bytes", mail->size_bytes);
-    api_text(w, "send_status", slice_str(mail_status_text((enum mail_status)mail->status)));
+    const char *status = is_inbound ? "" : mail_status_text((enum mail_status)mail->status);
+    api_text_or_null(w, "send_status", slice_str(status));
     api_text_or_null(w, "webhook_status", webhook_status(mail));
     api_metadata(w, mail->metadata);
     write_pack(w, "tags", mail->tags);
@@ -118,7 +134,22 @@ static void write_delivery(struct json_writer *w, const struct delivery_view *vi
     json_close_object(w);
 }
 
-static void write_attachment(struct json_writer *w, const struct row_attachment *row)
+/* The link to it, signed here: the edges derive the same key as the shards. */
+static struct slice link_of(struct request *request, struct id mail, uint32_t index,
+                            const struct row_attachment *row)
+{
+    struct attachment_ref ref = {
+        .mail = mail,
+        .index = index,
+        .expires_s = row->expires_unix_ms / 1000,
+    };
+    struct edge *edge = request->edge;
+    return attachment_link(&edge->attachment_key, &ref, slice_str(edge->public_url),
+                           &request->arena);
+}
+
+static void write_attachment(struct json_writer *w, const struct row_attachment *row,
+                             struct slice url)
 {
     json_open_object(w);
     api_id(w, "id", ID_ATTACHMENT, row->id);
@@ -127,7 +158,7 @@ static void write_attachment(struct json_writer *w, const struct row_attachment 
     api_u64(w, "size", row->size_bytes);
     api_text_or_null(w, "contentId", row->content_id);
     api_text(w, "disposition", row->is_inline ? SLICE("inline") : SLICE("attachment"));
-    api_text_or_null(w, "url", slice_of(NULL, 0));
+    api_text(w, "url", url);
     api_u64(w, "expiresAt", row->expires_unix_ms);
     json_close_object(w);
 }
@@ -231,7 +262,7 @@ void api_message_list(struct request *request)
 
 /* ---- read ----------------------------------------------------------------------------------- */
 
-/* The composed mail's fields as an object of lists, since a name may occur more than once. */
+/* The mail's fields as an object of lists, since a name may occur more than once. */
 static void write_headers(struct json_writer *w, struct slice block)
 {
     struct header_field field;
@@ -275,7 +306,8 @@ static void on_read(struct request *request, struct msg *msg)
     json_key(&body.w, "attachments");
     json_open_array(&body.w);
     for (uint32_t i = 0; i < read->attachment_count; i++) {
-        write_attachment(&body.w, &read->attachments[i]);
+        const struct row_attachment *row = &read->attachments[i];
+        write_attachment(&body.w, row, link_of(request, read->mail.id, i, row));
     }
     json_close_array(&body.w);
     json_key(&body.w, "events");

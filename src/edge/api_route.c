@@ -46,6 +46,18 @@ const struct json_shape api_route_shape = {route_fields, ARRAY_LEN(route_fields)
 #undef AT
 #undef HAS
 
+struct replay_body {
+    uint64_t since;
+};
+static const struct json_field replay_fields[] = {
+    {.name = "since",
+     .type = JSON_U64,
+     .is_required = true,
+     .offset = offsetof(struct replay_body, since)},
+};
+const struct json_shape api_replay_shape = {replay_fields, ARRAY_LEN(replay_fields),
+                                            sizeof(struct replay_body)};
+
 struct hook_body {
     struct slice url;
     struct slice ack_mode;
@@ -312,6 +324,42 @@ void api_route_delete(struct request *request)
     if (api_param_id(request, 0, ID_ROUTE, &request->subject)) {
         post(request, take(request, ROUTE_DELETE), on_ok);
     }
+}
+
+static void on_replayed(struct request *request, struct msg *msg)
+{
+    const struct shard_route *route = &msg->body.route;
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    api_bool(&body.w, "ok", true);
+    api_u64(&body.w, "count", route->call_count);
+    json_key(&body.w, "next");
+    if (route->next_unix_ms != 0) {
+        json_u64(&body.w, route->next_unix_ms);
+    } else {
+        json_nil(&body.w);
+    }
+    json_close_object(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+void api_route_replay(struct request *request)
+{
+    struct replay_body body = {.since = 0};
+    if (!api_param_id(request, 0, ID_ROUTE, &request->subject) ||
+        !api_read(request, &api_replay_shape, &body)) {
+        return;
+    }
+    if (body.since >> 48 != 0) {
+        (void)fail(request, "since", "since is a time in milliseconds"); /* answered */
+        return;
+    }
+    struct msg *msg = take(request, ROUTE_REPLAY);
+    if (msg != NULL) {
+        msg->body.route.since_unix_ms = body.since;
+    }
+    post(request, msg, on_replayed);
 }
 
 /* ---- the webhook of a domain ---------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include "base/metric.h"
 #include "edge/api_int.h"
 #include "edge/openapi.h"
+#include "mail/attachment_link.h"
 
 #define DRAIN_POLL_MS 20
 #define OPENAPI_MAX   (4 * MIB)
@@ -82,6 +83,7 @@ void edge_free(struct edge *edge)
     }
     rate_fini(&edge->rates);
     crypto_wipe(&edge->token_keys, sizeof edge->token_keys);
+    crypto_wipe(&edge->attachment_key, sizeof edge->attachment_key);
     free(edge);
 }
 
@@ -301,27 +303,11 @@ static enum err load_certificate(struct edge *edge)
     return ERR_OK;
 }
 
-/* Where links lead to when public_url does not say: the listener, by a name that others know. */
-static void guess_public_url(struct edge *edge, const struct control *control)
-{
-    const struct conf *conf = edge->place->conf;
-    bool is_plain = conf->http_listen.len > 0;
-    struct slice where = is_plain ? conf->http_listen : conf->https_listen;
-    struct slice host = slice_head(where, slice_rfind_byte(where, ':'));
-    if (host.len == 0 || slice_equal(host, SLICE("0.0.0.0")) || slice_equal(host, SLICE("[::]"))) {
-        host = conf->hostname;
-    }
-    snprintf(edge->public_url, sizeof edge->public_url, "%s://%.*s:%u", is_plain ? "http" : "https",
-             SLICE_FMT(host), (unsigned)(is_plain ? control->tcp_port : control->tls_tcp_port));
-}
-
 static void describe(struct edge *edge, const struct control *control)
 {
-    struct slice configured = edge->place->conf->public_url;
-    snprintf(edge->public_url, sizeof edge->public_url, "%.*s", SLICE_FMT(configured));
-    if (configured.len == 0) {
-        guess_public_url(edge, control);
-    }
+    (void)conf_public_url(edge->place->conf, control->tcp_port, control->tls_tcp_port,
+                          edge->public_url);
+    edge->attachment_key = crypto_derive(edge->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
     buf_clear(&edge->openapi);
     openapi_write(slice_str(edge->public_url), &edge->openapi);
     CHECK(!edge->openapi.is_over);

@@ -74,7 +74,8 @@ struct edge {
     } rotation;            /* of those keys, begun here: ledger, then every edge */
     struct google *google; /* NULL: sign-in with Google is not configured */
     struct smtp_in *smtp;  /* NULL: no mail comes in */
-    char public_url[300];
+    char public_url[CONF_URL_MAX];
+    struct seal_key attachment_key; /* signs links to attachments */
     uint64_t started_ms;
     struct buf openapi; /* /openapi.json, written at start */
 

@@ -24,6 +24,8 @@ static const struct parameter {
      "which way the message went"},
     {"domain", "query", "{\"type\":\"string\"}", "only of this domain"},
     {"status", "query", "{\"type\":\"string\"}", "only in this state"},
+    {"exp", "query", "{\"type\":\"integer\"}", "when the link expires, Unix seconds"},
+    {"sig", "query", "{\"type\":\"string\"}", "the link's signature"},
     {"Idempotency-Key", "header", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":256}",
      "the same key with the same body within 24 hours is answered as the first time"},
 };

@@ -48,12 +48,14 @@ static const struct schema {
     {"Called", "ok:b status:i"},
     {"Secret", "secret:s"},
     {"Events", "events:[s]"},
+    {"Replayed", "ok:b count:i next:i?"},
     {"Route", "id:s match_pattern:s action:s destination:s? ackMode:s enabled:b "
               "signing_secret:s? created_at:i"},
 
     {"Person", "address:s name?:s"},
     {"Message", "id:s direction:s mode:s from_addr:s to_addr?:s from:@Person to:[s] cc:[s] "
-                "subject:s? thread_id:s? received_at:i size_bytes:i send_status:s "
+                "subject:s? spf:s? dkim:s? dmarc:s? spam:s? thread_id:s? received_at:i "
+                "size_bytes:i send_status:s? "
                 "webhook_status:s? metadata:o tags:[s]"},
     {"Header", "name:s value:s"},
     {"FullMessage",
@@ -63,7 +65,7 @@ static const struct schema {
     {"Delivery", "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
                  "last_response:s? enhanced_status:s? remote_host:s? tls:s? next_attempt_at:i? "
                  "log:[@Attempt]"},
-    {"Attachment", "id:s filename:s? contentType:s? size:i contentId:s? disposition:s url:s? "
+    {"Attachment", "id:s filename:s? contentType:s? size:i contentId:s? disposition:s url:s "
                    "expiresAt:i"},
     {"Event", "id:s type:s createdAt:i to?:s code?:i enhanced?:s detail?:s"},
     {"MessageWithDeliveries", "message:@FullMessage deliveries:[@Delivery] "

@@ -140,6 +140,10 @@ static const struct route routes[] = {
      api_route_change, DOC("routes", "Change a route", "Route", .body = &api_route_shape)},
     {HTTP_METHOD_DELETE, "/api/routes/:id", ROUTE_CREDENTIAL, RIGHT_ROUTES_WRITE, SMALL,
      api_route_delete, DOC("routes", "Delete a route", "Ok")},
+    {HTTP_METHOD_POST, "/api/routes/:id/replay", ROUTE_CREDENTIAL, RIGHT_ROUTES_WRITE, SMALL,
+     api_route_replay,
+     DOC("routes", "Call a route's webhook again for mails received since a time", "Replayed",
+         .body = &api_replay_shape)},
 
     {HTTP_METHOD_GET, "/api/messages", ROUTE_CREDENTIAL, RIGHT_MAIL_READ, 0, api_message_list,
      DOC("messages", "List the messages, newest first", "[Message]",
@@ -149,6 +153,9 @@ static const struct route routes[] = {
     {HTTP_METHOD_GET, "/api/messages/:id/raw", ROUTE_CREDENTIAL, RIGHT_MAIL_READ, 0,
      api_message_raw,
      DOC("messages", "Show a message as it goes out", NULL, .media = "message/rfc822")},
+    {HTTP_METHOD_GET, "/att/:mid/:idx", ROUTE_PUBLIC, RIGHT_NONE, 0, api_attachment,
+     DOC("messages", "Fetch an attachment by its signed link", NULL, .query = "exp sig",
+         .media = "application/octet-stream")},
     {HTTP_METHOD_POST, "/api/deliveries/:id/retry", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE, SMALL,
      api_delivery_retry, DOC("messages", "Try a delivery again now", "Retried")},
 

@@ -26,6 +26,7 @@ struct hook_work {
     struct row_delivery delivery;
     struct row_event event; /* of an outbound mail */
     struct hook_facts facts;
+    char base_url[CONF_URL_MAX];
     struct arena secrets; /* marked secret */
     struct hook_signer signer;
     enum ack_mode ack_mode;
@@ -211,7 +212,7 @@ static enum err load_facts(struct hook_work *work)
         .mail = &work->mail,
         .delivery = &work->delivery,
         .attachment_key = shard->attachment_seal,
-        .base_url = shard->place->conf->public_url,
+        .base_url = conf_asked_url(shard->place->conf, work->base_url),
     };
     if (work->mail.direction == DIRECTION_INBOUND) {
         return ERR_OK;

@@ -7,7 +7,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "mail/mime_read.h"
 #include "mail/mime_write.h"
+#include "shards/received.h"
 #include "shards/shard_int.h"
 
 #include <string.h>
@@ -42,6 +44,8 @@ static bool has_nocase(struct slice text, struct slice needle);
 static struct key before_key(struct account_id account, const struct shard_list *body);
 static void read_work(struct shard_job *job);
 static enum err read_mail(struct view_work *work);
+static enum err read_received(struct view_work *work);
+static enum err read_composed(struct view_work *work);
 static enum err read_part(struct view_work *work, const struct mime_span *span, struct slice *text);
 static enum err read_bytes(struct view_work *work, uint64_t offset, uint64_t len,
                            struct slice *bytes);
@@ -106,7 +110,7 @@ void mail_raw(struct shard *shard, struct msg *msg)
     }
     if (err == ERR_OK) {
         body->chunk_count = mail.chunk_count;
-        body->size_bytes = mail.size_bytes;
+        body->size_bytes = mail.size_bytes + mail.trace_len;
         body->data = chunk.data;
     }
     shard_answer(shard, msg, err);
@@ -191,13 +195,15 @@ static bool list_takes(const struct view_work *work, const struct row_mail *row)
     const struct shard_list *body = &work->job.msg->body.list;
     if (may_see(&work->who, row) != ERR_OK ||
         (body->has_direction && row->direction != body->direction) ||
-        (body->has_status && row->status != body->status) ||
+        (body->has_status &&
+         (row->status != body->status || row->direction == DIRECTION_INBOUND)) ||
         (body->domain.len > 0 && !slice_equal_nocase(row->domain_text, body->domain))) {
         return false;
     }
     return body->search.len == 0 || has_nocase(row->from_addr, body->search) ||
            has_nocase(row->from_name, body->search) || has_nocase(row->subject, body->search) ||
-           pack_has_nocase(row->to, body->search);
+           pack_has_nocase(row->to, body->search) ||
+           pack_has_nocase(row->envelope_to, body->search);
 }
 
 static bool pack_has_nocase(struct slice pack, struct slice needle)
@@ -268,9 +274,47 @@ static enum err read_mail(struct view_work *work)
         err = row_mail_decode(bytes, &body->mail);
     }
     err = err == ERR_OK ? may_see(&work->who, mail) : err;
-    if (err == ERR_OK) {
-        err = read_bytes(work, 0, mail->header_len, &body->header_block);
+    if (err != ERR_OK) {
+        return err;
     }
+    return mail->direction == DIRECTION_INBOUND ? read_received(work) : read_composed(work);
+}
+
+/* A received mail is read again each time; what is shown of it moves to the message's arena. */
+static enum err read_received(struct view_work *work)
+{
+    struct shard_read *body = &work->job.msg->body.read;
+    struct arena *arena = &work->job.msg->arena;
+    const struct received_at at = {
+        .kv = work->job.shard->kv,
+        .family = work->job.shard->family,
+        .mail = work->mail,
+        .chunk_count = body->mail.chunk_count,
+    };
+    struct slice raw;
+    struct mime_read mail;
+    enum err err = received_load(&at, &work->scratch, &raw);
+    if (err == ERR_OK) {
+        err = mime_read(raw, &work->scratch, &mail);
+    }
+    if (err == ERR_OK) {
+        err = keep(arena, slice_head(raw, (size_t)body->mail.header_len), &body->header_block);
+    }
+    if (err == ERR_OK) {
+        err = keep(arena, mail.text.text, &body->text);
+    }
+    if (err == ERR_OK) {
+        err = keep(arena, mail.html.text, &body->html);
+    }
+    arena_clear(&work->scratch);
+    return err;
+}
+
+static enum err read_composed(struct view_work *work)
+{
+    struct shard_read *body = &work->job.msg->body.read;
+    const struct row_mail *mail = &body->mail;
+    enum err err = read_bytes(work, 0, mail->header_len, &body->header_block);
     struct mime_span text = {.offset = mail->text_offset,
                              .len = mail->text_len,
                              .encoding = (enum mime_encoding)mail->text_encoding,

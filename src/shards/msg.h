@@ -553,6 +553,7 @@ enum route_op {
     ROUTE_HOOK_ROTATE,
     ROUTE_HOOK_EVENTS, /* which outbound events go there */
     ROUTE_HOOK_TEST,   /* url, headers and body of a signed test event, for DELIVER_CALL */
+    ROUTE_REPLAY,      /* its webhook is called again for mails that are stored */
 };
 enum route_field {
     ROUTE_FIELD_MATCH = 1 << 0,
@@ -571,6 +572,7 @@ struct shard_route {
     uint64_t overlap_ms;     /* HOOK_ROTATE: how long the old secret signs too */
     struct id before;        /* LIST, as shard_list */
     uint32_t limit;
+    uint64_t since_unix_ms; /* REPLAY: received then or later, oldest first */
     /* out; sealed secrets are left out */
     struct row_route *rows;
     struct slice *secrets; /* of the rows; empty for routes that call nobody */
@@ -578,10 +580,12 @@ struct shard_route {
     struct slice domain_name;  /* HOOK ops */
     struct slice test_headers; /* HOOK_TEST: pack of name, value */
     struct slice test_body;
+    uint32_t call_count;   /* REPLAY: webhooks that are due now */
+    uint64_t next_unix_ms; /* REPLAY: where to go on; 0: there is no more */
 };
 
 /* A part of an attachment, by a signed link: no caller. ERR_NOT_FOUND when it never was,
- * ERR_EXPIRED when it is gone. */
+ * ERR_EXPIRED when it is gone. A chunk beyond the last gives the row alone. */
 struct shard_attachment {
     struct id mail;
     uint32_t index;

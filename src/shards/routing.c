@@ -69,8 +69,10 @@ static enum err dispatch(struct shard *shard, struct msg *msg, const struct prin
         return hook_events(shard, msg, who);
     case ROUTE_HOOK_TEST:
         return hook_test(shard, msg, who);
+    case ROUTE_REPLAY:
+        break;
     }
-    CHECK(msg->body.route.op <= ROUTE_HOOK_TEST);
+    CHECK(msg->body.route.op < ROUTE_REPLAY);
     return ERR_INTERNAL;
 }
 
@@ -79,6 +81,10 @@ void routing_handle(struct shard *shard, struct msg *msg)
     struct principal who;
     arena_mark_secret(&msg->arena);
     enum err err = shard_check_caller(shard, msg, &msg->body.route.caller, &who);
+    if (err == ERR_OK && msg->body.route.op == ROUTE_REPLAY) {
+        replay_start(shard, msg, &who);
+        return;
+    }
     if (err == ERR_OK) {
         err = dispatch(shard, msg, &who);
     }
@@ -251,7 +257,7 @@ static enum err refuse(struct msg *msg, enum err err, const char *param, const c
     return err;
 }
 
-static enum err find(struct shard *shard, struct msg *msg, const struct principal *who,
+enum err routing_get(struct shard *shard, struct msg *msg, const struct principal *who,
                      struct id id, struct row_route *row)
 {
     struct account_id account = who->account.id;
@@ -408,7 +414,7 @@ static enum err list(struct shard *shard, struct msg *msg, const struct principa
         if (!id_is_none(body->before) && memcmp(id.bytes, body->before.bytes, ID_BYTES) >= 0) {
             continue;
         }
-        err = find(shard, msg, who, id, &row);
+        err = routing_get(shard, msg, who, id, &row);
         if (err == ERR_OK) {
             err = show(shard, msg, &row);
         } else if (err == ERR_KEY_SCOPE || err == ERR_NOT_FOUND) {
@@ -421,7 +427,7 @@ static enum err list(struct shard *shard, struct msg *msg, const struct principa
 static enum err get(struct shard *shard, struct msg *msg, const struct principal *who)
 {
     struct row_route row;
-    enum err err = find(shard, msg, who, msg->body.route.id, &row);
+    enum err err = routing_get(shard, msg, who, msg->body.route.id, &row);
     return err == ERR_OK ? show_one(shard, msg, &row) : err;
 }
 
@@ -451,7 +457,7 @@ static enum err change(struct shard *shard, struct msg *msg, const struct princi
     const struct shard_route *body = &msg->body.route;
     struct account_id account = who->account.id;
     struct row_route row;
-    enum err err = find(shard, msg, who, body->id, &row);
+    enum err err = routing_get(shard, msg, who, body->id, &row);
     if (err != ERR_OK) {
         return err;
     }
@@ -518,7 +524,7 @@ static enum err remove_route(struct shard *shard, struct msg *msg, const struct 
 static enum err delete_one(struct shard *shard, struct msg *msg, const struct principal *who)
 {
     struct row_route row;
-    enum err err = find(shard, msg, who, msg->body.route.id, &row);
+    enum err err = routing_get(shard, msg, who, msg->body.route.id, &row);
     return err == ERR_OK ? remove_route(shard, msg, who, &row) : err;
 }
 

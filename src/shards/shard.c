@@ -329,6 +329,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_LIST] = mail_list,
     [MSG_SHARD_READ] = mail_read,
     [MSG_SHARD_RAW] = mail_raw,
+    [MSG_SHARD_ATTACHMENT] = mail_attachment,
     [MSG_SHARD_RETRY] = mail_retry,
     [MSG_SHARD_CLAIM] = claim_claim,
     [MSG_SHARD_CHUNK] = claim_chunk,

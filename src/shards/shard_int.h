@@ -427,8 +427,17 @@ struct route_hits {
 MUST_USE enum err routing_find(struct shard *shard, struct account_id account,
                                struct slice recipient, struct arena *arena,
                                struct route_hits *hits);
+/* One route, when the caller may see it; text in msg's arena. */
+MUST_USE enum err routing_get(struct shard *shard, struct msg *msg, const struct principal *who,
+                              struct id id, struct row_route *row);
 /* Forgets compiled patterns: of the account, or of all when it is 0. */
 void routing_forget(struct shard *shard, struct account_id account);
+
+/* ---- replay.c ------------------------------------------------------------------------------- */
+
+/* ROUTE_REPLAY of a caller who was checked.
+ * Owns: takes msg. */
+void replay_start(struct shard *shard, struct msg *msg, const struct principal *who);
 
 /* ---- hook.c --------------------------------------------------------------------------------- */
 
@@ -469,5 +478,9 @@ void mail_list(struct shard *shard, struct msg *msg);
 void mail_read(struct shard *shard, struct msg *msg);
 void mail_raw(struct shard *shard, struct msg *msg);
 void mail_retry(struct shard *shard, struct msg *msg);
+
+/* ---- attachment.c --------------------------------------------------------------------------- */
+
+void mail_attachment(struct shard *shard, struct msg *msg);
 
 #endif

@@ -379,3 +379,271 @@ Test(intake, lets_nobody_move_a_conversation, .timeout = TIMEOUT)
     arena_fini(&arena);
     receiver_close(&to);
 }
+
+/* ---- what strangers send -------------------------------------------------------------------- */
+
+Test(intake, stores_whatever_it_cannot_read, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    char *noise = arena_bytes(&arena, 200 * KIB);
+    for (size_t i = 0; i < 200 * KIB; i++) {
+        noise[i] = (char)(i * 7919 >> 3);
+    }
+    const struct slice mails[] = {
+        SLICE_INIT(""),
+        SLICE_INIT("\r\n"),
+        SLICE_INIT("\0\0\0"),
+        SLICE_INIT("no header at all"),
+        SLICE_INIT("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n--x"),
+        SLICE_INIT("From: \xff\xfe <\r\nTo: ,,,;:@\r\nMessage-ID: \r\nReferences: <><\r\n\r\n"),
+        slice_of(noise, 200 * KIB),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(mails); i++) {
+        struct msg *msg = receive_msg(&to, "a@example.com", mails[i]);
+        cr_assert_eq(receive_call(&to, msg), ERR_OK, "mail %zu", i);
+        struct row_mail row = received_row(&to, msg->body.inbound.id, &arena);
+        cr_expect_eq(row.size_bytes, mails[i].len);
+        cr_expect(slice_is_utf8(row.subject));
+        rig_put(to.rig, msg);
+    }
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+static void add_many(struct buf *out, const char *what, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        buf_add_str(out, what);
+    }
+}
+
+Test(intake, keeps_rows_small_however_long_the_fields, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    struct buf mail;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    buf_init(&mail, MIB);
+    buf_add_str(&mail, "From: ");
+    add_many(&mail, "a", 9000);
+    buf_add_str(&mail, "@example.net\r\nTo: x@y");
+    add_many(&mail, ", \"=?utf-8?q?=E2=82=AC?=\" <a@b.example>", 1500);
+    buf_add_str(&mail, "\r\nSubject: ");
+    add_many(&mail, "\xe2\x82\xac", 3000);
+    buf_add_str(&mail, "\r\nMessage-ID: <");
+    add_many(&mail, "m", 9000);
+    buf_add_str(&mail, "@x>\r\n\r\nbody\r\n");
+    struct msg *msg = receive_msg(&to, "a@example.com", buf_slice(&mail));
+    cr_assert_eq(receive_call(&to, msg), ERR_OK);
+    struct row_mail row = received_row(&to, msg->body.inbound.id, &arena);
+    rig_put(to.rig, msg);
+    cr_expect_leq(row.from_addr.len, ADDR_MAX);
+    cr_expect_leq(row.subject.len, SUBJECT_MAX);
+    cr_expect(slice_is_utf8(row.subject), "cut between characters");
+    cr_expect_leq(row.message_id.len, RECEIVED_ID_MAX);
+    cr_expect_leq(row.to.len, RECEIVED_ADDRS_BYTES);
+    struct slice rest = row.to;
+    struct slice item;
+    uint32_t count = 0;
+    while (get_slice(&rest, &item)) {
+        count++;
+    }
+    cr_expect_eq(rest.len, 0, "whole items only");
+    cr_expect_gt(count, 100);
+    buf_fini(&mail);
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+Test(intake, keeps_the_data_of_equal_attachments_once, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    arena_init(&arena, 4 * KIB, MIB);
+    struct id id = receive(&to, "a@example.com",
+                           "Content-Type: multipart/mixed; boundary=x\r\n\r\n"
+                           "--x\r\nContent-Type: text/plain\r\n\r\nhi\r\n"
+                           "--x\r\nContent-Type: image/png; name=a.png\r\n"
+                           "Content-Transfer-Encoding: base64\r\n\r\nAAEC\r\n"
+                           "--x\r\nContent-Type: image/png; name=b.png\r\n\r\nother\r\n"
+                           "--x\r\nContent-Type: image/gif; name=c.gif\r\n"
+                           "Content-Transfer-Encoding: base64\r\n\r\nAAEC\r\n--x--\r\n");
+    cr_expect_eq(received_row(&to, id, &arena).attachment_count, 3);
+    struct row_attachment rows[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        rows[i] = rig_get_attachment(to.rig, to.account, key_attachment(to.account, id, i), &arena);
+        cr_expect(!id_is_none(rows[i].id));
+    }
+    cr_expect_eq(rows[0].data_index, 0);
+    cr_expect_eq(rows[1].data_index, 1);
+    cr_expect_eq(rows[2].data_index, 0);
+    cr_expect_eq(rows[2].size_bytes, 3);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_attachment_day(rows[0].day)), 2);
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+/* ---- large mails ---------------------------------------------------------------------------- */
+
+/* A mail of that size, with an attachment that is most of it. */
+static struct slice large_mail(struct arena *arena, size_t len)
+{
+    static const char head[] =
+        "Subject: large\r\nContent-Type: application/pdf; name=l.pdf\r\n\r\n";
+    char *text = arena_bytes(arena, len);
+    memset(text, 'x', len);
+    memcpy(text, head, sizeof(head) - 1);
+    return slice_of(text, len);
+}
+
+static struct msg *end_of_stage(struct receiver *to, struct id staged, uint32_t chunks,
+                                struct slice mail)
+{
+    struct msg *msg = receive_msg(to, "a@example.com", SLICE(""));
+    msg->body.inbound.mail = staged;
+    msg->body.inbound.chunks = chunks;
+    msg->body.inbound.data = SLICE("");
+    msg->body.inbound.size_bytes = mail.len;
+    msg->body.inbound.digest = crypto_sha256(mail);
+    return msg;
+}
+
+Test(intake, makes_a_mail_of_what_was_staged, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    uint32_t chunks;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    struct slice mail = large_mail(&arena, 2 * CHUNK_BYTES + 77);
+    struct id staged = receive_staged(&to, mail, &chunks);
+    cr_expect_eq(chunks, 3);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_stages()), 1);
+    struct msg *msg = end_of_stage(&to, staged, chunks, mail);
+    cr_assert_eq(receive_call(&to, msg), ERR_OK);
+    cr_expect(id_equal(msg->body.inbound.id, staged));
+    rig_put(to.rig, msg);
+    struct row_mail row = received_row(&to, staged, &arena);
+    cr_expect(slice_equal(row.subject, SLICE("large")));
+    cr_expect_eq(row.chunk_count, 4);
+    cr_expect_eq(row.attachment_count, 1);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_stages()), 0);
+    rig_restart(to.rig);
+    rig_settle(to.rig);
+    cr_expect(rig_has(to.rig, to.account, key_chunk(to.account, staged, 3)), "it is a mail's now");
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+Test(intake, drops_the_chunks_of_a_repetition, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    uint32_t chunks;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    struct slice mail = large_mail(&arena, CHUNK_BYTES + 1);
+    struct id first = receive_staged(&to, mail, &chunks);
+    struct msg *msg = end_of_stage(&to, first, chunks, mail);
+    cr_assert_eq(receive_call(&to, msg), ERR_OK);
+    rig_put(to.rig, msg);
+    struct id second = receive_staged(&to, mail, &chunks);
+    msg = end_of_stage(&to, second, chunks, mail);
+    cr_assert_eq(receive_call(&to, msg), ERR_OK);
+    cr_expect(msg->body.inbound.is_duplicate);
+    cr_expect(id_equal(msg->body.inbound.id, first));
+    rig_put(to.rig, msg);
+    cr_expect(!rig_has(to.rig, to.account, key_chunk(to.account, second, 1)));
+    cr_expect(rig_has(to.rig, to.account, key_chunk(to.account, first, 1)));
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_stages()), 0);
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+Test(intake, refuses_chunks_that_belong_nowhere, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    uint32_t chunks;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    struct slice mail = large_mail(&arena, CHUNK_BYTES + 1);
+    struct id nobody = shard_id(rig_state(to.rig, to.account), to.account);
+    cr_expect_eq(receive_stage(&to, STAGE_ADD, &nobody, 1, SLICE("x")), ERR_NOT_FOUND);
+    cr_expect_eq(receive_stage(&to, STAGE_DROP, &nobody, 0, SLICE("")), ERR_OK);
+    struct id id = receive_staged(&to, mail, &chunks);
+    cr_expect_eq(receive_stage(&to, STAGE_ADD, &id, 0, SLICE("x")), ERR_INVALID, "the trace's");
+    cr_expect_eq(receive_stage(&to, STAGE_ADD, &id, 3, SLICE("")), ERR_INVALID);
+    cr_expect_eq(receive_stage(&to, STAGE_ADD, &id, 3, mail), ERR_INVALID, "too long");
+    cr_expect_eq(receive_stage(&to, STAGE_ADD, &id, 1000, SLICE("x")), ERR_INVALID);
+    struct msg *msg = end_of_stage(&to, id, chunks + 1, mail);
+    cr_expect_eq(receive_call(&to, msg), ERR_CORRUPT, "a chunk is missing");
+    rig_put(to.rig, msg);
+    cr_expect_eq(receive_stage(&to, STAGE_DROP, &id, 0, SLICE("")), ERR_OK);
+    cr_expect(!rig_has(to.rig, to.account, key_chunk(to.account, id, 1)));
+    msg = end_of_stage(&to, id, chunks, mail);
+    cr_expect_eq(receive_call(&to, msg), ERR_NOT_FOUND, "dropped");
+    rig_put(to.rig, msg);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_mails(to.account)), 0);
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+Test(intake, bounds_how_many_mails_are_on_their_way, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct id ids[STAGES_OPEN_MAX];
+    struct id more = {.bytes = {0}};
+    for (size_t i = 0; i < STAGES_OPEN_MAX; i++) {
+        ids[i] = more;
+        cr_assert_eq(receive_stage(&to, STAGE_BEGIN, &ids[i], 0, SLICE("")), ERR_OK, "%zu", i);
+    }
+    struct id none = more;
+    cr_expect_eq(receive_stage(&to, STAGE_BEGIN, &none, 0, SLICE("")), ERR_BUSY);
+    cr_expect_eq(receive_stage(&to, STAGE_DROP, &ids[7], 0, SLICE("")), ERR_OK);
+    cr_expect_eq(receive_stage(&to, STAGE_BEGIN, &ids[7], 0, SLICE("")), ERR_OK);
+    /* One whose row was lost gives its place to somebody who needs it. */
+    cr_expect_eq(receive_stage(&to, STAGE_DROP, &ids[9], 0, SLICE("")), ERR_OK);
+    to.rig->fail_at = to.rig->commit_count + 1;
+    none = more;
+    cr_expect_eq(receive_stage(&to, STAGE_BEGIN, &none, 0, SLICE("")), ERR_STORAGE);
+    enum err err = ERR_BUSY;
+    for (size_t i = 0; err == ERR_BUSY && i < STAGES_OPEN_MAX; i++) {
+        none = more;
+        err = receive_stage(&to, STAGE_BEGIN, &none, 0, SLICE(""));
+    }
+    cr_expect_eq(err, ERR_OK);
+    receiver_close(&to);
+}
+
+static void settle_until_swept(struct receiver *to)
+{
+    uint64_t end = rig_seconds() + RIG_WAIT_S;
+    while (rig_count(to->rig, to->account, key_prefix_stages()) > 0) {
+        cr_assert_lt(rig_seconds(), end, "not swept");
+        rig_settle(to->rig);
+    }
+}
+
+Test(intake, sweeps_what_an_earlier_run_left, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    uint32_t chunks;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    struct slice mail = large_mail(&arena, CHUNK_BYTES + 1);
+    struct id ids[STAGE_SWEEP_PAGE + 5];
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        ids[i] = receive_staged(&to, i == 0 ? mail : SLICE("x"), &chunks);
+    }
+    rig_restart(to.rig);
+    settle_until_swept(&to);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        cr_expect(!rig_has(to.rig, to.account, key_chunk(to.account, ids[i], 1)), "%zu", i);
+    }
+    struct id fresh = receive_staged(&to, SLICE("x"), &chunks);
+    stage_sweep(rig_state(to.rig, to.account));
+    rig_settle(to.rig);
+    cr_expect(rig_has(to.rig, to.account, key_chunk(to.account, fresh, 1)), "this run's stays");
+    arena_fini(&arena);
+    receiver_close(&to);
+}
