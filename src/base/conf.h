@@ -74,6 +74,9 @@
       "age at which a mail that is still put off bounces")                                         \
     X(smtp_timeout_ms, UINT, "0", 0, 3600000,                                                      \
       "one limit for every SMTP step; 0: those of RFC 5321 4.5.3.2")                               \
+    X(rspamd_url, TEXT, "", 0, 0,                                                                  \
+      "rspamd to ask about mail coming in, http://host:port; empty: none")                         \
+    X(rspamd_timeout_ms, UINT, "5000", 10, 60000, "time for rspamd's answer, milliseconds")        \
     X(hook_timeout_ms, UINT, "15000", 10, 15000, "a webhook must have answered by then")           \
     X(delivery_max, UINT, "1000", 1, 1365, "delivery attempts at once")                            \
     X(site_max, UINT, "20", 1, 1000, "connections at once to one destination")                     \

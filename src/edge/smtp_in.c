@@ -226,6 +226,7 @@ enum err smtp_in_open(struct edge *edge, struct smtp_in **out)
     uint32_t slots = (uint32_t)conf->smtp_sessions_max;
     smtp->edge = edge;
     smtp->dns = dns;
+    smtp->spam = spam_is_wanted(conf) ? spam_open(edge->loop, dns, conf) : NULL;
     smtp->guard = smtp_guard_new(&guard);
     smtp->hostname = conf->smtp_hostname.len > 0 ? conf->smtp_hostname : conf->hostname;
     list_init(&smtp->sessions);
@@ -254,13 +255,24 @@ static void on_dns_closed(void *context)
     tell(owner);
 }
 
+/* It asks names until it is closed. */
+static void on_spam_closed(void *context)
+{
+    struct smtp_in *smtp = context;
+    dns_close(smtp->dns, on_dns_closed, smtp);
+}
+
 void smtp_in_close(struct smtp_in *smtp, smtp_in_closed_fn *tell, void *context)
 {
     CHECK_LOOP(smtp->edge->loop);
     CHECK(smtp->session_count == 0);
     smtp->on_closed = tell;
     smtp->context = context;
-    dns_close(smtp->dns, on_dns_closed, smtp);
+    if (smtp->spam != NULL) {
+        spam_close(smtp->spam, on_spam_closed, smtp);
+    } else {
+        on_spam_closed(smtp);
+    }
 }
 
 uint32_t smtp_in_session_count(const struct smtp_in *smtp)

@@ -19,6 +19,7 @@
 #include "edge/edge_int.h"
 #include "edge/judge.h"
 #include "edge/smtp_in.h"
+#include "edge/spam.h"
 #include "net/conn.h"
 #include "net/proxy.h"
 #include "net/smtp_guard.h"
@@ -36,6 +37,7 @@ struct smtp_slot {
 struct smtp_in {
     struct edge *edge;
     struct dns *dns;
+    struct spam *spam; /* NULL: nobody is asked */
     struct smtp_guard *guard;
     struct slice hostname;
     struct link sessions;
@@ -78,6 +80,7 @@ struct inbound {
     struct account_id domain_account;
     struct id domain_id;
 
+    struct spam_question spam;
     struct judge *judge; /* from the first good recipient on */
     struct sha256_stream bytes;
     struct buf data;         /* not yet staged; the whole mail when it is small */
@@ -95,7 +98,8 @@ struct inbound {
     bool is_staging; /* a chunk is on its way; nothing is read */
     bool is_ended;   /* END is asked */
     bool is_judged;
-    bool is_storing; /* SHARD_INBOUND is out */
+    bool is_spam_asked; /* and not answered yet */
+    bool is_storing;    /* SHARD_INBOUND is out */
 };
 
 struct smtp_session {

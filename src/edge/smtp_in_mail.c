@@ -75,6 +75,9 @@ void inbound_reset(struct smtp_session *session)
     if (mail->judge != NULL) {
         judge_free(mail->judge);
     }
+    if (mail->is_spam_asked) {
+        spam_cancel(&mail->spam);
+    }
     if (mail->is_hashing) {
         sha256_drop(&mail->bytes);
     }
@@ -529,6 +532,39 @@ static void on_judged(void *context)
     go_on_storing(session);
 }
 
+static void on_spam_known(struct spam_question *question)
+{
+    struct smtp_session *session = CONTAINER_OF(question, struct smtp_session, mail.spam);
+    session->mail.is_spam_asked = false;
+    go_on_storing(session);
+}
+
+/* Only about what is in memory whole. */
+static void ask_spam(struct smtp_session *session)
+{
+    struct inbound *mail = &session->mail;
+    struct smtp_in *smtp = session->smtp;
+    struct slice *rcpts;
+    if (smtp->spam == NULL || mail->chunks > 0 || mail->data.len > MAIL_INLINE_MAX) {
+        return;
+    }
+    rcpts = arena_array(&mail->arena, mail->rcpt_count, sizeof *rcpts);
+    for (uint32_t i = 0; i < mail->rcpt_count; i++) {
+        rcpts[i] = mail->rcpts[i].key;
+    }
+    struct spam_mail question = {
+        .bytes = buf_slice(&mail->data),
+        .sender = mail->sender,
+        .rcpts = rcpts,
+        .rcpt_count = mail->rcpt_count,
+        .helo = session->server.hello,
+        .client = session->peer,
+        .id = slice_str(mail->id),
+    };
+    mail->is_spam_asked = true;
+    spam_ask(smtp->spam, &mail->spam, &question, on_spam_known);
+}
+
 void inbound_end(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
@@ -536,6 +572,7 @@ void inbound_end(struct smtp_session *session)
     if (mail->failed == ERR_OK) {
         note_header(session);
         judge_finish(mail->judge, on_judged, session);
+        ask_spam(session);
         if (mail->chunks > 0 && mail->data.len > 0) {
             stage_chunk(session);
         }
@@ -652,6 +689,7 @@ static void fill(const struct smtp_session *session, uint32_t account, struct sl
         .spf = slice_str(spf_result_text(judged->spf->result)),
         .dkim = slice_str(dkim_result_text(judged->dkim)),
         .dmarc = slice_str(dmarc_result_text(judged->dmarc->result)),
+        .spam = slice_str(mail->spam.verdict != NULL ? mail->spam.verdict : ""),
         .received_unix_ms = clock_unix_ms(),
     };
     body->rcpt_count = rcpts_of(mail, account, arena, &body->rcpts);
@@ -692,7 +730,7 @@ static void go_on_storing(struct smtp_session *session)
     }
     if (mail->failed != ERR_OK) {
         put_off(session, mail->failed);
-    } else if (!mail->is_judged) {
+    } else if (!mail->is_judged || mail->is_spam_asked) {
         return;
     } else if (is_refused_by_policy(session)) {
         refuse_by_policy(session);
