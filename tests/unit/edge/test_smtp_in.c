@@ -120,7 +120,7 @@ Test(smtp_in, answers_the_same_when_bytes_come_one_by_one, T)
     struct peer peer;
     start(&post, &peer);
     for (size_t i = 0; i < sizeof PIPELINED - 1; i++) {
-        peer_write(&peer, slice_of(PIPELINED + i, 1));
+        peer_write(&peer, slice_of(&PIPELINED[i], 1));
     }
     expect_pipelined(&peer);
     end(&post, &peer);
