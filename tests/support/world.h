@@ -59,7 +59,7 @@ struct world {
     uint16_t http_port;
     uint16_t https_port;
     uint16_t smtp_port; /* with smtp_listen set */
-    void *curl; /* one handle: the connection is kept */
+    void *curl;         /* one handle: the connection is kept */
     json_t *documents;
 };
 
