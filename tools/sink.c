@@ -18,7 +18,9 @@
  *     garbage[:STEP]  bytes that are no reply
  *     badtls          STARTTLS is agreed to, then answered with garbage
  *     maxconn:N maxmails:N maxrcpt:N   ceilings: 421 or 452 beyond
- *     http:STATUS     what webhooks are answered
+ *     http:STATUS     what webhooks are answered; 3xx leads to /elsewhere
+ *     http-hang       webhooks are counted and not answered
+ *     http-endless    webhooks are answered with a body that does not end
  *
  * STEP is greeting, ehlo, starttls, auth, mail, rcpt, data, dot or quit. With --by-name, recipients
  * whose local part begins with "bounce" get 550 5.1.1 and those with "defer" 451 4.2.1.

@@ -47,6 +47,8 @@ struct profile {
     bool is_refuse;
     bool is_busy;
     bool is_bad_tls;
+    bool is_http_hang;
+    bool is_http_endless;
     uint64_t tempfail_count; /* still to be put off */
     uint64_t slow_ms;
     uint32_t slow_steps; /* a bit for each enum step */
@@ -146,6 +148,8 @@ struct web {
     struct http_codec *codec;
     struct http_request request;
     struct arena arena;
+    bool is_endless; /* its answer has no end */
+    bool is_deaf;    /* what comes is not read any more */
 };
 
 /* Adds words, separated by commas, to *profile; false at the first that is not known. */

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/json.h"
@@ -82,8 +83,43 @@ static uint16_t serve(struct sink *sink, const struct http_request *request, str
     return (uint16_t)sink->profile.http_status;
 }
 
+/* More of a body without an end, as fast as it is taken. */
+static void write_endless(struct conn *conn)
+{
+    struct web *web = CONTAINER_OF(conn, struct web, conn);
+    static char noise[4 * KIB];
+    memset(noise, 'x', sizeof noise);
+    while (web->is_endless && conn_is_open(conn) && !conn_is_choked(conn)) {
+        conn_write(conn, slice_of(noise, sizeof noise));
+    }
+}
+
+/* Whether the profile says how a webhook is not answered. */
+static bool misbehave(struct web *web)
+{
+    const struct profile *profile = &web->sink->profile;
+    const struct http_request *request = &web->request;
+    bool is_hook =
+        request->method == HTTP_METHOD_POST && !slice_equal(request->path, SLICE("/profile"));
+    if (!is_hook || !(profile->is_http_hang || profile->is_http_endless)) {
+        return false;
+    }
+    take_hook(web->sink, request);
+    web->is_deaf = true;
+    if (profile->is_http_endless) {
+        web->is_endless = true;
+        conn_write(&web->conn, SLICE("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+                                     "Connection: close\r\n\r\n"));
+        write_endless(&web->conn);
+    }
+    return true;
+}
+
 static void answer(struct web *web)
 {
+    if (misbehave(web)) {
+        return;
+    }
     struct buf body;
     struct buf out;
     buf_init(&body, LISTING_MAX + KIB);
@@ -95,6 +131,9 @@ static void answer(struct web *web)
         .body = buf_slice(&body),
         .is_close = !web->request.is_keep_alive,
     };
+    if (status >= 300 && status < 400) {
+        answer.extra_headers = SLICE("Location: /elsewhere\r\n");
+    }
     http_write_answer(&out, &answer);
     conn_write(&web->conn, buf_slice(&out));
     if (answer.is_close) {
@@ -114,7 +153,7 @@ static void start_request(struct web *web)
 static void on_web_data(struct conn *conn, struct slice data)
 {
     struct web *web = CONTAINER_OF(conn, struct web, conn);
-    for (;;) {
+    while (!web->is_deaf) {
         size_t used = 0;
         enum http_event event = http_feed(web->codec, data, &used);
         data = slice_from(data, used);
@@ -163,6 +202,7 @@ static void on_web_closed(struct conn *conn)
 static const struct conn_handler web_handler = {
     .on_open = on_web_open,
     .on_data = on_web_data,
+    .on_drain = write_endless,
     .on_fail = on_web_fail,
     .on_closed = on_web_closed,
 };

@@ -34,6 +34,8 @@ static bool add_flag(struct profile *profile, struct slice name)
         {"refuse", &profile->is_refuse},
         {"busy421", &profile->is_busy},
         {"badtls", &profile->is_bad_tls},
+        {"http-hang", &profile->is_http_hang},
+        {"http-endless", &profile->is_http_endless},
     };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         if (slice_equal(name, slice_str(flags[i].name))) {
