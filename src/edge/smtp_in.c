@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 
+#define SECOND_MS  1000
 #define UNREAD_MAX (CONN_READ_BYTES + 16 * KIB)
 #define TOKEN_MARK (UINT64_C(1) << 63) /* the edge's own tokens begin with a slot below 2^31 */
 #define SLOT_BITS  32
@@ -376,10 +377,17 @@ static void on_closed(struct conn *conn)
 
 /* ---- coming in ------------------------------------------------------------------------------ */
 
+/* A line a second at most: a flood is counted, not written down. */
 static void log_turned_away(const struct smtp_session *session, const char *reason)
 {
+    struct smtp_in *smtp = session->smtp;
+    uint64_t now_ms = loop_now_ms(smtp->edge->loop);
     char ip[IP6_TEXT_MAX];
     metric_add(METRIC_SMTP_TURNED_AWAY, 1);
+    if (smtp->said_ms != 0 && now_ms - smtp->said_ms < SECOND_MS) {
+        return;
+    }
+    smtp->said_ms = now_ms;
     LOG_INFO("smtp.turned_away", LOG_TEXT("client", slice_of(ip, ip6_text(&session->peer, ip))),
              LOG_STR("reason", reason));
 }

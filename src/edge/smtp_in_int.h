@@ -46,6 +46,7 @@ struct smtp_in {
     uint32_t first_free_slot;
     struct link drops; /* chunks to be dropped that found no message */
     struct timer drop_timer;
+    uint64_t said_ms; /* the last line about somebody who was turned away */
     bool is_draining;
     smtp_in_closed_fn *on_closed;
     void *context;
@@ -89,6 +90,7 @@ struct inbound {
     uint32_t chunks;         /* staged */
     uint32_t waiting;        /* messages of this mail that are out */
     uint32_t forged;         /* Authentication-Results in our name that came with it */
+    uint32_t hops;           /* Received fields that it came with */
     enum err failed;         /* it cannot be taken; the rest of its bytes is not kept */
     char id[ID_TEXT_MAX];    /* in Received and logs */
     bool is_smtputf8;

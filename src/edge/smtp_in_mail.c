@@ -360,6 +360,15 @@ static void fail_mail(struct smtp_session *session, enum err err)
     buf_init(&mail->data, INBOUND_HELD_MAX);
 }
 
+static uint32_t count_hops(struct slice rest)
+{
+    uint32_t hops = 0;
+    while (rest.data != NULL) {
+        hops += slice_starts_nocase(slice_cut(&rest, '\n'), SLICE("received:"));
+    }
+    return hops;
+}
+
 /* The header block lies at the front of what is in hand, before any of it is staged. One that is
  * longer than that claims no author: DKIM_HEADER_MAX is near anyway. */
 static void note_header(struct smtp_session *session)
@@ -372,6 +381,8 @@ static void note_header(struct smtp_session *session)
         return;
     }
     mail->has_header = true;
+    mail->hops =
+        count_hops(slice_head(data, min_size(slice_find(data, SLICE("\r\n\r\n")), data.len)));
     size_t end = slice_find(data, SLICE("\r\n\r\n"));
     if (slice_starts(data, SLICE("\r\n"))) {
         data = slice_head(data, 0); /* a body without a header */
@@ -621,13 +632,23 @@ static bool is_refused_by_policy(const struct smtp_session *session)
            dmarc->policy == DMARC_POLICY_REJECT;
 }
 
-static void refuse_by_policy(struct smtp_session *session)
+struct no {
+    const char *reason; /* for the log */
+    uint16_t code;
+    const char *enhanced;
+    const char *text;
+};
+static const struct no no_policy = {"dmarc", 550, "5.7.1",
+                                    "refused by the DMARC policy of the author's domain"};
+static const struct no no_loop = {"hops", 554, "5.4.6", "too many hops: this mail is in a loop"};
+
+/* For good. */
+static void refuse_mail(struct smtp_session *session, const struct no *no)
 {
     metric_add(METRIC_INBOUND_REFUSED, 1);
-    log_mail(session, "smtp.refused", "dmarc");
+    log_mail(session, "smtp.refused", no->reason);
     inbound_reset(session);
-    smtp_server_refuse(&session->server, 550, "5.7.1",
-                       SLICE("refused by the DMARC policy of the author's domain"));
+    smtp_server_refuse(&session->server, no->code, no->enhanced, slice_str(no->text));
     smtp_in_go_on(session);
 }
 
@@ -730,10 +751,12 @@ static void go_on_storing(struct smtp_session *session)
     }
     if (mail->failed != ERR_OK) {
         put_off(session, mail->failed);
+    } else if (mail->hops > INBOUND_HOPS_MAX) {
+        refuse_mail(session, &no_loop);
     } else if (!mail->is_judged || mail->is_spam_asked) {
         return;
     } else if (is_refused_by_policy(session)) {
-        refuse_by_policy(session);
+        refuse_mail(session, &no_policy);
     } else {
         store(session);
     }

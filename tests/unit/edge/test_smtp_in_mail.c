@@ -307,6 +307,39 @@ Test(smtp_in_mail, keeps_its_chunks_to_be_dropped_until_the_pool_has_a_message, 
     end(&post, &peer);
 }
 
+Test(smtp_in_mail, refuses_a_mail_that_goes_in_circles, T)
+{
+    struct post post;
+    struct peer peer;
+    struct buf mail;
+    start(&post, &peer);
+    for (uint32_t hops = INBOUND_HOPS_MAX; hops <= INBOUND_HOPS_MAX + 1; hops++) {
+        buf_init(&mail, MIB);
+        for (uint32_t i = 0; i < hops; i++) {
+            buf_add_str(&mail, "Received: from a\r\n\tby b; received: folded\r\n");
+        }
+        buf_add_str(&mail, MAIL_TEXT "Received: in the body\r\n");
+        peer_data(&peer);
+        peer_write(&peer, buf_slice(&mail));
+        peer_write(&peer, SLICE(".\r\n"));
+        peer_expect(&peer, hops > INBOUND_HOPS_MAX ? "554 5.4.6" : "250 2.0.0");
+        buf_fini(&mail);
+    }
+    cr_assert_eq(post.stored_count, 1);
+    /* A large one has chunks on disk by then. */
+    make_mail(&mail, 400000);
+    peer_data(&peer);
+    for (uint32_t i = 0; i <= INBOUND_HOPS_MAX; i++) {
+        peer_write(&peer, SLICE("Received: from a\r\n"));
+    }
+    peer_write(&peer, buf_slice(&mail));
+    peer_write(&peer, SLICE(".\r\n"));
+    peer_expect(&peer, "554 5.4.6");
+    POST_WAIT(&post, post.stored[1].is_dropped);
+    buf_fini(&mail);
+    end(&post, &peer);
+}
+
 /* ---- put off -------------------------------------------------------------------------------- */
 
 Test(smtp_in_mail, puts_off_a_mail_whose_chunks_find_no_place, T)
