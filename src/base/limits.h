@@ -171,6 +171,13 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define GOOGLE_SUB_MAX      255 /* OpenID Connect Core 2 */
 #define GOOGLE_SECRET_MAX   512
 
+/* ---- mailboxes ------------------------------------------------------------------------------ */
+#define MAILBOXES_PER_ACCOUNT 1000
+#define MAILBOX_NAME_MAX      200   /* bytes */
+#define FOLDER_NAME_MAX       64    /* bytes */
+#define THREAD_MAILS_SHOWN    500   /* of a conversation at once, the newest */
+#define PAGE_NUMBER_MAX       20000 /* no list looks at more rows */
+
 /* ---- delivery ------------------------------------------------------------------------------- */
 #define SCHED_ENTRIES_MAX   1000000 /* 100 bytes each; the rest waits in the outbox */
 #define ATTEMPTS_MAX        (DELIVER_POOL_MSGS / 3) /* each needs a claim, a chunk and an outcome */

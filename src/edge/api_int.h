@@ -75,6 +75,10 @@ void api_text_or_null(struct json_writer *w, const char *name, struct slice text
 void api_u64(struct json_writer *w, const char *name, uint64_t value);
 void api_bool(struct json_writer *w, const char *name, bool value);
 void api_metadata(struct json_writer *w, struct slice pack);
+/* api_mail.c: members of a message; in a list, and whole; its attachments as a list. */
+void api_mail_members(struct json_writer *w, const struct row_mail *mail);
+void api_full_mail_members(struct json_writer *w, const struct shard_read *read);
+void api_attachments(struct request *request, struct json_writer *w, const struct shard_read *read);
 
 /* ---- bodies, for the route table ------------------------------------------------------------ */
 
@@ -92,6 +96,9 @@ extern const struct json_shape api_replay_shape;
 extern const struct json_shape api_hook_shape;
 extern const struct json_shape api_hook_events_shape;
 extern const struct json_shape api_hook_rotate_shape;
+extern const struct json_shape api_mailbox_shape;
+extern const struct json_shape api_mailbox_name_shape;
+extern const struct json_shape api_mark_shape;
 extern const struct json_shape api_domain_shape;
 extern const struct json_shape api_send_shape;
 extern const struct json_shape api_admin_account_shape;
@@ -163,5 +170,16 @@ void api_message_get(struct request *request);
 void api_message_raw(struct request *request);
 void api_attachment(struct request *request);
 void api_delivery_retry(struct request *request);
+void api_mailbox_create(struct request *request);
+void api_mailbox_list(struct request *request);
+void api_mailbox_get(struct request *request);
+void api_mailbox_change(struct request *request);
+void api_mailbox_delete(struct request *request);
+void api_box_message_list(struct request *request);
+void api_box_message_get(struct request *request);
+void api_box_message_change(struct request *request);
+void api_box_message_delete(struct request *request);
+void api_thread_list(struct request *request);
+void api_thread_get(struct request *request);
 
 #endif

@@ -45,7 +45,7 @@ static void write_thread(struct json_writer *w, struct id thread)
 }
 
 /* What list rows and the full message share. */
-static void write_mail(struct json_writer *w, const struct row_mail *mail)
+void api_mail_members(struct json_writer *w, const struct row_mail *mail)
 {
     api_id(w, "id", ID_MESSAGE, mail->id);
     api_text(w, "direction",
@@ -193,7 +193,7 @@ static void on_listed(struct request *request, struct msg *msg)
     json_open_array(&body.w);
     for (uint32_t i = 0; i < msg->body.list.row_count; i++) {
         json_open_object(&body.w);
-        write_mail(&body.w, &msg->body.list.rows[i]);
+        api_mail_members(&body.w, &msg->body.list.rows[i]);
         json_close_object(&body.w);
     }
     json_close_array(&body.w);
@@ -277,17 +277,25 @@ static void write_headers(struct json_writer *w, struct slice block)
     json_close_array(w);
 }
 
-static void write_message(struct json_writer *w, const struct shard_read *read)
+void api_full_mail_members(struct json_writer *w, const struct shard_read *read)
 {
-    json_key(w, "message");
-    json_open_object(w);
-    write_mail(w, &read->mail);
+    api_mail_members(w, &read->mail);
     write_pack(w, "bcc", read->mail.bcc);
     api_text(w, "message_id", read->mail.message_id);
     api_text_or_null(w, "text_body", read->text);
     api_text_or_null(w, "html_body", read->html);
     write_headers(w, read->header_block);
-    json_close_object(w);
+}
+
+void api_attachments(struct request *request, struct json_writer *w, const struct shard_read *read)
+{
+    json_key(w, "attachments");
+    json_open_array(w);
+    for (uint32_t i = 0; i < read->attachment_count; i++) {
+        const struct row_attachment *row = &read->attachments[i];
+        write_attachment(w, row, link_of(request, read->mail.id, i, row));
+    }
+    json_close_array(w);
 }
 
 static void on_read(struct request *request, struct msg *msg)
@@ -296,20 +304,17 @@ static void on_read(struct request *request, struct msg *msg)
     struct api_body body;
     api_json_start(&body);
     json_open_object(&body.w);
-    write_message(&body.w, read);
+    json_key(&body.w, "message");
+    json_open_object(&body.w);
+    api_full_mail_members(&body.w, read);
+    json_close_object(&body.w);
     json_key(&body.w, "deliveries");
     json_open_array(&body.w);
     for (uint32_t i = 0; i < read->delivery_count; i++) {
         write_delivery(&body.w, &read->deliveries[i]);
     }
     json_close_array(&body.w);
-    json_key(&body.w, "attachments");
-    json_open_array(&body.w);
-    for (uint32_t i = 0; i < read->attachment_count; i++) {
-        const struct row_attachment *row = &read->attachments[i];
-        write_attachment(&body.w, row, link_of(request, read->mail.id, i, row));
-    }
-    json_close_array(&body.w);
+    api_attachments(request, &body.w, read);
     json_key(&body.w, "events");
     json_open_array(&body.w);
     for (uint32_t i = 0; i < read->event_count; i++) {

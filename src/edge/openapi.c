@@ -26,6 +26,12 @@ static const struct parameter {
     {"status", "query", "{\"type\":\"string\"}", "only in this state"},
     {"exp", "query", "{\"type\":\"integer\"}", "when the link expires, Unix seconds"},
     {"sig", "query", "{\"type\":\"string\"}", "the link's signature"},
+    {"mailbox", "query", "{\"type\":\"string\"}", "only of this mailbox"},
+    {"folder", "query", "{\"type\":\"string\",\"maxLength\":64}", "only in this folder"},
+    {"page", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":20000,\"default\":1}",
+     "which page"},
+    {"per_page", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":200,\"default\":100}",
+     "how many a page holds"},
     {"Idempotency-Key", "header", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":256}",
      "the same key with the same body within 24 hours is answered as the first time"},
 };

@@ -72,6 +72,16 @@ static const struct schema {
                               "attachments:[@Attachment] events:[@Event]"},
     {"Retried", "ok:b status:s"},
 
+    {"Mailbox", "id:s address:s name:s? domain_id:s created_at:i"},
+    {"Mailboxes", "data:[@Mailbox] total:i page:i per_page:i"},
+    {"BoxMessage", "+Message read:b starred:b folder:s mailbox_ids:[s]"},
+    {"BoxMessages", "data:[@BoxMessage] total:i page:i per_page:i"},
+    {"FullBoxMessage", "+FullMessage read:b starred:b folder:s mailbox_ids:[s] "
+                       "attachments:[@Attachment]"},
+    {"Thread", "id:s subject:s? message_count:i first_at:i last_at:i"},
+    {"Threads", "data:[@Thread] total:i page:i per_page:i"},
+    {"ThreadWithMessages", "+Thread messages:[@BoxMessage]"},
+
     {"Limits", "dailyMax:i ratePerMin:i keyRatePerMin:i"},
     {"AdminAccount", "id:s name:s createdAt:i suspended:b limits:@Limits ownerEmail:s?"},
     {"AdminAccounts", "data:[@AdminAccount] shard:i shardCount:i next:s?"},

@@ -58,10 +58,8 @@ static enum err read_events(struct view_work *work);
 static struct kv_iter *open_prefix(const struct view_work *work, const struct key *prefix,
                                    bool is_reverse);
 static void *list_add(struct arena *arena, struct list *list, size_t size);
-static enum err keep(struct arena *arena, struct slice value, struct slice *kept);
 static void retry_find(struct shard_job *job);
 static void retry_done(struct shard_job *job);
-static enum err may_see(const struct principal *who, const struct row_mail *mail);
 static enum err retry(struct view_work *work);
 static enum err retry_open(struct view_work *work, struct row_mail *mail,
                            const struct row_delivery *delivery);
@@ -100,7 +98,7 @@ void mail_raw(struct shard *shard, struct msg *msg)
         err =
             shard_get_mail(shard, key_mail(body->caller.account, body->id), &shard->scratch, &mail);
     }
-    err = err == ERR_OK ? may_see(&who, &mail) : err;
+    err = err == ERR_OK ? mail_may_see(&who, &mail) : err;
     if (err == ERR_OK) {
         struct key key = key_chunk(body->caller.account, body->id, body->chunk);
         err = shard_load(shard, &key, &msg->arena, &bytes);
@@ -116,8 +114,7 @@ void mail_raw(struct shard *shard, struct msg *msg)
     shard_answer(shard, msg, err);
 }
 
-/* Mails of the other mode do not exist for a key; those of another domain are refused. */
-static enum err may_see(const struct principal *who, const struct row_mail *mail)
+enum err mail_may_see(const struct principal *who, const struct row_mail *mail)
 {
     if (!principal_sees(who, mail->mode)) {
         return ERR_NOT_FOUND;
@@ -178,7 +175,7 @@ static void list_work(struct shard_job *job)
         }
         if (list_takes(work, &row)) {
             struct slice kept;
-            work->err = keep(arena, value, &kept);
+            work->err = mail_keep(arena, value, &kept);
             if (work->err == ERR_OK) {
                 work->err = row_mail_decode(kept, &body->rows[body->row_count++]);
             }
@@ -193,7 +190,7 @@ static void list_work(struct shard_job *job)
 static bool list_takes(const struct view_work *work, const struct row_mail *row)
 {
     const struct shard_list *body = &work->job.msg->body.list;
-    if (may_see(&work->who, row) != ERR_OK ||
+    if (mail_may_see(&work->who, row) != ERR_OK ||
         (body->has_direction && row->direction != body->direction) ||
         (body->has_status &&
          (row->status != body->status || row->direction == DIRECTION_INBOUND)) ||
@@ -273,7 +270,10 @@ static enum err read_mail(struct view_work *work)
     if (err == ERR_OK) {
         err = row_mail_decode(bytes, &body->mail);
     }
-    err = err == ERR_OK ? may_see(&work->who, mail) : err;
+    err = err == ERR_OK ? mail_may_see(&work->who, mail) : err;
+    if (err == ERR_OK) {
+        err = mail_state_load(work->job.shard, mail, &work->job.msg->arena, &body->state);
+    }
     if (err != ERR_OK) {
         return err;
     }
@@ -298,13 +298,13 @@ static enum err read_received(struct view_work *work)
         err = mime_read(raw, &work->scratch, &mail);
     }
     if (err == ERR_OK) {
-        err = keep(arena, slice_head(raw, (size_t)body->mail.header_len), &body->header_block);
+        err = mail_keep(arena, slice_head(raw, (size_t)body->mail.header_len), &body->header_block);
     }
     if (err == ERR_OK) {
-        err = keep(arena, mail.text.text, &body->text);
+        err = mail_keep(arena, mail.text.text, &body->text);
     }
     if (err == ERR_OK) {
-        err = keep(arena, mail.html.text, &body->html);
+        err = mail_keep(arena, mail.html.text, &body->html);
     }
     arena_clear(&work->scratch);
     return err;
@@ -395,7 +395,7 @@ static enum err read_deliveries(struct view_work *work)
     while (err == ERR_OK && kv_iter_next(iter, &key, &value)) {
         struct delivery_view *view = list_add(arena, &list, sizeof(*view));
         struct id mail;
-        err = view != NULL ? keep(arena, value, &value) : ERR_TOO_LARGE;
+        err = view != NULL ? mail_keep(arena, value, &value) : ERR_TOO_LARGE;
         if (err == ERR_OK) {
             err = key_read_delivery(key, &mail, &view->index);
         }
@@ -478,7 +478,7 @@ static enum err read_attachments(struct view_work *work)
     enum err err = ERR_OK;
     while (err == ERR_OK && kv_iter_next(iter, &key, &value)) {
         struct row_attachment *row = list_add(arena, &list, sizeof(*row));
-        err = row != NULL ? keep(arena, value, &value) : ERR_TOO_LARGE;
+        err = row != NULL ? mail_keep(arena, value, &value) : ERR_TOO_LARGE;
         if (err == ERR_OK) {
             err = row_attachment_decode(value, row);
         }
@@ -504,7 +504,7 @@ static enum err read_events(struct view_work *work)
     enum err err = ERR_OK;
     while (err == ERR_OK && kv_iter_next(iter, &key, &value)) {
         struct row_event *row = list_add(arena, &list, sizeof(*row));
-        err = row != NULL ? keep(arena, value, &value) : ERR_TOO_LARGE;
+        err = row != NULL ? mail_keep(arena, value, &value) : ERR_TOO_LARGE;
         if (err == ERR_OK) {
             err = row_event_decode(value, row);
         }
@@ -544,8 +544,7 @@ static void *list_add(struct arena *arena, struct list *list, size_t size)
     return (char *)list->items + size * list->count++;
 }
 
-/* A copy that outlives the iterator. */
-static enum err keep(struct arena *arena, struct slice value, struct slice *kept)
+enum err mail_keep(struct arena *arena, struct slice value, struct slice *kept)
 {
     char *copy = arena_try(arena, value.len);
     if (copy == NULL) {
@@ -632,7 +631,7 @@ static enum err retry(struct view_work *work)
     struct row_mail mail;
     struct row_delivery delivery;
     enum err err = shard_get_mail(shard, key_mail(account, work->mail), &msg->arena, &mail);
-    err = err == ERR_OK ? may_see(&work->who, &mail) : err;
+    err = err == ERR_OK ? mail_may_see(&work->who, &mail) : err;
     if (err == ERR_OK) {
         err = shard_get_delivery(shard, key_delivery(account, work->mail, work->index), &msg->arena,
                                  &delivery);

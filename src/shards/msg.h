@@ -420,6 +420,7 @@ struct shard_read {
     struct id id;
     /* out */
     struct row_mail mail;
+    struct row_mail_state state;
     struct slice text;
     struct slice html;
     struct slice header_block; /* of the composed mail */
@@ -602,11 +603,10 @@ enum mailbox_op {
     MAILBOX_RENAME,
     MAILBOX_DELETE,
     MAILBOX_MAILS,   /* a page of a mailbox's mails, or of all */
-    MAILBOX_MAIL,    /* one mail with its state */
     MAILBOX_MARK,    /* read, starred, folder */
-    MAILBOX_DISCARD, /* the mail is deleted */
-    MAILBOX_THREADS,
-    MAILBOX_THREAD,
+    MAILBOX_DISCARD, /* the mail is deleted; ERR_CONFLICT while a delivery is open */
+    MAILBOX_THREADS, /* a page of conversations, those with the newest mail first */
+    MAILBOX_THREAD,  /* one with its mails, oldest first */
 };
 enum mark_field { MARK_READ = 1 << 0, MARK_STARRED = 1 << 1, MARK_FOLDER = 1 << 2 };
 struct mail_entry {
@@ -621,15 +621,15 @@ struct shard_mailbox {
     struct row_mailbox wanted;   /* CREATE, RENAME */
     struct row_mail_state state; /* MARK: those of `given` */
     uint32_t given;              /* enum mark_field */
-    struct slice folder;         /* MAILS: only these */
-    uint32_t page;               /* from 1 */
+    struct slice folder;         /* MAILS: only these; empty: all */
+    uint32_t page;               /* LIST, MAILS, THREADS: from 1 */
     uint32_t limit;
     /* out */
-    struct row_mailbox *mailboxes;
-    struct mail_entry *mails;
-    struct row_thread *threads;
-    uint32_t count;
-    uint32_t total;
+    struct row_mailbox *mailboxes; /* CREATE, GET, RENAME: the one */
+    struct mail_entry *mails;      /* MARK: the one; THREAD: up to THREAD_MAILS_SHOWN */
+    struct row_thread *threads;    /* THREAD: the one */
+    uint32_t count;                /* of the mailboxes, mails or threads; THREAD: of the mails */
+    uint32_t total;                /* on all pages, as far as a list looks */
 };
 
 /* ---- bodies: delivery and shards ------------------------------------------------------------ */

@@ -474,6 +474,11 @@ struct slice hook_origin(struct slice url, struct arena *arena);
 
 /* ---- mail_view.c ---------------------------------------------------------------------------- */
 
+/* Mails of the other mode do not exist for a key (ERR_NOT_FOUND); those of a domain that it is not
+ * bound to are refused (ERR_KEY_SCOPE). */
+MUST_USE enum err mail_may_see(const struct principal *who, const struct row_mail *mail);
+/* A copy that outlives the iterator. ERR_TOO_LARGE when the arena is full. */
+MUST_USE enum err mail_keep(struct arena *arena, struct slice value, struct slice *kept);
 void mail_list(struct shard *shard, struct msg *msg);
 void mail_read(struct shard *shard, struct msg *msg);
 void mail_raw(struct shard *shard, struct msg *msg);
@@ -482,5 +487,20 @@ void mail_retry(struct shard *shard, struct msg *msg);
 /* ---- attachment.c --------------------------------------------------------------------------- */
 
 void mail_attachment(struct shard *shard, struct msg *msg);
+
+/* ---- mailbox.c ------------------------------------------------------------------------------ */
+
+void mailbox_handle(struct shard *shard, struct msg *msg);
+/* The state of a mail that nobody has touched; text is static. */
+void mail_state_init(const struct row_mail *mail, struct row_mail_state *state);
+/* As the store has it, or untouched. Text is in arena. Any thread. */
+MUST_USE enum err mail_state_load(const struct shard *shard, const struct row_mail *mail,
+                                  struct arena *arena, struct row_mail_state *state);
+
+/* ---- mailbox_view.c, discard.c: the callers of these have checked who asks --------------------
+ */
+
+void mailbox_view(struct shard *shard, struct msg *msg, const struct principal *who);
+void mail_discard(struct shard *shard, struct msg *msg, const struct principal *who);
 
 #endif

@@ -171,6 +171,14 @@ Test(openapi, answers_are_what_it_promises)
           world_text(world, "/api/domains/%s", reply_text(domains, "0.id")));
     check(&by, world->key, "/api/messages", "/api/messages");
     check(&by, world->key, "/api/messages/{id}", world_text(world, "/api/messages/%s", id));
+    struct reply *box = world_post(world, "/v1/mailboxes", "{'address':'info@send.test'}");
+    cr_assert_eq(box->status, 201, "%.*s", SLICE_FMT(box->body));
+    check(&by, world->key, "/v1/mailboxes", "/v1/mailboxes");
+    check(&by, world->key, "/v1/mailboxes/{id}",
+          world_text(world, "/v1/mailboxes/%s", reply_text(box, "id")));
+    check(&by, world->key, "/v1/messages", "/v1/messages?page=1&per_page=10");
+    check(&by, world->key, "/v1/messages/{id}", world_text(world, "/v1/messages/%s", id));
+    check(&by, world->key, "/v1/threads", "/v1/threads");
     check(&by, world->key, "/api/audit", "/api/audit");
     check(&by, world->token, "/api/members", "/api/members");
     check(&by, world->token, "/api/admin/accounts", "/api/admin/accounts?limit=1");
