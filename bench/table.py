@@ -112,11 +112,19 @@ def main():
         ours = f"meerkat_accept_{level}"
         table.pair(f"{level} clients", ours, f"postfix_accept_{level}", f"{ours}_p50",
                    f"{ours}_p99", f"{ours}_p99.9", f"meerkat_fsyncs_per_mail_{level}")
+    table.title("received by SMTP and synced, mails/s", "Meerkat", "Postfix", "ratio",
+                "p50 ms", "p99 ms", "p99.9 ms", "theirs p99")
+    for level in LEVELS:
+        ours = f"meerkat_receive_{level}"
+        theirs = f"postfix_receive_{level}"
+        table.pair(f"{level} clients", ours, theirs, f"{ours}_p50", f"{ours}_p99",
+                   f"{ours}_p99.9", f"{theirs}_p99")
     table.title("accepted to delivered, mails/s", "Meerkat", "Postfix", "ratio")
     table.pair("16 clients, Meerkat signs, Postfix does not", "meerkat_deliver", "postfix_deliver")
 
     save(target, machine, values, table.ratios)
     table.title("Meerkat alone")
+    table.one("received to webhook acknowledged, 16 clients", "meerkat_hooks")
     table.one("a 503, 1,100 clients for 1,024 places: p50", "meerkat_refusal_p50")
     table.one("  p99", "meerkat_refusal_p99")
     table.one("  p99.9", "meerkat_refusal_p99.9")

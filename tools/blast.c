@@ -1,18 +1,22 @@
-/* blast.c - load for a Meerkat on this machine: sends mails over HTTP, counts and times the
- * answers.
+/* blast.c - load for a Meerkat on this machine: sends mails over HTTP, or over SMTP as a stranger,
+ * counts and times the answers.
  *
  *     blast --url http://127.0.0.1:8080 --key mk_live_... [--concurrency 16] [--seconds 10]
  *           [--count N] [--bytes 5120] [--from a@b] [--to c@d] [--ids FILE] [--flood]
  *           [--connections N --idle]
+ *     blast --smtp 127.0.0.1:2525 --rcpt c@d [--from a@b] and those that time and count
  *
  * --concurrency connections each carry one POST /v1/send after the other, for --seconds or until
  * --count are accepted; --bytes is the length of the text. A "{n}" in --to becomes a running
  * number. --ids appends the id of each 202, one a line, before the connection asks again. An answer
  * of 503 is followed by a pause, except with --flood. --idle opens --connections more that say
- * nothing; without --key it opens only those.
+ * nothing; without --key it opens only those. Over SMTP a 250 behind the mail is what a 202 is over
+ * HTTP, and a 4yz what a 503 is; the envelope is pipelined, and no two mails are alike.
  *
  * Prints `name value unit`. It goes to 127.0.0.0/8 and nowhere else, and ends in bounded time.
  */
+#include "blast.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,14 +27,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/limits.h"
-#include "base/slice.h"
-#include "net/conn.h"
-#include "net/loop.h"
 
 #define CLIENT_MAX    60000
 #define ANSWER_MAX    (4 * MIB)
@@ -41,68 +40,6 @@
 #define TICK_MS       100
 #define MS_US         1000.0
 #define SECOND_US     1000000.0
-
-/* Log-linear: 32 buckets for each power of two of microseconds, 3 % apart. */
-#define SUB_BITS     5
-#define SUB_COUNT    (1U << SUB_BITS)
-#define BUCKET_COUNT (SUB_COUNT * 40)
-
-struct spread {
-    uint64_t buckets[BUCKET_COUNT];
-    uint64_t count;
-    uint64_t max_us;
-};
-
-struct options {
-    struct slice url;
-    struct slice key;
-    struct slice from;
-    struct slice to;
-    struct slice ids;
-    uint64_t concurrency;
-    uint64_t connections;
-    uint64_t seconds;
-    uint64_t count;
-    uint64_t bytes;
-    bool is_idle;
-    bool is_flood;
-};
-
-struct client;
-
-struct blast {
-    struct loop loop;
-    struct options options;
-    struct conn_addr addr;
-    struct client *clients;
-    size_t client_count;
-    struct timer tick;
-    uv_signal_t signals[2];
-    struct buf text; /* the JSON string of the mail's text */
-    struct spread accepted;
-    struct spread shed; /* 503 */
-    uint64_t statuses[600];
-    uint64_t asked;
-    uint64_t broken;  /* connections that ended with an answer due */
-    uint64_t refused; /* connections that were not made */
-    uint64_t started_us;
-    uint64_t answered_us; /* the last time */
-    uint64_t ended_us;
-    int ids_fd;
-    bool is_stopping;
-};
-
-struct client {
-    struct conn conn;
-    struct blast *blast;
-    struct timer pause; /* on: reconnect, or ask again */
-    struct buf in;
-    uint64_t asked_us;
-    bool is_idle; /* never asks */
-    bool is_open;
-    bool is_waiting; /* for an answer */
-    bool is_used;    /* conn is not closed */
-};
 
 static void ask(struct client *client);
 static void stop(struct blast *blast);
@@ -188,11 +125,8 @@ static enum err read_answer(struct slice in, struct answer *answer)
 }
 
 /* One write a line: what stands in the file was acknowledged, whoever dies next. */
-static void note_id(struct blast *blast, struct slice body)
+static void note_id(const struct blast *blast, struct slice id)
 {
-    struct slice rest = slice_from(body, slice_find(body, SLICE("\"id\":\"")));
-    struct slice id = slice_from(rest, sizeof("\"id\":\"") - 1);
-    id = slice_head(id, slice_find_byte(id, '"'));
     char line[128];
     int len = snprintf(line, sizeof line, "%.*s\n", SLICE_FMT(id));
     if (id.len == 0 || id.len > sizeof line - 2 || write(blast->ids_fd, line, (size_t)len) != len) {
@@ -200,20 +134,47 @@ static void note_id(struct blast *blast, struct slice body)
     }
 }
 
-static void take_answer(struct client *client, const struct answer *answer)
+static struct slice id_of(struct slice body)
+{
+    struct slice rest = slice_from(body, slice_find(body, SLICE("\"id\":\"")));
+    struct slice id = slice_from(rest, sizeof("\"id\":\"") - 1);
+    return slice_head(id, slice_find_byte(id, '"'));
+}
+
+static bool is_taken(const struct blast *blast, uint16_t status)
+{
+    return status == (blast->options.smtp.len > 0 ? 250 : 202);
+}
+
+static bool is_put_off(const struct blast *blast, uint16_t status)
+{
+    return blast->options.smtp.len > 0 ? status / 100 == 4 : status == 503;
+}
+
+void blast_take(struct client *client, uint16_t status, struct slice id)
 {
     struct blast *blast = client->blast;
     uint64_t now_us = clock_mono_us();
     uint64_t took_us = now_us - client->asked_us;
     blast->answered_us = now_us;
-    blast->statuses[answer->status] += 1;
-    if (answer->status == 202) {
+    blast->statuses[status] += 1;
+    client->is_waiting = false;
+    if (is_put_off(blast, status)) {
+        spread_add(&blast->shed, took_us);
+    } else if (is_taken(blast, status)) {
         spread_add(&blast->accepted, took_us);
         if (blast->ids_fd != -1) {
-            note_id(blast, answer->body);
+            note_id(blast, id);
         }
-    } else if (answer->status == 503) {
-        spread_add(&blast->shed, took_us);
+    }
+}
+
+void blast_next(struct client *client, uint16_t status)
+{
+    if (is_put_off(client->blast, status) && !client->blast->options.is_flood) {
+        timer_start(&client->pause, BUSY_PAUSE_MS);
+    } else {
+        ask(client);
     }
 }
 
@@ -224,6 +185,10 @@ static void on_client_data(struct conn *conn, struct slice data)
 {
     struct client *client = CONTAINER_OF(conn, struct client, conn);
     buf_add(&client->in, data);
+    if (client->blast->options.smtp.len > 0) {
+        blast_smtp_data(client);
+        return;
+    }
     if (!client->is_waiting) {
         return; /* a 408 to an idle connection, most likely; the end follows */
     }
@@ -237,15 +202,12 @@ static void on_client_data(struct conn *conn, struct slice data)
         conn_abort(conn);
         return;
     }
-    take_answer(client, &answer);
-    client->is_waiting = false;
+    blast_take(client, answer.status, answer.status == 202 ? id_of(answer.body) : SLICE(""));
     buf_consume(&client->in, min_size(answer.len, client->in.len));
     if (answer.is_close) {
         conn_close(conn);
-    } else if (answer.status == 503 && !client->blast->options.is_flood) {
-        timer_start(&client->pause, BUSY_PAUSE_MS);
     } else {
-        ask(client);
+        blast_next(client, answer.status);
     }
 }
 
@@ -253,7 +215,9 @@ static void on_client_open(struct conn *conn)
 {
     struct client *client = CONTAINER_OF(conn, struct client, conn);
     client->is_open = true;
-    if (!client->is_idle) {
+    if (client->blast->options.smtp.len > 0) {
+        blast_smtp_open(client);
+    } else if (!client->is_idle) {
         ask(client);
     }
 }
@@ -303,19 +267,43 @@ static void on_pause_over(struct timer *timer)
     }
 }
 
-static void add_to(struct blast *blast, struct buf *body)
+void blast_add_to(const struct blast *blast, struct buf *out)
 {
     struct slice to = blast->options.to;
     size_t at = slice_find(to, SLICE("{n}"));
-    struct buf name;
-    buf_init(&name, KIB);
-    buf_add(&name, slice_head(to, at));
+    buf_add(out, slice_head(to, at));
     if (at != SIZE_MAX) {
-        buf_add_u64(&name, blast->asked);
-        buf_add(&name, slice_from(to, at + 3));
+        buf_add_u64(out, blast->asked);
+        buf_add(out, slice_from(to, at + 3));
     }
-    json_escape(body, buf_slice(&name));
-    buf_fini(&name);
+}
+
+static void write_request(struct client *client)
+{
+    const struct blast *blast = client->blast;
+    struct buf to;
+    struct buf body;
+    struct buf out;
+    buf_init(&to, KIB);
+    buf_init(&body, 2 * MAIL_BYTES_MAX);
+    buf_init(&out, 2 * MAIL_BYTES_MAX);
+    blast_add_to(blast, &to);
+    buf_add_str(&body, "{\"from\":");
+    json_escape(&body, blast->options.from);
+    buf_add_str(&body, ",\"to\":");
+    json_escape(&body, buf_slice(&to));
+    buf_add_format(&body, ",\"subject\":\"blast %" PRIu64 "\",\"text\":", blast->asked);
+    buf_add(&body, buf_slice(&blast->text));
+    buf_add_byte(&body, '}');
+    buf_add_format(&out,
+                   "POST /v1/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %.*s\r\n"
+                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                   SLICE_FMT(blast->options.key), body.len);
+    buf_add(&out, buf_slice(&body));
+    conn_write(&client->conn, buf_slice(&out));
+    buf_fini(&out);
+    buf_fini(&body);
+    buf_fini(&to);
 }
 
 static void ask(struct client *client)
@@ -330,28 +318,14 @@ static void ask(struct client *client)
         return;
     }
     blast->asked += 1;
-    struct buf body;
-    struct buf out;
-    buf_init(&body, 2 * MAIL_BYTES_MAX);
-    buf_init(&out, 2 * MAIL_BYTES_MAX);
-    buf_add_str(&body, "{\"from\":");
-    json_escape(&body, options->from);
-    buf_add_str(&body, ",\"to\":");
-    add_to(blast, &body);
-    buf_add_format(&body, ",\"subject\":\"blast %" PRIu64 "\",\"text\":", blast->asked);
-    buf_add(&body, buf_slice(&blast->text));
-    buf_add_byte(&body, '}');
-    buf_add_format(&out,
-                   "POST /v1/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %.*s\r\n"
-                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                   SLICE_FMT(options->key), body.len);
-    buf_add(&out, buf_slice(&body));
     client->is_waiting = true;
     client->asked_us = clock_mono_us();
     conn_set_deadline(&client->conn, ANSWER_MS);
-    conn_write(&client->conn, buf_slice(&out));
-    buf_fini(&out);
-    buf_fini(&body);
+    if (options->smtp.len > 0) {
+        blast_smtp_ask(client);
+    } else {
+        write_request(client);
+    }
 }
 
 /* ---- the report --------------------------------------------------------------------------------
@@ -432,9 +406,10 @@ static void on_tick(struct timer *timer)
     struct blast *blast = CONTAINER_OF(timer, struct blast, tick);
     uint64_t now_us = clock_mono_us();
     uint64_t silent_us = now_us - max_u64(blast->started_us, blast->answered_us);
+    bool is_asking = blast->options.key.len > 0 || blast->options.smtp.len > 0;
     bool is_over = blast->options.seconds > 0 &&
                    now_us - blast->started_us >= blast->options.seconds * (uint64_t)SECOND_US;
-    if (is_over || (blast->options.key.len > 0 && silent_us > SILENCE_MS * 1000)) {
+    if (is_over || (is_asking && silent_us > SILENCE_MS * 1000)) {
         stop(blast);
         return;
     }
@@ -445,7 +420,9 @@ static void usage(const char *problem)
 {
     fatal("%s\nusage: blast --url http://127.0.0.1:PORT --key KEY [--concurrency N] [--seconds S]\n"
           "  [--count N] [--bytes N] [--from A] [--to A] [--ids FILE] [--flood]\n"
-          "  [--connections N --idle]",
+          "  [--connections N --idle]\n"
+          "   or: blast --smtp 127.0.0.1:PORT --rcpt A [--from A] and those above that time and "
+          "count",
           problem);
 }
 
@@ -458,6 +435,8 @@ static bool read_value(struct options *options, const char *name, struct slice v
         uint64_t max;
     } rows[] = {
         {"--url", &options->url, NULL, 0},
+        {"--smtp", &options->smtp, NULL, 0},
+        {"--rcpt", &options->to, NULL, 0},
         {"--key", &options->key, NULL, 0},
         {"--from", &options->from, NULL, 0},
         {"--to", &options->to, NULL, 0},
@@ -500,10 +479,13 @@ static void read_options(struct options *options, int argc, char **argv)
             usage(argv[i]);
         }
     }
-    if (options->url.len == 0) {
-        usage("--url is missing");
+    if ((options->url.len == 0) == (options->smtp.len == 0)) {
+        usage("one of --url and --smtp is needed");
     }
-    if (options->key.len == 0) {
+    if (options->smtp.len > 0 && (options->is_idle || options->key.len > 0)) {
+        usage("--key and --idle are for --url");
+    }
+    if (options->smtp.len == 0 && options->key.len == 0) {
         options->concurrency = 0;
     }
     if (!options->is_idle) {
@@ -517,17 +499,19 @@ static void read_options(struct options *options, int argc, char **argv)
     }
 }
 
-static void read_url(struct blast *blast)
+static void read_target(struct blast *blast)
 {
-    struct slice url = blast->options.url;
-    if (slice_starts(url, SLICE("http://"))) {
-        url = slice_from(url, sizeof("http://") - 1);
+    const struct options *options = &blast->options;
+    struct slice target = options->smtp.len > 0 ? options->smtp : options->url;
+    if (slice_starts(target, SLICE("http://"))) {
+        target = slice_from(target, sizeof("http://") - 1);
     }
-    url = slice_cut(&url, '/');
-    if (conn_addr_parse(url, 80, &blast->addr) != ERR_OK ||
+    target = slice_cut(&target, '/');
+    if (conn_addr_parse(target, options->smtp.len > 0 ? 25 : 80, &blast->addr) != ERR_OK ||
         blast->addr.storage.ss_family != AF_INET || !conn_addr_is_loopback(&blast->addr)) {
-        fatal("blast loads only 127.0.0.0/8, not %.*s; write http://127.0.0.1:PORT",
-              SLICE_FMT(url));
+        fatal("blast loads only 127.0.0.0/8, not %.*s; write http://127.0.0.1:PORT, or "
+              "127.0.0.1:PORT for --smtp",
+              SLICE_FMT(target));
     }
 }
 
@@ -535,12 +519,21 @@ static void read_url(struct blast *blast)
 static void make_text(struct blast *blast)
 {
     struct buf plain;
-    buf_init(&plain, MAIL_BYTES_MAX);
+    bool is_smtp = blast->options.smtp.len > 0;
+    buf_init(&plain, 2 * MAIL_BYTES_MAX);
     buf_init(&blast->text, 2 * MAIL_BYTES_MAX);
     for (uint64_t i = 0; i < blast->options.bytes; i++) {
-        buf_add_byte(&plain, i % 72 == 71 ? '\n' : (char)('a' + i % 26));
+        if (i % 72 == 71) {
+            buf_add_str(&plain, is_smtp ? "\r\n" : "\n");
+        } else {
+            buf_add_byte(&plain, (char)('a' + i % 26));
+        }
     }
-    json_escape(&blast->text, buf_slice(&plain));
+    if (is_smtp) {
+        buf_add(&blast->text, buf_slice(&plain)); /* no line begins with a dot */
+    } else {
+        json_escape(&blast->text, buf_slice(&plain));
+    }
     buf_fini(&plain);
 }
 
@@ -594,11 +587,12 @@ int main(int argc, char **argv)
 {
     struct blast *blast = mem_zalloc(sizeof *blast);
     read_options(&blast->options, argc, argv);
-    read_url(blast);
+    read_target(blast);
     make_text(blast);
     raise_file_limit(blast->options.concurrency + blast->options.connections + 64);
     loop_init(&blast->loop, "blast", 0);
     blast->started_us = clock_mono_us();
+    blast->started_unix_ms = clock_unix_ms();
     open_all(blast);
     loop_run(&blast->loop);
     loop_fini(&blast->loop);
@@ -608,7 +602,7 @@ int main(int argc, char **argv)
     if (blast->ids_fd != -1) {
         (void)close(blast->ids_fd); /* every line was written whole */
     }
-    bool is_good = blast->accepted.count > 0 || blast->options.key.len == 0;
+    bool is_good = blast->accepted.count > 0 || blast->options.concurrency == 0;
     buf_fini(&blast->text);
     free(blast->clients);
     free(blast);
