@@ -271,8 +271,9 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define INBOUND_ARENA_BYTES  (64 * KIB) /* the envelope */
 #define INBOUND_HELD_MAX                                                                           \
     (CHUNK_BYTES + 2 * CONN_READ_BYTES) /* bytes of one mail that a session has in hand */
-#define INBOUND_DROP_RETRY_MS 100       /* chunks that nobody wants, while the pool is empty */
-#define INBOUND_HOPS_MAX      100       /* Received fields; more is a loop, RFC 5321 6.3 */
+#define INBOUND_POOL_LEFT     (EDGE_POOL_MSGS / 4) /* messages that SMTP leaves to requests */
+#define INBOUND_DROP_RETRY_MS 100 /* chunks that nobody wants, while the pool is empty */
+#define INBOUND_HOPS_MAX      100 /* Received fields; more is a loop, RFC 5321 6.3 */
 #define INBOUND_TRACE_MAX     (32 * KIB)
 #define SMTP_IN_COMMAND_MS    300000  /* RFC 5321 4.5.3.2.7 */
 #define SMTP_IN_DATA_MS       180000  /* between two reads of a mail, 4.5.3.2.5 */

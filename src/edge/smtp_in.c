@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "mail/addr.h"
 
 #define SECOND_MS  1000
 #define UNREAD_MAX (CONN_READ_BYTES + 16 * KIB)
@@ -56,7 +57,10 @@ static const struct conf *conf_of(const struct smtp_session *session)
 struct msg *smtp_in_take(struct smtp_session *session, enum msg_kind kind)
 {
     struct smtp_in *smtp = session->smtp;
-    struct msg *msg = msg_take(&smtp->edge->actor, kind);
+    struct actor *actor = &smtp->edge->actor;
+    /* A flood of mail must not keep people from their dashboard. */
+    bool has_room = actor->pools[msg_kind_pool(kind)].free_count > INBOUND_POOL_LEFT;
+    struct msg *msg = has_room ? msg_take(actor, kind) : NULL;
     if (msg != NULL) {
         uint64_t slot = session->slot;
         msg->token = TOKEN_MARK | slot << SLOT_BITS | smtp->slots[slot].generation;
@@ -202,12 +206,33 @@ static bool is_proxy(const struct smtp_session *session, const struct ip6 *ip)
     return false;
 }
 
+/* It stands in replies and in header fields. */
+static bool hostname_is_good(struct slice hostname)
+{
+    struct arena arena;
+    struct slice domain;
+    arena_init(&arena, KIB, 16 * KIB);
+    bool is_good = domain_normalise(hostname, true, &arena, &domain) == ERR_OK;
+    arena_fini(&arena);
+    if (!is_good) {
+        LOG_ERROR("smtp.hostname", LOG_TEXT("name", hostname),
+                  LOG_STR("remedy", "write smtp_hostname (or hostname) as the host name that MX "
+                                    "records point at"));
+    }
+    return is_good;
+}
+
+static struct slice hostname_of(const struct conf *conf)
+{
+    return conf->smtp_hostname.len > 0 ? conf->smtp_hostname : conf->hostname;
+}
+
 enum err smtp_in_open(struct edge *edge, struct smtp_in **out)
 {
     const struct conf *conf = edge->place->conf;
     CHECK_LOOP(edge->loop);
     struct dns *dns = NULL;
-    if (!proxies_are_good(conf->smtp_proxies)) {
+    if (!proxies_are_good(conf->smtp_proxies) || !hostname_is_good(hostname_of(conf))) {
         return ERR_INVALID;
     }
     enum err err = dns_open(edge->loop, conf->dns_servers, &dns);
@@ -229,7 +254,7 @@ enum err smtp_in_open(struct edge *edge, struct smtp_in **out)
     smtp->dns = dns;
     smtp->spam = spam_is_wanted(conf) ? spam_open(edge->loop, dns, conf) : NULL;
     smtp->guard = smtp_guard_new(&guard);
-    smtp->hostname = conf->smtp_hostname.len > 0 ? conf->smtp_hostname : conf->hostname;
+    smtp->hostname = hostname_of(conf);
     list_init(&smtp->sessions);
     list_init(&smtp->drops);
     timer_init(&smtp->drop_timer, edge->loop, on_drop_due);

@@ -20,8 +20,8 @@ struct edge;
 struct smtp_in;
 typedef void smtp_in_closed_fn(void *context);
 
-/* Owns: the caller; ends with smtp_in_close. Errors: ERR_INVALID, logged, when dns_servers or
- * smtp_proxies cannot be read. */
+/* Owns: the caller; ends with smtp_in_close. Errors: ERR_INVALID, logged, when dns_servers,
+ * smtp_proxies or the host name cannot be read. */
 MUST_USE enum err smtp_in_open(struct edge *edge, struct smtp_in **smtp);
 /* No session may be left. on_closed once its memory is gone. */
 void smtp_in_close(struct smtp_in *smtp, smtp_in_closed_fn *on_closed, void *context);

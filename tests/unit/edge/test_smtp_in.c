@@ -785,14 +785,42 @@ Test(smtp_in, leaves_http_to_others, T)
     end(&post, &peer);
 }
 
-Test(smtp_in, does_not_start_with_proxies_it_cannot_read, T)
+Test(smtp_in, leaves_messages_to_requests, T)
 {
+    static struct msg *msgs[EDGE_POOL_MSGS];
     struct post post;
-    struct smtp_in *smtp = NULL;
+    struct peer peer;
+    start(&post, &peer);
+    peer_talk(&peer, SENDER, "250");
+    uint32_t count = 0;
+    struct actor *actor = edge_actor(post.rig.edge);
+    while (actor->pools[MSG_POOL_REQUEST].free_count > INBOUND_POOL_LEFT) {
+        msgs[count++] = msg_take(actor, MSG_SHARD_SEND);
+    }
+    peer_talk(&peer, "RCPT TO:<ok@mine.test>", "451 4.3.2");
+    msg_put(actor, msgs[--count]);
+    peer_talk(&peer, "RCPT TO:<ok@mine.test>", "250");
+    put_all(&post, msgs, count);
+    end(&post, &peer);
+}
+
+Test(smtp_in, does_not_start_with_options_it_cannot_read, T)
+{
+    static const struct {
+        const char *option;
+        const char *value;
+    } table[] = {{"smtp_proxies", "10.0.0.0/8, balancer.test"},
+                 {"smtp_hostname", "two words"},
+                 {"smtp_hostname", "mx.test;evil"},
+                 {"smtp_hostname", "[127.0.0.1]"}};
+    struct post post;
     post_init(&post);
     rig_start(&post.rig);
-    set(&post.rig, "smtp_proxies", "10.0.0.0/8, balancer.test");
-    cr_assert_eq(smtp_in_open(post.rig.edge, &smtp), ERR_INVALID);
-    set(&post.rig, "smtp_proxies", "");
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct smtp_in *smtp = NULL;
+        set(&post.rig, table[i].option, table[i].value);
+        cr_assert_eq(smtp_in_open(post.rig.edge, &smtp), ERR_INVALID, "%s", table[i].value);
+        set(&post.rig, table[i].option, "");
+    }
     post_end(&post);
 }
