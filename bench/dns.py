@@ -13,8 +13,9 @@ def answer(query):
     while query[end]:
         end += query[end] + 1
     question = query[12:end + 5]
-    head = query[:2] + bytes([0x84 | query[2] & 1, 0x80 | NXDOMAIN]) + bytes([0, 1, 0, 0, 0, 0, 0, 0])
-    return head + question
+    flags = bytes([0x84 | query[2] & 1, 0x80 | NXDOMAIN])
+    counts = bytes([0, 1, 0, 0, 0, 0, 0, 0])
+    return query[:2] + flags + counts + question
 
 
 def main():

@@ -18,7 +18,7 @@
 #include "support/world.h"
 
 #define MAILS      60
-#define GROWTH_MAX (192 * MIB) /* of a daemon without sanitizers, for 300 webhooks of 1 KiB */
+#define GROWTH_MAX (64 * MIB) /* of a daemon without sanitizers; a few are seen */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define IS_SANITIZED true
