@@ -30,10 +30,11 @@ static const struct command commands[] = {
     {"accounts", "show", run_accounts_show, 1, 1, "ACCOUNT", "",
      "show an account, its users and what it has", NULL},
     {"accounts", "limits", run_accounts_limits, 1, 1, "ACCOUNT",
-     "rate= key-rate= daily=", "show or set the limits of an account",
+     "rate= key-rate= daily= retention=", "show or set the limits of an account",
      "  --rate N       requests a minute of the whole account; 0: the server's default\n"
      "  --key-rate N   requests a minute of each key; 0: the server's default\n"
-     "  --daily N      mails a day; 0: the server's default\n"},
+     "  --daily N      mails a day; 0: the server's default\n"
+     "  --retention D  days that mails are kept; 0: the server's default\n"},
     {"accounts", "suspend", run_accounts_suspend, 1, 1, "ACCOUNT", "",
      "refuse everything that its keys and people ask for", NULL},
     {"accounts", "resume", run_accounts_resume, 1, 1, "ACCOUNT", "", "take a suspension back",

@@ -28,6 +28,7 @@ static const struct column account_facts[] = {
     {"requests a minute", "account.limits.ratePerMin"},
     {"of a key", "account.limits.keyRatePerMin"},
     {"mails a day", "account.limits.dailyMax"},
+    {"days kept", "account.limits.retentionDays"},
     {"mails today", "today.mails"},
     {"recipients today", "today.recipients"},
     {"keys", "keyCount"},
@@ -39,6 +40,7 @@ static const struct column limit_facts[] = {
     {"requests a minute", "limits.ratePerMin"},
     {"of a key", "limits.keyRatePerMin"},
     {"mails a day", "limits.dailyMax"},
+    {"days kept", "limits.retentionDays"},
 };
 
 static const struct column user_columns[] = {
@@ -107,7 +109,8 @@ int run_accounts_limits(struct ctl *ctl)
     json_t *change = json_object();
     if (!add_number(ctl, change, "rate", "ratePerMin") ||
         !add_number(ctl, change, "key-rate", "keyRatePerMin") ||
-        !add_number(ctl, change, "daily", "dailyMax")) {
+        !add_number(ctl, change, "daily", "dailyMax") ||
+        !add_number(ctl, change, "retention", "retentionDays")) {
         json_decref(change);
         return EXIT_USAGE;
     }

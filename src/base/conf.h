@@ -88,6 +88,8 @@
     X(mail_max, UINT, "31457280", 1024, 31457280, "largest composed mail, bytes")                  \
     X(body_max, UINT, "41943040", 1024, 41943040, "largest request body, bytes")                   \
     X(daily_max, UINT, "0", 0, 4294967295, "mails an account may send a day; 0: no limit")         \
+    X(retention_days, UINT, "0", 0, RETENTION_DAYS_MAX,                                            \
+      "days that mails are kept, unless their account or domain says otherwise; 0: for ever")      \
     X(google_client_id, TEXT, "", 0, 0, "OAuth client for sign-in with Google; empty: none")       \
     X(google_client_secret_file, TEXT, "", 0, 0, "file with the secret of google_client_id")       \
     X(google_token_url, TEXT, "https://oauth2.googleapis.com/token", 0, 0,                         \

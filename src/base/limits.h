@@ -122,6 +122,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define IDEMPOTENCY_KEY_MAX 256
 #define IDEMPOTENCY_MS      (UINT64_C(24) * 3600 * 1000)
 #define ATTACHMENT_DAYS     7
+#define RETENTION_DAYS_MAX  36500 /* a mail is kept for so long, or for ever */
 
 /* ---- DKIM ----------------------------------------------------------------------------------- */
 #define DKIM_HEADER_MAX     (1 * MIB) /* signed or verified; mime_write makes 400 KiB at most */

@@ -18,11 +18,13 @@ struct account_body {
     uint64_t daily_max;
     uint64_t rate_per_min;
     uint64_t key_rate_per_min;
+    uint64_t retention_days;
     bool has_name;
     bool has_suspended;
     bool has_daily_max;
     bool has_rate_per_min;
     bool has_key_rate_per_min;
+    bool has_retention_days;
 };
 
 #define AT(member)  .offset = offsetof(struct account_body, member)
@@ -41,6 +43,11 @@ static const struct json_field account_fields[] = {
      AT(key_rate_per_min),
      HAS(has_key_rate_per_min),
      .max = RATE_PER_MIN_MAX},
+    {.name = "retentionDays",
+     .type = JSON_U64,
+     AT(retention_days),
+     HAS(has_retention_days),
+     .max = RETENTION_DAYS_MAX},
 };
 #undef AT
 #undef HAS
@@ -126,6 +133,7 @@ static void write_account(struct json_writer *w, const struct account_view *view
     api_u64(w, "dailyMax", row->daily_max);
     api_u64(w, "ratePerMin", row->rate_per_min);
     api_u64(w, "keyRatePerMin", row->key_rate_per_min);
+    api_u64(w, "retentionDays", row->retention_days);
     json_close_object(w);
     api_text_or_null(w, "ownerEmail", view->owner_email);
     json_close_object(w);
@@ -235,12 +243,14 @@ static bool read_change(struct request *request, struct shard_admin *admin)
         .daily_max = body.daily_max,
         .rate_per_min = (uint32_t)body.rate_per_min,
         .key_rate_per_min = (uint32_t)body.key_rate_per_min,
+        .retention_days = (uint32_t)body.retention_days,
     };
     admin->given |= body.has_name ? ADMIN_FIELD_NAME : 0;
     admin->given |= body.has_suspended ? ADMIN_FIELD_SUSPENDED : 0;
     admin->given |= body.has_daily_max ? ADMIN_FIELD_DAILY : 0;
     admin->given |= body.has_rate_per_min ? ADMIN_FIELD_RATE : 0;
     admin->given |= body.has_key_rate_per_min ? ADMIN_FIELD_KEY_RATE : 0;
+    admin->given |= body.has_retention_days ? ADMIN_FIELD_RETENTION : 0;
     return true;
 }
 

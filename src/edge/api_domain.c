@@ -52,6 +52,8 @@ static void write_row(struct json_writer *w, const struct row_domain *row)
     const char *ack_mode = ack_mode_text((enum ack_mode)row->hook_ack_mode);
     api_text_or_null(w, "webhookUrl", row->hook_url);
     api_text_or_null(w, "webhookAckMode", has_hook ? slice_str(ack_mode) : SLICE(""));
+    api_u64(w, "retentionDays", row->retention_days);
+    api_bool(w, "zeroRetention", row->is_zero_retention);
     api_u64(w, "created_at", row->created_unix_ms);
     json_close_object(w);
 }
@@ -235,6 +237,45 @@ static void post_for_id(struct request *request, enum domain_op op, request_msg_
 void api_domain_get(struct request *request)
 {
     post_for_id(request, DOMAIN_GET, on_got);
+}
+
+struct change_body {
+    uint64_t retention_days;
+    bool is_zero_retention;
+    bool has_retention_days;
+    bool has_zero_retention;
+};
+
+static const struct json_field change_fields[] = {
+    {.name = "retentionDays",
+     .type = JSON_U64,
+     .offset = offsetof(struct change_body, retention_days),
+     .has_offset = offsetof(struct change_body, has_retention_days),
+     .max = RETENTION_DAYS_MAX},
+    {.name = "zeroRetention",
+     .type = JSON_BOOL,
+     .offset = offsetof(struct change_body, is_zero_retention),
+     .has_offset = offsetof(struct change_body, has_zero_retention)},
+};
+const struct json_shape api_domain_change_shape = {change_fields, ARRAY_LEN(change_fields),
+                                                   sizeof(struct change_body)};
+
+void api_domain_change(struct request *request)
+{
+    struct change_body body;
+    if (!api_param_id(request, 0, ID_DOMAIN, &request->subject) ||
+        !api_read(request, &api_domain_change_shape, &body)) {
+        return;
+    }
+    struct msg *msg = take(request, DOMAIN_CHANGE);
+    if (msg != NULL) {
+        struct shard_domain *change = &msg->body.domain;
+        change->given |= body.has_retention_days ? DOMAIN_FIELD_RETENTION : 0;
+        change->given |= body.has_zero_retention ? DOMAIN_FIELD_ZERO_RETENTION : 0;
+        change->retention_days = (uint32_t)body.retention_days;
+        change->is_zero_retention = body.is_zero_retention;
+        api_post(request, api_shard(request), msg, on_got);
+    }
 }
 
 static void on_deleted(struct request *request, struct msg *msg UNUSED)

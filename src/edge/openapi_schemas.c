@@ -38,7 +38,8 @@ static const struct schema {
     {"Audit", "id:s type:s createdAt:i actor:@AuditActor ip:s? target:s detail:s"},
 
     {"Domain", "id:s domain:s status:s mx_verified:b spf_verified:b dkim_verified:b "
-               "dmarc_verified:b webhookUrl:s? webhookAckMode:s? created_at:i"},
+               "dmarc_verified:b webhookUrl:s? webhookAckMode:s? retentionDays:i zeroRetention:b "
+               "created_at:i"},
     {"DnsRecord", "type:s name:s value:s priority?:i purpose:s status:s"},
     {"DomainWithDns", "domain:@Domain dns:[@DnsRecord]"},
     {"Checks", "mx:b spf:b dkim:b dmarc:b"},
@@ -82,7 +83,7 @@ static const struct schema {
     {"Threads", "data:[@Thread] total:i page:i per_page:i"},
     {"ThreadWithMessages", "+Thread messages:[@BoxMessage]"},
 
-    {"Limits", "dailyMax:i ratePerMin:i keyRatePerMin:i"},
+    {"Limits", "dailyMax:i ratePerMin:i keyRatePerMin:i retentionDays:i"},
     {"AdminAccount", "id:s name:s createdAt:i suspended:b limits:@Limits ownerEmail:s?"},
     {"AdminAccounts", "data:[@AdminAccount] shard:i shardCount:i next:s?"},
     {"AdminUser", "id:s email:s name:s? accountId:s role:s isAdmin:b emailVerified:b createdAt:i "

@@ -333,9 +333,13 @@ static void apply(struct row_account *row, const struct shard_admin *body, struc
     if (body->given & ADMIN_FIELD_KEY_RATE) {
         row->key_rate_per_min = wanted->key_rate_per_min;
     }
+    if (body->given & ADMIN_FIELD_RETENTION) {
+        row->retention_days = wanted->retention_days;
+    }
     note_limit(detail, "dailyMax", before.daily_max, row->daily_max);
     note_limit(detail, "ratePerMin", before.rate_per_min, row->rate_per_min);
     note_limit(detail, "keyRatePerMin", before.key_rate_per_min, row->key_rate_per_min);
+    note_limit(detail, "retentionDays", before.retention_days, row->retention_days);
     if (!slice_equal(before.name, row->name)) {
         buf_add_str(detail, detail->len > 0 ? ", name" : "name");
     }

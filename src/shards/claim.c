@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/dkim.h"
+#include "shards/erase.h"
 #include "shards/shard_int.h"
 
 #include <string.h>
@@ -504,6 +505,7 @@ void claim_chunk(struct shard *shard, struct msg *msg)
 void claim_outcome(struct shard *shard, struct msg *msg)
 {
     struct shard_outcome *body = &msg->body.outcome;
+    struct erase_plan *erase = NULL;
     struct group group;
     struct row_mail mail;
     if (body->next_due_unix_ms == 0) {
@@ -521,6 +523,9 @@ void claim_outcome(struct shard *shard, struct msg *msg)
         err = shard_get_mail(shard, key_mail(body->entry.account, body->entry.mail), &msg->arena,
                              &mail);
     }
+    if (err == ERR_OK && body->verdict_count > 0) {
+        erase = retention_foresee(shard, &mail, body, &msg->arena);
+    }
     if (err == ERR_OK && body->verdict_count > 0 && !is_hook) {
         err = settle_mail(shard, &mail, body);
     }
@@ -531,6 +536,9 @@ void claim_outcome(struct shard *shard, struct msg *msg)
             hook_settle(shard, &mail, body, &group);
         }
         write_outcome(shard, body, &group, &mail);
+        if (erase) {
+            erase_apply(shard, erase);
+        }
     }
     shard_answer(shard, msg, err);
 }

@@ -42,6 +42,7 @@ static void domain_get(struct shard *shard, struct msg *msg);
 static void domain_list(struct shard *shard, struct msg *msg, const struct principal *who);
 static void list_job(struct shard_job *job);
 static void list_done(struct shard_job *job);
+static void domain_change(struct shard *shard, struct msg *msg, const struct principal *who);
 static void domain_delete(struct shard *shard, struct msg *msg, const struct principal *who);
 static void delete_job(struct shard_job *job);
 static void delete_done(struct shard_job *job);
@@ -49,7 +50,7 @@ static void domain_checked(struct shard *shard, struct msg *msg);
 static void store_checks(struct domain_work *work);
 static bool checks_may_send(const struct domain_checks *checks);
 static bool lookup(struct domain_work *work, enum directory_op op);
-static void note(struct domain_work *work, const char *action);
+static void note(struct domain_work *work, const char *action, struct slice detail);
 static struct domain_work *work_new(struct shard *shard, struct msg *msg);
 static void answer_row(struct domain_work *work, enum err err);
 static struct row_domain without_secrets(struct row_domain row);
@@ -75,6 +76,9 @@ void domain_handle(struct shard *shard, struct msg *msg)
     case DOMAIN_GET:
         domain_get(shard, msg);
         return;
+    case DOMAIN_CHANGE:
+        domain_change(shard, msg, &who);
+        return;
     case DOMAIN_DELETE:
         domain_delete(shard, msg, &who);
         return;
@@ -94,6 +98,7 @@ static enum err check_key_domain(const struct principal *who, const struct shard
     case DOMAIN_LIST:
         break;
     case DOMAIN_GET:
+    case DOMAIN_CHANGE:
     case DOMAIN_DELETE:
     case DOMAIN_CHECKED:
         return principal_may_use_domain(who, body->id) ? ERR_OK : ERR_KEY_SCOPE;
@@ -258,7 +263,7 @@ static void create_done(struct shard_job *job)
         struct row_domain_name name = {.id = work->row.id};
         shard_put_domain(shard, key_domain(account, work->row.id), &work->row);
         shard_put_domain_name(shard, key_domain_name(account, work->row.name), &name);
-        note(work, "domain.created");
+        note(work, "domain.created", work->row.name);
         LOG_INFO("domain.created", LOG_ID("domain", ID_DOMAIN, work->row.id),
                  LOG_TEXT("name", work->row.name));
     }
@@ -324,6 +329,41 @@ static void list_done(struct shard_job *job)
     shard_answer(job->shard, job->msg, work->err);
 }
 
+/* ---- change --------------------------------------------------------------------------------- */
+
+/* How long mails of the domain are kept. What is too old by now goes with the next sweep. */
+static void domain_change(struct shard *shard, struct msg *msg, const struct principal *who)
+{
+    struct shard_domain *body = &msg->body.domain;
+    struct key key = key_domain(body->caller.account, body->id);
+    struct domain_work *work = work_new(shard, msg);
+    work->who = *who;
+    enum err err = shard_get_domain(shard, key, &msg->arena, &work->row);
+    if (err != ERR_OK) {
+        shard_answer(shard, msg, err);
+        return;
+    }
+    struct row_domain *row = &work->row;
+    struct row_domain before = *row;
+    if (body->given & DOMAIN_FIELD_RETENTION) {
+        row->retention_days = body->retention_days;
+    }
+    if (body->given & DOMAIN_FIELD_ZERO_RETENTION) {
+        row->is_zero_retention = body->is_zero_retention;
+    }
+    if (row->retention_days != before.retention_days ||
+        row->is_zero_retention != before.is_zero_retention) {
+        struct slice detail =
+            arena_format(&msg->arena, "retention %u days%s -> %u days%s", before.retention_days,
+                         before.is_zero_retention ? ", zero" : "", row->retention_days,
+                         row->is_zero_retention ? ", zero" : "");
+        shard_put_domain(shard, key, row);
+        note(work, "domain.changed", detail);
+        LOG_INFO("domain.changed", LOG_ID("domain", ID_DOMAIN, row->id), LOG_TEXT("what", detail));
+    }
+    answer_row(work, ERR_OK);
+}
+
 /* ---- delete --------------------------------------------------------------------------------- */
 
 static void domain_delete(struct shard *shard, struct msg *msg, const struct principal *who)
@@ -370,7 +410,7 @@ static void delete_done(struct shard_job *job)
     shard_delete(shard, key_domain(account, work->row.id));
     shard_delete(shard, key_domain_name(account, work->row.name));
     claim_forget_keys(shard, work->row.id);
-    note(work, "domain.deleted");
+    note(work, "domain.deleted", work->row.name);
     LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id));
     shard_end_credentials(shard, job->msg, work->ended, work->ended_count);
 }
@@ -476,14 +516,14 @@ static bool lookup(struct domain_work *work, enum directory_op op)
     return true;
 }
 
-static void note(struct domain_work *work, const char *action)
+static void note(struct domain_work *work, const char *action, struct slice detail)
 {
     struct audit_note line = {
         .account = id_account(work->row.id),
         .who = &work->who,
         .caller = &work->job.msg->body.domain.caller,
         .action = action,
-        .detail = work->row.name,
+        .detail = detail,
     };
     shard_audit_id(work->job.shard, &line, ID_DOMAIN, work->row.id);
 }

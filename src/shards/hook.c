@@ -215,7 +215,11 @@ static enum err load_facts(struct hook_work *work)
         .base_url = conf_asked_url(shard->place->conf, work->base_url),
     };
     if (work->mail.direction == DIRECTION_INBOUND) {
-        return ERR_OK;
+        struct row_domain domain = {.is_zero_retention = false};
+        enum err err = shard_get_domain(shard, key_domain(account, work->mail.domain),
+                                        &work->job.msg->arena, &domain);
+        work->facts.has_contents = domain.is_zero_retention;
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
     }
     enum err err = shard_get_event(shard, key_event(account, work->mail.id, work->delivery.event),
                                    &work->job.msg->arena, &work->event);

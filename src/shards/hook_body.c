@@ -13,8 +13,10 @@
 
 #include <string.h>
 
-/* Two texts of control characters alone, six bytes for each, and a thousand attachments. */
-#define BODY_MAX         (2 * TEXT_BYTES_MAX * 6 + 8 * MIB)
+/* Two texts of control characters alone, six bytes for each; what a mail has room for beside them
+ * as attachments in base64, of which there may be a thousand. */
+#define BODY_MAX         (MSG_ARENA_MAX - 8 * MIB)
+#define CONTENT_MAX      (MAIL_BYTES_MAX / 3 * 4 + 8 * KIB)
 #define READ_ARENA_BYTES (MAIL_BYTES_MAX + 2 * CHUNK_BYTES + MIME_READ_ARENA_BYTES)
 
 static enum err compose_inbound(const struct hook_facts *facts, struct json_writer *w);
@@ -169,8 +171,18 @@ static enum err load_attachment(const struct hook_facts *facts, uint32_t index, 
     return err == ERR_OK ? row_attachment_decode(bytes, row) : err;
 }
 
+/* In base64. */
+static void add_content(struct slice data, struct json_writer *w)
+{
+    struct arena arena;
+    arena_init(&arena, KIB, CONTENT_MAX);
+    add_text(w, "content", base64_arena(&arena, data));
+    arena_fini(&arena);
+}
+
 static void add_attachment(const struct hook_facts *facts, uint32_t index,
-                           const struct row_attachment *row, struct json_writer *w)
+                           const struct row_attachment *row, const struct mime_read *mail,
+                           struct json_writer *w)
 {
     struct arena arena;
     arena_init(&arena, KIB, 8 * KIB);
@@ -185,11 +197,15 @@ static void add_attachment(const struct hook_facts *facts, uint32_t index,
     json_u64(w, row->size_bytes);
     json_key(w, "url");
     json_text(w, url);
+    if (facts->has_contents && index < mail->file_count) {
+        add_content(mail->files[index].data, w);
+    }
     json_close_object(w);
     arena_fini(&arena);
 }
 
-static enum err add_attachments(const struct hook_facts *facts, struct json_writer *w)
+static enum err add_attachments(const struct hook_facts *facts, const struct mime_read *mail,
+                                struct json_writer *w)
 {
     struct arena arena;
     enum err err = ERR_OK;
@@ -201,7 +217,7 @@ static enum err add_attachments(const struct hook_facts *facts, struct json_writ
         arena_clear(&arena);
         err = load_attachment(facts, i, &arena, &row);
         if (err == ERR_OK) {
-            add_attachment(facts, i, &row, w);
+            add_attachment(facts, i, &row, mail, w);
         }
         err = err == ERR_NOT_FOUND ? ERR_OK : err; /* expired with its row */
     }
@@ -275,7 +291,7 @@ static enum err compose_inbound(const struct hook_facts *facts, struct json_writ
     }
     if (err == ERR_OK) {
         add_inbound(facts, &mail, w);
-        err = add_attachments(facts, w);
+        err = add_attachments(facts, &mail, w);
     }
     arena_fini(&arena);
     return err;

@@ -1,7 +1,8 @@
 /* hook_body.h - the JSON of a webhook, composed from what is stored.
  *
  * Of a received mail: `email.received`, with the decoded texts, the verdicts, and links to its
- * attachments, for the one recipient of the delivery. Of a sent one: the event, with what the
+ * attachments (with their bytes where nothing will be kept to follow a link to), for the one
+ * recipient of the delivery. Of a sent one: the event, with what the
  * sender gave as metadata. Worker: loads and parses mails of up to MAIL_BYTES_MAX.
  */
 #ifndef SHARDS_HOOK_BODY_H
@@ -22,6 +23,7 @@ struct hook_facts {
     const struct row_event *event; /* of an outbound mail */
     struct seal_key attachment_key;
     struct slice base_url; /* of attachment links, without a slash at its end */
+    bool has_contents;     /* attachments stand in the body, beside their links */
 };
 
 /* Errors: ERR_NOT_FOUND, ERR_CORRUPT and ERR_STORAGE of the mail's rows, ERR_TOO_LARGE. */

@@ -311,7 +311,16 @@ struct shard_send {
     bool is_replay;
 };
 
-enum domain_op { DOMAIN_CREATE, DOMAIN_LIST, DOMAIN_GET, DOMAIN_DELETE, DOMAIN_CHECKED };
+enum domain_op {
+    DOMAIN_CREATE,
+    DOMAIN_LIST,
+    DOMAIN_GET,
+    DOMAIN_CHANGE,
+    DOMAIN_DELETE,
+    DOMAIN_CHECKED
+};
+/* Members that the client gave. */
+enum domain_field { DOMAIN_FIELD_RETENTION = 1 << 0, DOMAIN_FIELD_ZERO_RETENTION = 1 << 1 };
 struct domain_checks {
     bool mx;
     bool spf;
@@ -324,8 +333,11 @@ struct shard_domain {
     struct caller caller;
     enum domain_op op;
     struct slice name;           /* CREATE */
-    struct id id;                /* GET, DELETE, CHECKED */
+    struct id id;                /* GET, CHANGE, DELETE, CHECKED */
     struct domain_checks checks; /* CHECKED */
+    uint32_t given;              /* CHANGE: enum domain_field */
+    uint32_t retention_days;
+    bool is_zero_retention;
     uint64_t before_unix_ms;     /* LIST; UINT64_MAX for the newest */
     uint32_t limit;
     /* out; private keys are left out */
@@ -470,6 +482,7 @@ enum admin_field {
     ADMIN_FIELD_KEY_RATE = 1 << 4,
     ADMIN_FIELD_IS_ADMIN = 1 << 5,
     ADMIN_FIELD_PASSWORD = 1 << 6, /* the user's sessions end with the old one */
+    ADMIN_FIELD_RETENTION = 1 << 7,
 };
 struct account_view {
     struct row_account row;

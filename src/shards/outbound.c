@@ -760,5 +760,6 @@ void outbound_expire(struct shard *shard, struct msg *msg)
     to = key_after(&to);
     kv_batch_delete_range(shard->filling->rows, key_slice(&from), key_slice(&to));
     shard->depends = DEPENDS_FILLING;
+    retention_sweep(shard);
     shard_answer(shard, msg, ERR_OK);
 }

@@ -470,6 +470,7 @@ static void on_start(struct shard *shard, struct msg *msg)
         timer_start(&shard->sweep, SWEEP_MS);
         api_key_due_sweep(shard);
         stage_sweep(shard);
+        retention_sweep(shard);
     }
     msg_return(msg, ERR_OK);
 }

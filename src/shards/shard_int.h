@@ -48,6 +48,7 @@
 #define KEY_EXPIRING_MS     (UINT64_C(7) * 24 * 3600 * 1000) /* owners are told this early */
 #define KEY_DUE_PAGE        64                               /* expiring keys told of in one turn */
 #define STAGE_SWEEP_PAGE    64                               /* stages dropped in one turn */
+#define RETENTION_PAGE      16                           /* mails erased in one turn */
 #define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)             /* a recipient that was never due */
 
 enum suppression_reason {
@@ -140,7 +141,30 @@ struct stage_sweep {
     enum err err;
 };
 
+/* A mail that has been kept for long enough, as a worker found it. */
+struct retention_find {
+    struct id mail;
+    uint32_t delivery_count; /* another one by now: it is looked at again another day */
+    size_t hooks_at;         /* in the sweep's hooks, bytes */
+    uint32_t hook_count;
+};
+
+/* The sweep for such mails, a page at a time. */
+struct retention_sweep {
+    struct shard_job job;
+    bool is_running;
+    bool has_more;
+    struct account_id account; /* whose mails are being read; none: from the first */
+    struct id after;           /* the last of them that was looked at */
+    struct retention_find finds[RETENTION_PAGE];
+    uint32_t count;
+    struct buf hooks; /* ids of webhook deliveries of those found; while the page is open */
+    uint64_t erased;
+    enum err err;
+};
+
 struct domain_work;
+struct erase_plan;
 struct ended_walk;
 struct route_set;
 
@@ -175,6 +199,7 @@ struct shard {
     struct scan scan;
     struct due_scan due_scan;
     struct stage_sweep stage_sweep;
+    struct retention_sweep retention;
     struct id stages[STAGES_OPEN_MAX]; /* of this run; none: the place is free */
     uint32_t stage_cursor;             /* the next place to be doubted */
     uint64_t id_floor_ms;              /* ids up to this are of earlier runs */
@@ -471,6 +496,15 @@ void hook_settle(struct shard *shard, struct row_mail *mail, const struct shard_
                  const struct group *group);
 /* "https://host:port", by which delivery governs an endpoint. */
 struct slice hook_origin(struct slice url, struct arena *arena);
+
+/* ---- retention.c ---------------------------------------------------------------------------- */
+
+/* Erases the mails that have been kept for long enough, unless it is at that already. */
+void retention_sweep(struct shard *shard);
+/* What to erase once an outcome is written, when with it the last delivery ends of a received mail
+ * whose domain keeps nothing; else NULL. Reads only, before the outcome counts. */
+struct erase_plan *retention_foresee(struct shard *shard, const struct row_mail *mail,
+                                     const struct shard_outcome *outcome, struct arena *arena);
 
 /* ---- mail_view.c ---------------------------------------------------------------------------- */
 

@@ -24,6 +24,7 @@ static const struct {
     {"/v1/keys", "{'name':'k','scopes':[]}"},
     {"/api/keys", "{'name':'k','scopes':[]}"},
     {"/api/domains", "{'domain':'made.test'}"},
+    {"/api/domains/:id", "{'retentionDays':3}"},
     {"/api/domains/:id/webhook", "{'url':'https://hooks.example.com/in'}"},
     {"/api/domains/:id/webhook-events", "{'events':['email.delivered']}"},
     {"/api/routes", "{'match':'*@send.test','action':'store'}"},

@@ -117,6 +117,7 @@ static const struct {
     {HTTP_METHOD_HEAD, "/api/domains", ERR_OK},
     {HTTP_METHOD_POST, "/v1/send", ERR_OK},
     {HTTP_METHOD_DELETE, "/api/domains/dom_1", ERR_OK},
+    {HTTP_METHOD_PATCH, "/api/domains/dom_1", ERR_OK},
     {HTTP_METHOD_POST, "/api/domains/dom_1/verify", ERR_OK},
     /* The path exists: another method would do. */
     {HTTP_METHOD_GET, "/v1/send", ERR_METHOD},
@@ -125,7 +126,7 @@ static const struct {
     {HTTP_METHOD_OPTIONS, "/v1/send", ERR_METHOD},
     {HTTP_METHOD_OTHER, "/v1/send", ERR_METHOD},
     {HTTP_METHOD_POST, "/api/health", ERR_METHOD},
-    {HTTP_METHOD_PATCH, "/api/domains/dom_1", ERR_METHOD},
+    {HTTP_METHOD_PUT, "/api/domains/dom_1", ERR_METHOD},
     {HTTP_METHOD_GET, "/api/domains/dom_1/verify", ERR_METHOD},
     /* Nothing there. */
     {HTTP_METHOD_GET, "", ERR_NO_ROUTE},
