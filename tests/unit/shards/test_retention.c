@@ -1,7 +1,7 @@
 /* test_retention.c - how long mails are kept: what goes, with which rows, and what stays.
  *
- * Not covered here: the day's call that begins a sweep (tests/unit/deliver), the routes that set
- * days (tests/flow/test_retention).
+ * Not covered here: the day's call that begins a sweep (tests/unit/deliver), the route that sets
+ * a domain's days (tests/unit/edge/test_api_domain).
  */
 #include "unit/shards/receive_rig.h"
 
