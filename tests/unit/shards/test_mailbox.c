@@ -499,7 +499,7 @@ Test(mailbox, a_mail_with_a_long_log_goes_in_steps)
     rig_write(to.rig, batch);
     uint32_t commits = to.rig->commit_count;
     cr_assert_eq(run(&to, MAILBOX_DISCARD, mail), ERR_OK);
-    cr_expect_geq(to.rig->commit_count, commits + 3);
+    cr_expect_geq(to.rig->commit_count, commits + 2);
     cr_expect_eq(rows_naming(&to, mail), 0);
     receiver_close(&to);
 }
@@ -509,6 +509,8 @@ Test(mailbox, a_discard_whose_batch_is_lost_leaves_the_mail)
     struct receiver to = receiver_open();
     struct id mail = receive(&to, "info@example.com", MAIL_OF("one", ""));
     uint32_t rows = rows_naming(&to, mail);
+    cr_assert_eq(run(&to, MAILBOX_MARK, mail), ERR_OK); /* notes that the key was used, once */
+    rig_settle(to.rig);
     to.rig->fail_at = to.rig->commit_count + 1;
     cr_expect_eq(run(&to, MAILBOX_DISCARD, mail), ERR_STORAGE);
     cr_expect_eq(rows_naming(&to, mail), rows);
