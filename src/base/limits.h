@@ -243,13 +243,15 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define MIME_PARAM_BYTES_MAX (1 * MIB) /* of those of all parts together */
 
 /* ---- received mail, as it is stored ---------------------------------------------------------- */
-#define STAGES_OPEN_MAX      256 /* large mails on their way into one shard; more is 451 */
-#define STAGE_MS_MAX         (UINT64_C(2) * 3600 * 1000) /* no session takes that long for one */
-#define RECEIVED_HOOKS_MAX   1000 /* webhooks of one mail; those beyond are named in its events */
-#define REPLAY_CALLS_MAX     500  /* webhooks called again by one request; it says where to go on */
-#define RECEIVED_HEADER_MAX  (1 * MIB)      /* of a mail's header block, as it is shown */
-#define RECEIVED_ADDRS_BYTES (64 * KIB)     /* of one address field, in the mail's row */
-#define RECEIVED_ID_MAX      LINE_MAX_BYTES /* of a Message-ID in it */
+#define STAGES_OPEN_MAX       256 /* large mails on their way into one shard; more is 451 */
+#define STAGE_MS_MAX          (UINT64_C(2) * 3600 * 1000) /* no session takes that long for one */
+#define RECEIVED_HOOKS_MAX    1000 /* webhooks of one mail; those beyond are named in its events */
+#define RECEIVED_FORWARDS_MAX 50   /* addresses that one mail is sent on to; likewise */
+#define FORWARD_HOPS_MAX      30   /* servers that a mail which is sent on went through */
+#define REPLAY_CALLS_MAX      500 /* webhooks called again by one request; it says where to go on */
+#define RECEIVED_HEADER_MAX   (1 * MIB)      /* of a mail's header block, as it is shown */
+#define RECEIVED_ADDRS_BYTES  (64 * KIB)     /* of one address field, in the mail's row */
+#define RECEIVED_ID_MAX       LINE_MAX_BYTES /* of a Message-ID in it */
 
 /* ---- verdicts on received mail -------------------------------------------------------------- */
 #define SPF_LOOKUPS_MAX     10   /* terms that ask the DNS, RFC 7208 4.6.4 */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "mail/dkim.h"
 #include "shards/erase.h"
+#include "shards/forward.h"
 #include "shards/shard_int.h"
 
 #include <string.h>
@@ -44,6 +45,7 @@ static bool is_suspended(struct shard *shard, struct account_id account);
 static enum err find_row(struct shard *shard, const struct outbox_entry *entry, struct arena *arena,
                          struct row_outbox *row);
 static enum err load_header(struct claim_work *work);
+static enum err load_trace(struct claim_work *work);
 static void sign_work(struct shard_job *job);
 static enum err sign_with_both(struct claim_work *work);
 static enum err sign_with(struct claim_work *work, const struct sign_key *key,
@@ -55,6 +57,7 @@ static enum err grant(struct claim_work *work);
 static void write_uncertain(struct shard *shard, const struct outbox_entry *entry,
                             struct group *group);
 static void fill_claim(struct claim_work *work, const struct group *group);
+static void fill_forward(struct claim_work *work, const struct group *group);
 static struct slice return_path(struct claim_work *work, uint32_t group);
 static struct sign_entry *cache_find(struct shard *shard, struct id domain);
 static void cache_keep(struct claim_work *work);
@@ -99,6 +102,7 @@ void claim_claim(struct shard *shard, struct msg *msg)
     struct account_id account = body->entry.account;
     struct claim_work *work = arena_alloc(&msg->arena, sizeof(*work));
     struct row_outbox outbox;
+    bool is_forward = false;
     work->job.shard = shard;
     work->job.msg = msg;
     work->now_unix_ms = clock_unix_ms();
@@ -113,13 +117,18 @@ void claim_claim(struct shard *shard, struct msg *msg)
         err = shard_get_mail(shard, key_mail(account, body->entry.mail), &msg->arena, &work->mail);
     }
     if (err == ERR_OK) {
-        err = load_header(work);
+        is_forward = work->mail.direction == DIRECTION_INBOUND;
+        err = is_forward ? load_trace(work) : load_header(work);
     }
     if (err == ERR_OK) {
         err = shard_get_domain(shard, key_domain(account, work->mail.domain), &msg->arena,
                                &work->domain);
         work->has_domain = err == ERR_OK;
         err = err == ERR_NOT_FOUND ? ERR_OK : err;
+    }
+    if (err == ERR_OK && is_forward) {
+        shard_answer(shard, msg, grant(work)); /* its sender signed it, or nobody */
+        return;
     }
     if (err != ERR_OK) {
         shard_answer(shard, msg, err);
@@ -186,6 +195,21 @@ static enum err load_header(struct claim_work *work)
         work->header_block = slice_of(block, have);
     }
     return have == mail->header_len ? ERR_OK : ERR_CORRUPT;
+}
+
+static enum err load_trace(struct claim_work *work)
+{
+    struct row_chunk row;
+    struct slice bytes;
+    struct key key = key_chunk(id_account(work->mail.id), work->mail.id, 0);
+    enum err err = shard_load(work->job.shard, &key, &work->job.msg->arena, &bytes);
+    if (err == ERR_OK) {
+        err = row_chunk_decode(bytes, &row);
+    }
+    if (err == ERR_OK) {
+        work->first_chunk = forward_trace(row.data);
+    }
+    return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
 }
 
 /* ---- signing (worker) ----------------------------------------------------------------------- */
@@ -396,6 +420,23 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     body->chunk_count = work->mail.chunk_count;
     body->first_chunk = work->first_chunk;
     body->rehearsal = (enum rehearsal)group->outbox.mode;
+    if (work->mail.direction == DIRECTION_INBOUND) {
+        fill_forward(work, group);
+    }
+}
+
+/* The trace in front is not of the mail's own size; the null sender stays what it is. */
+static void fill_forward(struct claim_work *work, const struct group *group)
+{
+    struct msg *msg = work->job.msg;
+    struct shard_claim *body = &msg->body.claim;
+    struct slice from = group->open[0].forwarded_from;
+    body->dkim_headers = arena_format(&msg->arena, "Delivered-To: %.*s\r\n", SLICE_FMT(from));
+    body->needs_utf8 = body->needs_utf8 || !slice_is_ascii(from);
+    body->size_bytes += work->first_chunk.len;
+    if (work->mail.envelope_from.len == 0) {
+        body->sender = SLICE("");
+    }
 }
 
 static struct slice return_path(struct claim_work *work, uint32_t group)
@@ -718,7 +759,8 @@ static void move_row(struct shard *shard, const struct outbox_entry *entry, uint
     shard_announce(shard, &next);
 }
 
-/* What becomes of the mail as a whole. Reads only; the caller writes the row. */
+/* What becomes of the mail as a whole; a received one has arrived whether it is sent on or not.
+ * Reads only; the caller writes the row. */
 static enum err settle_mail(struct shard *shard, struct row_mail *mail,
                             const struct shard_outcome *body)
 {
@@ -729,6 +771,9 @@ static enum err settle_mail(struct shard *shard, struct row_mail *mail,
         is_bounced = is_bounced || body->verdicts[i].class == VERDICT_BOUNCED;
     }
     mail->open_count = closed < mail->open_count ? mail->open_count - closed : 0;
+    if (mail->direction == DIRECTION_INBOUND) {
+        return ERR_OK;
+    }
     if (mail->open_count > 0) {
         if (closed < body->verdict_count) {
             mail->status = MAIL_DEFERRED;

@@ -12,6 +12,7 @@
 #include "mail/header.h"
 #include "mail/mime_read.h"
 #include "shards/body_rows.h"
+#include "shards/forward.h"
 #include "shards/received.h"
 #include "shards/shard_int.h"
 #include "shards/thread.h"
@@ -39,7 +40,7 @@ struct intake_work {
     uint32_t hook_count;
     uint32_t hook_max;
     uint32_t skipped_count; /* beyond RECEIVED_HOOKS_MAX */
-    uint32_t forward_count; /* routes that nothing is done for */
+    struct forwards forwards;
     struct id *mailboxes;
     uint32_t mailbox_count;
     enum err err;
@@ -183,6 +184,7 @@ static void read_work(struct shard_job *job)
         fill_files(work, &mail);
         add_bodies(work, &mail);
         thread_names_of(&mail, &job->msg->arena, &work->names);
+        forward_trail_of(raw, &job->msg->arena, &work->forwards.trail);
         work->err = body_rows_err(&work->bodies);
     }
     arena_fini(&arena);
@@ -299,6 +301,8 @@ static void fill_row(struct intake_work *work, const struct mime_read *mail, str
         .envelope_from = slice_head(body->sender, 2 * ADDR_MAX),
         .envelope_to = pack_texts(arena, work->rcpts, work->rcpt_count),
         .trace_len = (uint32_t)body->trace.len,
+        .needs_8bit = !slice_is_ascii(raw),
+        .needs_utf8 = !slice_is_ascii(body->trace), /* the envelope is quoted there */
         .spf = body->spf,
         .dkim = body->dkim,
         .dmarc = body->dmarc,
@@ -493,7 +497,8 @@ static enum err find_hooks(struct intake_work *work)
                 add_hook(work, &hits.rows[n], work->rcpts[i]);
                 break;
             case ROUTE_FORWARD:
-                work->forward_count++;
+                err = forward_find(work->job.shard, &hits.rows[n], work->rcpts[i],
+                                   &work->job.msg->arena, &work->forwards);
                 break;
             case ROUTE_STORE:
             case ROUTE_DROP: /* stored all the same, and nothing more is done */
@@ -543,6 +548,7 @@ static void store(struct intake_work *work)
         hook_add(shard, row, &work->hooks[i]);
     }
     tell(work);
+    forward_store(shard, row, &work->forwards);
     shard_put_mail(shard, key_mail(body->account, row->id), row);
     struct sha256 hash = note_hash(body);
     struct row_idempotency note = {
@@ -588,7 +594,7 @@ static void store_mailboxes(struct intake_work *work)
     shard_put_mail_state(shard, key_mail_state(account, work->row.id), &state);
 }
 
-/* What the owner of the mail can read of it: that it came, and what a route asked for in vain. */
+/* What the owner of the mail can read of it: that it came, and what was left out. */
 static void tell(struct intake_work *work)
 {
     struct shard *shard = work->job.shard;
@@ -598,11 +604,6 @@ static void tell(struct intake_work *work)
         event = (struct row_event){.type = SLICE("webhook.skipped")};
         event.detail = arena_format(&shard->scratch, "%u webhooks beyond the %u of one mail",
                                     work->skipped_count, (unsigned)RECEIVED_HOOKS_MAX);
-        shard_write_event(shard, work->row.id, &event);
-    }
-    if (work->forward_count > 0) {
-        event = (struct row_event){.type = SLICE("forward.failed"),
-                                   .detail = SLICE("this server does not forward mail")};
         shard_write_event(shard, work->row.id, &event);
     }
 }

@@ -764,7 +764,7 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         mail->hook_failed -= delivery->status == DELIVERY_FAILED && mail->hook_failed > 0;
     } else {
         mail->open_count++;
-        mail->status = MAIL_QUEUED;
+        mail->status = mail->direction == DIRECTION_OUTBOUND ? MAIL_QUEUED : mail->status;
     }
     delivery->status = DELIVERY_PENDING;
     delivery->group = group;

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "mail/addr.h"
 #include "mail/match.h"
 #include "shards/hook_sign.h"
 #include "shards/shard_int.h"
@@ -355,11 +356,28 @@ static enum err check_match(struct shard *shard, struct msg *msg, const struct p
     return principal_may_use_domain(who, name.id) ? ERR_OK : ERR_KEY_SCOPE;
 }
 
-static enum err check_action(struct msg *msg, const struct row_route *row)
+/* An address in the form that mail goes to, and no loop that can be seen from here. */
+static enum err check_forward(struct shard *shard, struct msg *msg, struct row_route *row)
+{
+    const struct match *pattern;
+    const char *fault;
+    struct addr addr;
+    if (addr_parse(row->destination, &shard->scratch, &addr) != ERR_OK || addr.name.len > 0 ||
+        addr.text.len > ADDR_MAX) {
+        return refuse(msg, ERR_BAD_FIELD, "destination", "an address to forward to is required");
+    }
+    enum err err = match_compile(row->match_pattern, &shard->scratch, &pattern, &fault);
+    if (err == ERR_OK && match_test(pattern, addr_key(&addr, &shard->scratch))) {
+        return refuse(msg, ERR_BAD_FIELD, "destination", "the route would match its destination");
+    }
+    row->destination = arena_dup(&msg->arena, addr.text);
+    return err;
+}
+
+static enum err check_action(struct shard *shard, struct msg *msg, struct row_route *row)
 {
     if (row->action == ROUTE_FORWARD) {
-        return refuse(msg, ERR_BAD_FIELD, "action",
-                      "this server does not forward mail; action is webhook, store or drop");
+        return check_forward(shard, msg, row);
     }
     if (row->action == ROUTE_WEBHOOK && row->destination.len == 0) {
         return refuse(msg, ERR_BAD_FIELD, "destination", "a valid https url is required");
@@ -383,7 +401,7 @@ static enum err create(struct shard *shard, struct msg *msg, const struct princi
         err = check_match(shard, msg, who, &row);
     }
     if (err == ERR_OK) {
-        err = check_action(msg, &row);
+        err = check_action(shard, msg, &row);
     }
     if (err != ERR_OK) {
         return err;
@@ -467,7 +485,7 @@ static enum err change(struct shard *shard, struct msg *msg, const struct princi
     apply(&row, body);
     err = check_match(shard, msg, who, &row);
     if (err == ERR_OK) {
-        err = check_action(msg, &row);
+        err = check_action(shard, msg, &row);
     }
     struct row_domain domain;
     if (err == ERR_OK && row.is_domain_hook) {

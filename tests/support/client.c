@@ -11,9 +11,9 @@
 
 #define READ_BYTES (64 * KIB)
 
-void client_open(struct world *world, struct client *client, uint32_t ip)
+static void dial(struct world *world, struct client *client, uint32_t ip, uint16_t tcp_port)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(world->http_port)};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(tcp_port)};
     addr.sin_addr.s_addr = htonl(ip);
     client->world = world;
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -23,6 +23,16 @@ void client_open(struct world *world, struct client *client, uint32_t ip)
     }
     buf_init(&client->in, 64 * MIB);
     client->is_ended = false;
+}
+
+void client_open(struct world *world, struct client *client, uint32_t ip)
+{
+    dial(world, client, ip, world->http_port);
+}
+
+void client_dial(struct world *world, struct client *client, uint16_t tcp_port)
+{
+    dial(world, client, INADDR_LOOPBACK, tcp_port);
 }
 
 void client_close(struct client *client)

@@ -18,6 +18,8 @@ struct client {
 
 /* Connects to the daemon's HTTP port at ip (host byte order). */
 void client_open(struct world *world, struct client *client, uint32_t ip);
+/* The same to another port of the daemon, at 127.0.0.1. */
+void client_dial(struct world *world, struct client *client, uint16_t tcp_port);
 void client_close(struct client *client);
 /* What the server does not take, because it has closed, is dropped. */
 void client_say(struct client *client, struct slice bytes);

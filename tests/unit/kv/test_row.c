@@ -305,7 +305,7 @@ Test(row, keeps_the_fields_that_are_on_disks_already)
         [ROW_KEY_DUE] = 0x83e0b9ec,      [ROW_AUDIT] = 0x594f4bf4,
         [ROW_DOMAIN] = 0xda0cd226,       [ROW_DOMAIN_NAME] = 0x32961ca2,
         [ROW_MAIL] = 0xe54e6a31,         [ROW_CHUNK] = 0xb1661a72,
-        [ROW_ATTACHMENT] = 0x3ad44d52,   [ROW_DELIVERY] = 0x65b7bfa0,
+        [ROW_ATTACHMENT] = 0x3ad44d52,   [ROW_DELIVERY] = 0x8088b945,
         [ROW_ATTEMPT] = 0x75f84950,      [ROW_TRANSCRIPT] = 0x604b05d7,
         [ROW_OUTBOX] = 0x53a0d7ef,       [ROW_EVENT] = 0x4d509d2a,
         [ROW_IDEMPOTENCY] = 0xaf109a58,  [ROW_USAGE] = 0x0832bbef,
