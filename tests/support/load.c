@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-#define ANSWER_MAX     (256 * KIB)
+#define ANSWER_MAX     (4 * MIB) /* a received mail with its text */
 #define REQUEST_MAX    (4 * MIB)
 #define ENTRIES_MAX    (256 * MIB)
 #define EVENTS         512
