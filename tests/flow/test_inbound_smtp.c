@@ -4,17 +4,20 @@
  * Postfix needs root and Debian's postfix user; without them its tests say so and are skipped.
  *
  * Not covered here: every dialogue (unit/edge/test_smtp_in*), webhooks and routes of received mail
- * (test_inbound).
+ * (test_webhook).
  */
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -241,6 +244,71 @@ Test(inbound_smtp, takes_the_bounce_of_a_mail_that_it_sent)
     letter.to = forged;
     said = bring(world, &letter, &status);
     cr_assert_neq(status, 0, "%.*s", SLICE_FMT(said));
+    finish(world, &certs);
+}
+
+/* ---- by hand --------------------------------------------------------------------------------- */
+
+static int dial(const struct world *world)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons(world->smtp_port),
+                               .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct timeval limit = {.tv_sec = WORLD_WAIT_MS / 1000};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_neq(fd, -1);
+    cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    cr_assert_eq(connect(fd, (const struct sockaddr *)&addr, sizeof addr), 0);
+    return fd;
+}
+
+/* Sends, and reads until it stands in what came; that, terminated. */
+static const char *say(struct world *world, int fd, struct slice bytes, const char *expected)
+{
+    char *in = arena_bytes(&world->arena, 4096);
+    size_t len = 0;
+    in[0] = '\0';
+    cr_assert_eq(send(fd, bytes.data, bytes.len, MSG_NOSIGNAL), (ssize_t)bytes.len);
+    while (strstr(in, expected) == NULL) {
+        ssize_t got = recv(fd, in + len, 4095 - len, 0);
+        cr_assert_gt(got, 0, "expected %s, got %s", expected, in);
+        len += (size_t)got;
+        in[len] = '\0';
+    }
+    return in;
+}
+
+Test(inbound_smtp, hears_a_mail_out_when_it_is_told_to_stop)
+{
+    struct certs certs;
+    certs_make(&certs, WORLD_HOST, 86400);
+    struct world *world = begin(&certs);
+    struct slice mail = make_mail(world, "last", 500000);
+    int fd = dial(world);
+    (void)say(world, fd,
+              SLICE("EHLO client.from.test\r\nMAIL FROM:<ann@from.test>\r\n"
+                    "RCPT TO:<bob@recv.test>\r\nDATA\r\n"),
+              "\r\n354 ");
+    int idle = dial(world);
+    (void)say(world, idle, SLICE("EHLO idle.from.test\r\n"), "SIZE");
+    /* make_mail's second line begins with a dot that must be doubled; leave both out. */
+    size_t body = slice_find(mail, SLICE("line 0 "));
+    struct slice header = slice_head(mail, slice_find(mail, SLICE("\r\n\r\n")) + 4);
+    struct slice text = slice_from(mail, body);
+    (void)say(world, fd, header, "");
+    (void)say(world, fd, slice_head(text, 300000), "");
+    cr_assert_eq(kill(world->daemon, SIGTERM), 0);
+    (void)say(world, idle, SLICE(""), "421 4.3.2");
+    (void)say(world, fd, slice_from(text, 300000), "");
+    const char *said = say(world, fd, SLICE(".\r\n"), "421 4.3.2");
+    const char *id = id_in(world, slice_str(said));
+    cr_assert_eq(close(fd), 0);
+    cr_assert_eq(close(idle), 0);
+    world_await_stop(world);
+    world_start(world);
+    struct slice got = behind_trace(raw_of(world, id));
+    cr_assert(slice_starts(got, header));
+    cr_assert(slice_equal(slice_from(got, header.len), text));
     finish(world, &certs);
 }
 

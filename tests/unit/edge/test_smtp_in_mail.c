@@ -1,7 +1,7 @@
 /* test_smtp_in_mail.c - the bytes of mails that come in: in memory, in chunks, dropped, repeated.
  *
  * Not here: dialogues (test_smtp_in), verdicts (test_smtp_in_trust), what a shard makes of it all
- * (shards/test_inbound).
+ * (shards/test_intake).
  */
 #include "support/fake_dns.h"
 
