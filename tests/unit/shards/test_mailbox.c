@@ -473,6 +473,40 @@ Test(mailbox, a_mail_whose_webhook_is_due_stays)
     receiver_close(&to);
 }
 
+/* What it wrote could not be found yet, and would be left behind. */
+Test(mailbox, a_mail_whose_outcome_is_not_on_disk_stays)
+{
+    struct receiver to = receiver_open();
+    struct id mail = rig_send(to.rig, to.account, "a@example.com", "b@example.net");
+    struct outbox_entry entry = *rig_entry(to.rig, mail, 0);
+    struct verdict verdict = rig_verdict(VERDICT_DELIVERED, 250, "2.0.0");
+    cr_assert_eq(rig_claim(to.rig, &entry), ERR_OK);
+    rig_settle(to.rig);
+    to.rig->is_commit_held = true;
+    struct msg *outcome = rig_take(to.rig, MSG_SHARD_OUTCOME);
+    outcome->body.outcome = (struct shard_outcome){
+        .entry = entry,
+        .verdicts = &verdict,
+        .verdict_count = 1,
+        .started_unix_ms = clock_unix_ms(),
+        .transcript = SLICE("220 mx.example.net\r\n"),
+    };
+    actor_post(rig_shard(to.rig, to.account), outcome);
+    rig_settle(to.rig);
+    cr_assert_not(rig_is_home(to.rig, outcome));
+    struct msg *msg = ask(&to, MAILBOX_DISCARD, mail);
+    actor_post(rig_shard(to.rig, to.account), msg);
+    rig_settle(to.rig);
+    rig_release_commits(to.rig);
+    cr_expect_eq(rig_wait(to.rig, msg), ERR_CONFLICT);
+    cr_expect_eq(rig_wait(to.rig, outcome), ERR_OK);
+    rig_put(to.rig, msg);
+    rig_put(to.rig, outcome);
+    cr_expect_eq(run(&to, MAILBOX_DISCARD, mail), ERR_OK);
+    cr_expect_eq(rows_naming(&to, mail), 0);
+    receiver_close(&to);
+}
+
 /* More rows than one batch takes. */
 Test(mailbox, a_mail_with_a_long_log_goes_in_steps)
 {
