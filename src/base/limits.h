@@ -243,7 +243,8 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define MIME_PARAM_BYTES_MAX (1 * MIB) /* of those of all parts together */
 
 /* ---- received mail, as it is stored ---------------------------------------------------------- */
-#define STAGES_OPEN_MAX       256 /* large mails on their way into one shard; more is 451 */
+#define STAGES_OPEN_MAX       256        /* large mails on their way into one shard; more is 451 */
+#define INTAKE_BYTES_MAX      (64 * MIB) /* mails that one shard reads and stores at once */
 #define STAGE_MS_MAX          (UINT64_C(2) * 3600 * 1000) /* no session takes that long for one */
 #define RECEIVED_HOOKS_MAX    1000 /* webhooks of one mail; those beyond are named in its events */
 #define RECEIVED_FORWARDS_MAX 50   /* addresses that one mail is sent on to; likewise */

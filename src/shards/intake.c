@@ -43,6 +43,7 @@ struct intake_work {
     struct forwards forwards;
     struct id *mailboxes;
     uint32_t mailbox_count;
+    uint64_t held_bytes; /* counted in the shard's intake_bytes */
     enum err err;
 };
 
@@ -82,10 +83,15 @@ void intake_mail(struct shard *shard, struct msg *msg)
     work->day = clock_day_of(work->now_unix_ms);
     body_rows_init(&work->bodies);
     enum err err = check(work);
+    if (err == ERR_OK && shard->intake_bytes + body->size_bytes > INTAKE_BYTES_MAX) {
+        err = ERR_BUSY;
+    }
     if (err != ERR_OK || body->is_duplicate) {
         answer(work, err);
         return;
     }
+    work->held_bytes = body->size_bytes;
+    shard->intake_bytes += work->held_bytes;
     work->row.id = id_is_none(body->mail) ? shard_id(shard, body->account) : body->mail;
     shard_offload(shard, &work->job, read_work, read_done);
 }
@@ -610,6 +616,9 @@ static void tell(struct intake_work *work)
 
 static void answer(struct intake_work *work, enum err err)
 {
+    struct shard *shard = work->job.shard;
+    CHECK(shard->intake_bytes >= work->held_bytes);
+    shard->intake_bytes -= work->held_bytes;
     body_rows_fini(&work->bodies);
-    shard_answer(work->job.shard, work->job.msg, err);
+    shard_answer(shard, work->job.msg, err);
 }

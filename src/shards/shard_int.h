@@ -48,7 +48,7 @@
 #define KEY_EXPIRING_MS     (UINT64_C(7) * 24 * 3600 * 1000) /* owners are told this early */
 #define KEY_DUE_PAGE        64                               /* expiring keys told of in one turn */
 #define STAGE_SWEEP_PAGE    64                               /* stages dropped in one turn */
-#define RETENTION_PAGE      16                           /* mails erased in one turn */
+#define RETENTION_PAGE      16                               /* mails erased in one turn */
 #define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)             /* a recipient that was never due */
 
 enum suppression_reason {
@@ -200,6 +200,7 @@ struct shard {
     struct due_scan due_scan;
     struct stage_sweep stage_sweep;
     struct retention_sweep retention;
+    uint64_t intake_bytes;             /* of the received mails in hand */
     struct id stages[STAGES_OPEN_MAX]; /* of this run; none: the place is free */
     uint32_t stage_cursor;             /* the next place to be doubted */
     uint64_t id_floor_ms;              /* ids up to this are of earlier runs */
