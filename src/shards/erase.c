@@ -102,17 +102,22 @@ static enum err plan_name(struct shard *shard, const struct row_mail *mail, stru
     return forgive(err);
 }
 
+bool erase_has_ref(const struct row_delivery *row)
+{
+    return row->kind == DELIVERY_WEBHOOK || row->forwarded_from.len > 0;
+}
+
 enum err erase_find_hooks(struct shard *shard, const struct row_mail *mail, struct arena *arena,
                           struct erase_plan *plan)
 {
     struct account_id account = id_account(mail->id);
-    struct id *hooks = arena_array(arena, mail->hook_count, sizeof(*hooks));
+    struct id *hooks = arena_array(arena, mail->delivery_count, sizeof(*hooks));
     enum err err = ERR_OK;
     plan->hook_count = 0;
     for (uint32_t i = 0; err == ERR_OK && i < mail->delivery_count; i++) {
         struct row_delivery row;
         err = shard_get_delivery(shard, key_delivery(account, mail->id, i), &shard->scratch, &row);
-        if (err == ERR_OK && row.kind == DELIVERY_WEBHOOK && plan->hook_count < mail->hook_count) {
+        if (err == ERR_OK && erase_has_ref(&row)) {
             hooks[plan->hook_count++] = row.id;
         }
         err = forgive(err);

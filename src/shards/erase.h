@@ -26,7 +26,7 @@ struct erase_plan {
     struct sha256 names[ERASE_NAMES_MAX]; /* by which nobody finds the thread any more */
     uint32_t name_count;
     struct slice mailboxes; /* pack of ids, 16 bytes each */
-    const struct id *hooks; /* its webhook deliveries */
+    const struct id *hooks; /* its deliveries that have a reference */
     uint32_t hook_count;
 };
 
@@ -36,6 +36,8 @@ struct erase_plan {
  * Errors: ERR_STORAGE. */
 MUST_USE enum err erase_plan(struct shard *shard, const struct row_mail *mail, struct arena *arena,
                              struct erase_plan *plan);
+/* Whether a delivery has a reference (delivery_ref): webhooks and forwarded mail. */
+bool erase_has_ref(const struct row_delivery *row);
 /* Adds the hooks, by reading every delivery. */
 MUST_USE enum err erase_find_hooks(struct shard *shard, const struct row_mail *mail,
                                    struct arena *arena, struct erase_plan *plan);

@@ -338,7 +338,7 @@ struct shard_domain {
     uint32_t given;              /* CHANGE: enum domain_field */
     uint32_t retention_days;
     bool is_zero_retention;
-    uint64_t before_unix_ms;     /* LIST; UINT64_MAX for the newest */
+    uint64_t before_unix_ms; /* LIST; UINT64_MAX for the newest */
     uint32_t limit;
     /* out; private keys are left out */
     struct row_domain *rows;

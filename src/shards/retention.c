@@ -66,8 +66,8 @@ static bool is_over(const struct row_mail *mail, const struct rule *rule, uint64
     if (mail->open_count > 0 || mail->hook_open > 0) {
         return false;
     }
-    /* One that no webhook was told of is what the domain's days are for. */
-    if (rule->keeps_nothing && mail->direction == DIRECTION_INBOUND && mail->hook_count > 0) {
+    /* One that went nowhere from here is what the domain's days are for. */
+    if (rule->keeps_nothing && mail->direction == DIRECTION_INBOUND && mail->delivery_count > 0) {
         return true;
     }
     return rule->days != 0 && id_unix_ms(mail->id) + rule->days * DAY_MS <= now_unix_ms;
@@ -268,7 +268,8 @@ static enum err read_mails(struct shard *shard, struct account_id account,
             find->mail = row.id;
             find->delivery_count = row.delivery_count;
             find->hooks_at = sweep->hooks.len;
-            err = row.hook_count > 0 ? read_hooks(shard, row.id) : ERR_OK;
+            bool may_have = row.hook_count > 0 || row.direction == DIRECTION_INBOUND;
+            err = may_have ? read_hooks(shard, row.id) : ERR_OK;
             find->hook_count = (uint32_t)((sweep->hooks.len - find->hooks_at) / sizeof(struct id));
         }
         sweep->has_more = is_page_full(sweep, *seen);
@@ -291,7 +292,7 @@ static enum err read_hooks(struct shard *shard, struct id mail)
         kv_iter_open(shard->kv, shard->family, key_slice(&from), key_slice(&to), false);
     while (kv_iter_next(iter, &key, &value)) {
         struct row_delivery row;
-        if (row_delivery_decode(value, &row) == ERR_OK && row.kind == DELIVERY_WEBHOOK) {
+        if (row_delivery_decode(value, &row) == ERR_OK && erase_has_ref(&row)) {
             buf_add_bytes(&sweep->hooks, row.id.bytes, sizeof(row.id.bytes));
         }
     }
@@ -367,8 +368,7 @@ struct erase_plan *retention_foresee(struct shard *shard, const struct row_mail 
 {
     struct row_domain domain;
     uint32_t open = mail->open_count + mail->hook_open;
-    if (mail->direction != DIRECTION_INBOUND || mail->hook_count == 0 ||
-        open > outcome->verdict_count) {
+    if (mail->direction != DIRECTION_INBOUND || open > outcome->verdict_count) {
         return NULL;
     }
     for (uint32_t i = 0; i < outcome->verdict_count; i++) {
