@@ -647,3 +647,40 @@ Test(intake, sweeps_what_an_earlier_run_left, .timeout = TIMEOUT)
     arena_fini(&arena);
     receiver_close(&to);
 }
+
+Test(intake, can_end_a_stage_again_when_the_commit_of_its_end_failed, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct arena arena;
+    uint32_t chunks;
+    arena_init(&arena, 4 * KIB, 16 * MIB);
+    struct slice mail = large_mail(&arena, CHUNK_BYTES + 9);
+    struct id staged = receive_staged(&to, mail, &chunks);
+    struct msg *msg = end_of_stage(&to, staged, chunks, mail);
+    to.rig->fail_at = to.rig->commit_count + 1;
+    cr_expect_eq(receive_call(&to, msg), ERR_STORAGE);
+    rig_put(to.rig, msg);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_stages()), 1);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_attachment_day(0)), 0);
+    msg = end_of_stage(&to, staged, chunks, mail);
+    cr_expect_eq(receive_call(&to, msg), ERR_OK);
+    cr_expect(!msg->body.inbound.is_duplicate);
+    rig_put(to.rig, msg);
+    cr_expect_eq(rig_count(to.rig, to.account, key_prefix_mails(to.account)), 1);
+    arena_fini(&arena);
+    receiver_close(&to);
+}
+
+Test(intake, puts_mail_off_while_it_has_its_hands_full, .timeout = TIMEOUT)
+{
+    struct receiver to = receiver_open();
+    struct shard *shard = rig_state(to.rig, to.account);
+    struct msg *msg = receive_msg(&to, "a@example.com", SLICE(RECEIVE_MAIL));
+    shard->intake_bytes = INTAKE_BYTES_MAX;
+    cr_expect_eq(receive_call(&to, msg), ERR_BUSY);
+    rig_put(to.rig, msg);
+    shard->intake_bytes = 0;
+    (void)receive(&to, "a@example.com", RECEIVE_MAIL);
+    cr_expect_eq(shard->intake_bytes, 0, "given back");
+    receiver_close(&to);
+}
