@@ -345,6 +345,33 @@ Test(cross, nobody_elses_things_are_found)
     world_end(world);
 }
 
+/* A key bound to one domain touches nothing of another; what hangs on no domain at all is not its
+ * business either way. */
+Test(cross, a_key_of_one_domain_reaches_nothing_of_another)
+{
+    static const char *const bound[] = {"/domains/:", "/messages/:", "/deliveries/:", "/routes/:"};
+    struct scene scene;
+    open_scene(&scene);
+    const char *other = world_domain(scene.world, "other.test");
+    struct reply *made = make(scene.world, "{'name':'k','domains':['%s']}", other);
+    for (uint32_t i = 0; i < scene.count; i++) {
+        const struct route *route = &scene.routes[i];
+        bool is_bound = strcmp(route->path, "/v1/send") == 0;
+        for (size_t n = 0; n < ARRAY_LEN(bound); n++) {
+            is_bound = is_bound || strstr(route->path, bound[n]) != NULL;
+        }
+        if (!is_bound || route->access != ROUTE_CREDENTIAL) {
+            continue;
+        }
+        struct reply *got = try(&scene, route, reply_text(made, "key"));
+        cr_expect_eq(got->status, 403, "%s %s: %ld %.*s", method_of(route), route->path,
+                     got->status, SLICE_FMT(got->body));
+        cr_expect_str_eq(reply_text(got, "code"), "key_scope", "%s %s", method_of(route),
+                         route->path);
+    }
+    world_end(scene.world);
+}
+
 Test(cross, a_rotated_key_and_its_heir_pass_everywhere_during_the_overlap)
 {
     struct scene scene;

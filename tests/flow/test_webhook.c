@@ -1,8 +1,9 @@
-/* Flow: webhooks, for the events of sent mail, against an endpoint that behaves and one that does
- * not.
+/* Flow: webhooks, for mail that comes in and for the events of sent mail, against an endpoint that
+ * behaves and one that does not.
  *
  * Not covered here: what each answer means and the ladder (tests/unit/deliver/test_attempt_hook.c),
- * where a webhook may lead (tests/unit/net/test_http_client.c), received mail.
+ * where a webhook may lead (tests/unit/net/test_http_client.c), the members of a body
+ * (tests/unit/shards/test_hook_body.c), endpoints that hang (test_hostile_hooks.c).
  */
 #include <criterion/criterion.h>
 
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "support/certs.h"
 #include "support/world.h"
 
 struct scene {
@@ -176,6 +178,49 @@ Test(webhook, tells_what_became_of_a_mail_signed_for_two_families_of_clients)
     cr_expect_eq(world_sink_count(scene.world, scene.sink, "hooks"), 1,
                  "nothing else was asked for");
     world_end(scene.world);
+}
+
+/* swaks over STARTTLS, as another server would. */
+static void bring(struct world *world, const char *rcpt)
+{
+    const char *server = world_text(world, "127.0.0.1:%u", (unsigned)world->smtp_port);
+    const char *const argv[] = {"swaks",    "--server",          server,   "-tls",
+                                "--from",   "joe@from.test",     "--to",   rcpt,
+                                "--header", "Subject: Over TLS", "--body", "It arrives.",
+                                NULL};
+    struct slice said;
+    cr_assert_eq(world_tool(world, argv, SLICE(""), &said), 0, "%.*s", SLICE_FMT(said));
+    cr_expect_neq(slice_find(said, SLICE("queued as msg_")), SIZE_MAX);
+    cr_expect_neq(slice_find(said, SLICE("TLS started")), SIZE_MAX);
+}
+
+Test(webhook, tells_of_a_mail_that_came_in_over_tls)
+{
+    struct certs certs;
+    struct world *world = world_new();
+    struct scene scene = {.world = world};
+    certs_make(&certs, WORLD_HOST, 3600);
+    crypto_init();
+    world_set(world, "smtp_listen", "127.0.0.1:0");
+    world_set(world, "tls_cert", "%s", certs.cert_path);
+    world_set(world, "tls_key", "%s", certs.key_path);
+    scene.sink = world_ready_to_send(world);
+    scene.domain = reply_text(world_get(world, "/api/domains"), "0.id");
+    struct reply *set = set_hook(&scene, "ack");
+    cr_assert_eq(set->status, 200, "%.*s", SLICE_FMT(set->body));
+    bring(world, "hello@send.test");
+    const char *path = await_hook(&scene, 1);
+    expect_signed(&scene, path, reply_text(set, "signingSecret"));
+    json_t *event = json_of(world, path);
+    cr_expect_str_eq(text_at(event, "type", NULL), "email.received");
+    cr_expect_str_eq(text_at(event, "subject", NULL), "Over TLS");
+    cr_expect_str_eq(text_at(event, "from", "address"), "joe@from.test");
+    cr_expect(slice_starts(slice_str(text_at(event, "text", NULL)), SLICE("It arrives.")));
+    struct reply *list = world_get(world, "/api/messages?direction=inbound");
+    cr_assert_eq(reply_count(list, ""), 1);
+    (void)world_await(world, reply_text(list, "0.id"), "message.webhook_status", "delivered");
+    world_end(world);
+    certs_remove(&certs);
 }
 
 Test(webhook, goes_again_until_it_is_taken_under_the_same_id)
