@@ -47,6 +47,8 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 
 /* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */
 #define EDGE_BODY_BYTES (256 * MIB)
+/* Of them, the most at which an attachment is still handed out by its link. */
+#define EDGE_LINK_BYTES (EDGE_BODY_BYTES / 2)
 
 /* ---- commit --------------------------------------------------------------------------------- */
 #define BATCH_ROWS_MAX  4096

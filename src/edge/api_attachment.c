@@ -101,6 +101,11 @@ static void on_row(struct request *request, struct msg *msg)
         refuse_range(request, down);
         return;
     }
+    /* Strangers with slow lines leave room for those who have a credential. */
+    if (request->edge->body_bytes + (down->end - down->first) > EDGE_LINK_BYTES) {
+        api_fail(request, ERR_BUSY);
+        return;
+    }
     if (!api_reserve(request, down->end - down->first)) {
         return;
     }

@@ -104,6 +104,7 @@ struct session {
     struct request *reading; /* the one being parsed; last of the list, or NULL */
     struct buf unread;       /* bytes behind a full pipeline */
     uint64_t body_started_ms;
+    uint64_t unread_bytes; /* of edge->body_bytes: answers on their way to a slow client */
     struct ip6 peer;
     struct session_credential used[SESSION_CREDENTIALS]; /* what its requests came with */
     uint8_t used_count;

@@ -169,10 +169,20 @@ static void request_free(struct request *request)
     free(request);
 }
 
+/* What a slow client has not read yet stays reserved when its request has gone. */
+static void release_unread(struct session *session)
+{
+    struct edge *edge = session->edge;
+    CHECK(edge->body_bytes >= session->unread_bytes);
+    edge->body_bytes -= session->unread_bytes;
+    session->unread_bytes = 0;
+}
+
 static void on_closed(struct conn *conn)
 {
     struct session *session = session_of(conn);
     struct edge *edge = session->edge;
+    release_unread(session);
     while (!list_is_empty(&session->requests)) {
         request_free(CONTAINER_OF(session->requests.next, struct request, link));
     }
@@ -611,6 +621,10 @@ static void send_answers(struct session *session)
         if (first->is_close) {
             session->is_ending = true;
         }
+        if (conn_is_choked(&session->conn)) {
+            session->unread_bytes += first->reserved_bytes;
+            first->reserved_bytes = 0;
+        }
         request_free(first);
     }
     if (written > 0 && conn_is_choked(&session->conn)) {
@@ -624,6 +638,7 @@ static void send_answers(struct session *session)
 static void on_drain(struct conn *conn)
 {
     struct session *session = session_of(conn);
+    release_unread(session);
     send_answers(session);
     resume(session);
 }

@@ -5,11 +5,13 @@
  */
 #include <criterion/criterion.h>
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "support/client.h"
 #include "support/world.h"
 
 #define DATA_LEN 700001 /* three chunks */
@@ -185,6 +187,56 @@ Test(attachment, is_refused_to_whoever_alters_the_link)
     char *altered = (char *)arena_cstr(&scene.world->arena, slice_str(link));
     altered[strlen(altered) - 1] ^= 1;
     expect_refused(&scene, altered, 403, "bad_signature");
+    world_end(scene.world);
+}
+
+static void bring_large(struct scene *scene, size_t len)
+{
+    struct buf mail;
+    buf_init(&mail, len + 4096);
+    buf_add_str(&mail, "Subject: large\r\nContent-Type: text/csv; name=l.csv\r\n\r\n");
+    while (mail.len < len) {
+        buf_add_str(&mail, "one,two,three,four,five,six,seven,eight,nine,ten,eleven,twelve,13\r\n");
+    }
+    bring(scene->world, buf_slice(&mail));
+    buf_fini(&mail);
+    scene->link = find_link(scene->world, "inbound");
+}
+
+/* Each asks for the whole and reads nothing, until one is told to come again. */
+Test(attachment, leaves_room_when_those_who_fetch_do_not_read)
+{
+    struct scene scene = {.world = begin()};
+    struct client slow[32];
+    uint32_t count = 0;
+    world_stop(scene.world);
+    world_set(scene.world, "loops", "1"); /* the ceiling is one loop's */
+    world_start(scene.world);
+    bring_large(&scene, 25 << 20);
+    const char *path = strstr(scene.link, "/att/");
+    const char *ask = world_text(scene.world, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    int status = 0;
+    while (status != 503 && count < ARRAY_LEN(slow)) {
+        struct client *client = &slow[count++];
+        client_open(scene.world, client, INADDR_LOOPBACK);
+        client_say(client, slice_str(ask));
+        while (client->in.len == 0 && client_read(client, WORLD_WAIT_MS)) {
+        }
+        status = client_status(client, 0);
+        cr_assert(status == 200 || status == 503, "%d", status);
+    }
+    cr_expect_eq(status, 503, "%u were served", (unsigned)count);
+    cr_expect_gt(count, 3);
+    cr_expect_eq(world_get(scene.world, "/api/messages")->status, 200, "others are served");
+    for (uint32_t i = 0; i < count; i++) {
+        client_close(&slow[i]);
+    }
+    struct wait wait = wait_start(WORLD_WAIT_MS);
+    struct reply *reply;
+    do {
+        reply = fetch(&scene, "GET", scene.link, "range: bytes=0-9");
+    } while (reply->status == 503 && wait_more(&wait));
+    cr_expect_eq(reply->status, 206);
     world_end(scene.world);
 }
 
