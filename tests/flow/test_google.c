@@ -28,19 +28,17 @@ struct idp {
 static struct idp start_idp(struct world *world, const struct certs *certs)
 {
     const char *source = getenv("MEERKAT_SOURCE");
-    struct idp idp = {.tcp_port = world_free_port()};
+    struct idp idp;
+    const char *port_file = world_text(world, "%s/idp.port", world->dir);
     const char *script = world_text(world, "%s/tests/support/idp.py", source ? source : "..");
     const char *const argv[] = {"python3",
                                 script,
-                                world_text(world, "%u", (unsigned int)idp.tcp_port),
+                                port_file,
                                 certs != NULL ? certs->cert_path : NULL,
                                 certs != NULL ? certs->key_path : NULL,
                                 NULL};
-    (void)world_spawn(world, "idp", argv); /* the world ends it */
-    struct wait wait = wait_start(WORLD_WAIT_MS);
-    while (!world_is_listening(idp.tcp_port)) {
-        cr_assert(wait_more(&wait), "the identity provider does not listen");
-    }
+    struct peer *peer = world_spawn(world, "idp", argv); /* the world ends it */
+    idp.tcp_port = world_await_port(world, peer, port_file);
     idp.url = world_text(world, "%s://127.0.0.1:%u", certs != NULL ? "https" : "http",
                          (unsigned int)idp.tcp_port);
     return idp;

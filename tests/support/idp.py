@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """idp.py - an identity provider that misbehaves on demand, for flows of sign-in with Google.
 
-    idp.py PORT [CERT KEY]
+    idp.py PORT_FILE [CERT KEY]        its port, any free one, is written there
 
 POST /token takes a code as RFC 6749 4.1.3 has it and gives a token; GET /userinfo takes the token
 and says who it is. What a code does stands in the code itself, as in "ok:email:sub":
@@ -16,6 +16,7 @@ and says who it is. What a code does stands in the code itself, as in "ok:email:
 GET /count says how often each was asked; GET /last, what the last form held.
 """
 import json
+import os
 import ssl
 import sys
 import threading
@@ -125,11 +126,14 @@ class Server(ThreadingHTTPServer):
 
 
 def main():
-    server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     if len(sys.argv) > 3:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(sys.argv[2], sys.argv[3])
         server.socket = context.wrap_socket(server.socket, server_side=True)
+    with open(sys.argv[1] + ".new", "w", encoding="ascii") as file:
+        file.write(f"{server.server_port}\n")
+    os.rename(sys.argv[1] + ".new", sys.argv[1])
     server.serve_forever()
 
 

@@ -625,7 +625,7 @@ void world_publish(struct world *world, const struct reply *reply, const char *p
 
 /* ---- sinks ----------------------------------------------------------------------------------- */
 
-static uint16_t await_port(struct world *world, struct peer *peer, const char *path)
+uint16_t world_await_port(struct world *world, struct peer *peer, const char *path)
 {
     uint64_t port = 0;
     struct wait wait = wait_start(WORLD_WAIT_MS);
@@ -667,8 +667,8 @@ struct peer *world_sink(struct world *world, const char *ip, const char *const *
     }
     struct peer *peer = world_spawn(world, "sink", argv);
     peer->store = store;
-    peer->http_port = await_port(world, peer, web_file);
-    peer->tcp_port = await_port(world, peer, port_file);
+    peer->http_port = world_await_port(world, peer, web_file);
+    peer->tcp_port = world_await_port(world, peer, port_file);
     if (tcp_port == 0) {
         world_set(world, "smtp_port", "%u", (unsigned)peer->tcp_port);
     }

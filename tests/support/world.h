@@ -170,6 +170,8 @@ struct slice world_sink_mail(struct world *world, const struct peer *sink, uint3
 
 /* Any other program: argv[0] is looked up in PATH. */
 struct peer *world_spawn(struct world *world, const char *name, const char *const *argv);
+/* The port that a peer writes to a file once it listens. */
+uint16_t world_await_port(struct world *world, struct peer *peer, const char *path);
 void world_peer_stop(struct world *world, struct peer *peer, int signal_number);
 /* A port that nobody listens on just now, TCP and UDP, on 127.0.0.1. */
 uint16_t world_free_port(void);
