@@ -70,21 +70,13 @@ static bool is_trusted(const struct session *session, const struct conn_addr *ad
     return false;
 }
 
-static struct ip6 ip_of(const struct conn_addr *addr)
-{
-    char text[ADDR_TEXT_MAX];
-    struct ip6 ip = {.bytes = {0}};
-    err_ignore(ip6_parse(slice_of(text, conn_addr_text(addr, text)), &ip)); /* then there is none */
-    return ip;
-}
-
 static void judge_peer(struct session *session)
 {
     struct conn_addr local;
     struct conn_addr peer;
     conn_local(&session->conn, &local);
     conn_peer(&session->conn, &peer);
-    session->peer = ip_of(&peer);
+    session->peer = conn_addr_ip(&peer);
     session->is_plain_allowed = session->is_operator || conn_addr_is_loopback(&local);
     session->is_proxy = is_trusted(session, &peer);
 }
@@ -110,7 +102,7 @@ static struct ip6 client_of(const struct session *session, const struct http_req
             if (conn_addr_parse(hop, 0, &addr) != ERR_OK) {
                 return client;
             }
-            client = ip_of(&addr);
+            client = conn_addr_ip(&addr);
             is_proxy = is_trusted(session, &addr);
         }
     }

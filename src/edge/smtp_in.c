@@ -306,14 +306,6 @@ uint32_t smtp_in_session_count(const struct smtp_in *smtp)
     return smtp->session_count;
 }
 
-static struct ip6 ip_of(const struct conn_addr *addr)
-{
-    char text[ADDR_TEXT_MAX];
-    struct ip6 ip = {.bytes = {0}};
-    err_ignore(ip6_parse(slice_of(text, conn_addr_text(addr, text)), &ip)); /* then there is none */
-    return ip;
-}
-
 static void init_server(struct smtp_session *session)
 {
     const struct conf *conf = conf_of(session);
@@ -482,7 +474,7 @@ static void on_open(struct conn *conn)
     }
     struct conn_addr peer;
     conn_peer(conn, &peer);
-    session->peer = ip_of(&peer);
+    session->peer = conn_addr_ip(&peer);
     session->is_balancer = is_proxy(session, &session->peer);
     if (!session->is_balancer) {
         admit(session);

@@ -303,6 +303,14 @@ size_t conn_addr_text(const struct conn_addr *addr, char out[ADDR_TEXT_MAX])
     return strlen(out);
 }
 
+struct ip6 conn_addr_ip(const struct conn_addr *addr)
+{
+    char text[ADDR_TEXT_MAX];
+    struct ip6 ip = {.bytes = {0}};
+    err_ignore(ip6_parse(slice_of(text, conn_addr_text(addr, text)), &ip)); /* then there is none */
+    return ip;
+}
+
 uint16_t conn_addr_port(const struct conn_addr *addr)
 {
     switch (addr->storage.ss_family) {

@@ -24,6 +24,7 @@
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/cidr.h"
 #include "base/err.h"
 #include "base/sm.h"
 #include "net/loop.h"
@@ -122,6 +123,8 @@ void conn_local(const struct conn *conn, struct conn_addr *out);
 /* "192.0.2.1" or "2001:db8::1", terminated. */
 #define ADDR_TEXT_MAX 64
 size_t conn_addr_text(const struct conn_addr *addr, char out[ADDR_TEXT_MAX]);
+/* The address without its port; none for a Unix socket. */
+struct ip6 conn_addr_ip(const struct conn_addr *addr);
 uint16_t conn_addr_port(const struct conn_addr *addr);
 /* Numeric "ip", "ip:port", "[v6]:port"; default_port when absent. No look-ups. */
 MUST_USE enum err conn_addr_parse(struct slice text, uint16_t default_port, struct conn_addr *out);

@@ -295,20 +295,13 @@ static void claim_work(struct shard_job *job)
     struct hook_work *work = CONTAINER_OF(job, struct hook_work, job);
     struct shard_claim *body = &job->msg->body.claim;
     char id[ID_TEXT_MAX];
-    struct buf headers;
     work->err = hook_body_compose(&work->facts, &job->msg->arena, &body->hook_body);
     if (work->err != ERR_OK) {
         return;
     }
-    buf_init(&headers, 4 * KIB);
     work->signer.id = slice_of(id, id_text(ID_EVENT, work->delivery.event, id));
     work->signer.now_unix_ms = clock_unix_ms();
-    buf_put_slice(&headers, SLICE("content-type"));
-    buf_put_slice(&headers, SLICE("application/json"));
-    hook_sign(&work->signer, body->hook_body, &headers);
-    CHECK(!headers.is_over);
-    body->hook_headers = arena_dup(&job->msg->arena, buf_slice(&headers));
-    buf_fini(&headers);
+    body->hook_headers = hook_headers(&work->signer, body->hook_body, &job->msg->arena);
 }
 
 static void claim_done(struct shard_job *job)

@@ -10,6 +10,7 @@
 #define PREFIX        "whsec_"
 #define SIGNED_ID_MAX 64
 #define KEY_BYTES_MAX 256
+#define HEADERS_MAX   4096
 
 static void add_native(const struct hook_signer *signer, struct slice body, struct buf *value)
 {
@@ -90,6 +91,19 @@ void hook_sign(const struct hook_signer *signer, struct slice body, struct buf *
     buf_put_slice(pack, buf_slice(&value));
     CHECK(!value.is_over);
     buf_fini(&value);
+}
+
+struct slice hook_headers(const struct hook_signer *signer, struct slice body, struct arena *arena)
+{
+    struct buf pack;
+    buf_init(&pack, HEADERS_MAX);
+    buf_put_slice(&pack, SLICE("content-type"));
+    buf_put_slice(&pack, SLICE("application/json"));
+    hook_sign(signer, body, &pack);
+    CHECK(!pack.is_over);
+    struct slice copy = arena_dup(arena, buf_slice(&pack));
+    buf_fini(&pack);
+    return copy;
 }
 
 struct slice hook_secret_make(struct arena *arena)

@@ -26,6 +26,8 @@ struct hook_signer {
 
 /* Appends name, value, name, value, ... to a pack. */
 void hook_sign(const struct hook_signer *signer, struct slice body, struct buf *pack);
+/* All header fields of the call, content-type included, as a pack. */
+struct slice hook_headers(const struct hook_signer *signer, struct slice body, struct arena *arena);
 /* A new secret: "whsec_" and base64 of random bytes.
  * Owns: arena, which the caller has marked secret. */
 struct slice hook_secret_make(struct arena *arena);

@@ -710,7 +710,6 @@ static enum err hook_test(struct shard *shard, struct msg *msg, const struct pri
     if (err != ERR_OK) {
         return err;
     }
-    struct buf headers;
     uint64_t now = clock_unix_ms();
     struct hook_signer signer = {.secret = body->secrets[0], .now_unix_ms = now};
     signer.id = slice_of(id, id_text(ID_EVENT, shard_id(shard, who->account.id), id));
@@ -719,11 +718,6 @@ static enum err hook_test(struct shard *shard, struct msg *msg, const struct pri
                      "{\"id\":\"%.*s\",\"type\":\"webhook.test\",\"createdAt\":%llu,"
                      "\"data\":{\"domain\":\"%.*s\"}}",
                      SLICE_FMT(signer.id), (unsigned long long)now, SLICE_FMT(domain.name));
-    buf_init(&headers, 4 * KIB);
-    buf_put_slice(&headers, SLICE("content-type"));
-    buf_put_slice(&headers, SLICE("application/json"));
-    hook_sign(&signer, body->test_body, &headers);
-    body->test_headers = arena_dup(&msg->arena, buf_slice(&headers));
-    buf_fini(&headers);
+    body->test_headers = hook_headers(&signer, body->test_body, &msg->arena);
     return ERR_OK;
 }
