@@ -6,7 +6,7 @@
  *
  *      CREATE   GET ----> keys made on a worker ----> rows
  *      CHECKED  CLAIM --> rows
- *      DELETE   RELEASE -> keys bound to it, from a worker -> rows gone -> their connections end
+ *      DELETE   keys bound to it, from a worker -> RELEASE -> rows gone -> their connections end
  *
  * Killed between the two steps, a delete leaves a domain that the next check claims again; a check
  * leaves a claim without flags, which the next check completes.
@@ -45,7 +45,8 @@ static void list_done(struct shard_job *job);
 static void domain_change(struct shard *shard, struct msg *msg, const struct principal *who);
 static void domain_delete(struct shard *shard, struct msg *msg, const struct principal *who);
 static void delete_job(struct shard_job *job);
-static void delete_done(struct shard_job *job);
+static void delete_found(struct shard_job *job);
+static void delete_rows(struct domain_work *work);
 static void domain_checked(struct shard *shard, struct msg *msg);
 static void store_checks(struct domain_work *work);
 static bool checks_may_send(const struct domain_checks *checks);
@@ -140,7 +141,7 @@ void domain_lookup_home(struct shard *shard, struct msg *msg)
         if (!work->job.msg) {
             free(work); /* of a claim that came too late; nobody waits */
         } else if (err == ERR_OK) {
-            shard_offload(shard, &work->job, delete_job, delete_done);
+            delete_rows(work);
         } else {
             shard_answer(shard, work->job.msg, err);
         }
@@ -373,12 +374,11 @@ static void domain_delete(struct shard *shard, struct msg *msg, const struct pri
     work->who = *who;
     enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
                                     &work->row);
-    if (err == ERR_OK && !lookup(work, DIRECTORY_RELEASE)) {
-        err = ERR_BUSY;
-    }
     if (err != ERR_OK) {
         shard_answer(shard, msg, err);
+        return;
     }
+    shard_offload(shard, &work->job, delete_job, delete_found);
 }
 
 /* Worker. A key that is bound to the domain just now is not among those found; it counts no longer
@@ -390,21 +390,33 @@ static void delete_job(struct shard_job *job)
                                    &work->ended_count);
 }
 
-static void delete_done(struct shard_job *job)
+static void delete_found(struct shard_job *job)
 {
     struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
-    struct shard *shard = job->shard;
+    enum err err = work->err;
+    if (err == ERR_OK && !lookup(work, DIRECTORY_RELEASE)) {
+        err = ERR_BUSY;
+    }
+    if (err != ERR_OK) {
+        shard_answer(job->shard, job->msg, err);
+    }
+}
+
+/* In one step with the directory's answer: a claim that was posted behind the release finds no row
+ * when its own answer comes, and gives the name back. */
+static void delete_rows(struct domain_work *work)
+{
+    struct shard *shard = work->job.shard;
+    struct msg *msg = work->job.msg;
     struct account_id account = id_account(work->row.id);
     struct row_domain row;
-    enum err err = work->err;
-    if (err == ERR_OK) {
-        err = shard_get_domain(shard, key_domain(account, work->row.id), &shard->scratch, &row);
-    }
+    enum err err =
+        shard_get_domain(shard, key_domain(account, work->row.id), &shard->scratch, &row);
     if (err == ERR_OK && !shard_can_end(shard)) {
         err = ERR_BUSY; /* asked again, it goes on: the name was given back already */
     }
     if (err != ERR_OK) {
-        shard_answer(shard, job->msg, err);
+        shard_answer(shard, msg, err);
         return;
     }
     shard_delete(shard, key_domain(account, work->row.id));
@@ -412,7 +424,7 @@ static void delete_done(struct shard_job *job)
     claim_forget_keys(shard, work->row.id);
     note(work, "domain.deleted", work->row.name);
     LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id));
-    shard_end_credentials(shard, job->msg, work->ended, work->ended_count);
+    shard_end_credentials(shard, msg, work->ended, work->ended_count);
 }
 
 /* ---- verification --------------------------------------------------------------------------- */
