@@ -316,4 +316,7 @@ _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_
 _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
                "what a retry copies fits a batch");
 
+/* Notes of delivery that one scan brings. */
+#define NOTES_PER_SCAN 1000
+
 #endif

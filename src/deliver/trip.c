@@ -1,10 +1,9 @@
 /* trip.c - see trip.h for the drawing. */
-#include "deliver/trip.h"
+#include "deliver/trip_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -12,90 +11,35 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
-#include "base/sm.h"
-#include "deliver/attempt_hook.h"
 #include "deliver/rehearse.h"
 
-#define TARGETS_PER_TRIP 5      /* addresses tried in one attempt */
-#define DAMAGED_MS       600000 /* a row that cannot be read: somebody has to look first */
-#define AGAIN_MS         1000
-#define JITTER_PERCENT   20
+#define DAMAGED_MS     600000 /* a row that cannot be read: somebody has to look first */
+#define AGAIN_MS       1000
+#define JITTER_PERCENT 20
 
-enum state {
-    STATE_CLAIM,
-    STATE_WAIT,
-    STATE_ROUTE,
-    STATE_CONNECT,
-    STATE_SEND,
-    STATE_OUTCOME,
-    STATE_GONE,
-    STATE_COUNT
-};
-
-#define TO(name) SM_TO(STATE_##name)
+#define TO(name) SM_TO(TRIP_##name)
 static const struct sm_state states[] = {
-    [STATE_CLAIM] = {"claim", TO(WAIT) | TO(GONE)},
-    [STATE_WAIT] = {"wait", TO(ROUTE) | TO(SEND) | TO(OUTCOME)},
-    [STATE_ROUTE] = {"route", TO(CONNECT) | TO(OUTCOME)},
-    [STATE_CONNECT] = {"connect", TO(CONNECT) | TO(SEND) | TO(OUTCOME)},
-    [STATE_SEND] = {"send", TO(CONNECT) | TO(ROUTE) | TO(OUTCOME)},
-    [STATE_OUTCOME] = {"outcome", TO(GONE)},
-    [STATE_GONE] = {"gone", 0},
+    [TRIP_CLAIM] = {"claim", TO(WAIT) | TO(GONE)},
+    [TRIP_WAIT] = {"wait", TO(ROUTE) | TO(SEND) | TO(OUTCOME)},
+    [TRIP_ROUTE] = {"route", TO(CONNECT) | TO(OUTCOME)},
+    [TRIP_CONNECT] = {"connect", TO(CONNECT) | TO(SEND) | TO(OUTCOME)},
+    [TRIP_SEND] = {"send", TO(CONNECT) | TO(ROUTE) | TO(OUTCOME)},
+    [TRIP_OUTCOME] = {"outcome", TO(GONE)},
+    [TRIP_GONE] = {"gone", 0},
 };
 #undef TO
-_Static_assert(ARRAY_LEN(states) == STATE_COUNT, "a row for each state");
-static const struct sm_table table = {"trip", states, STATE_COUNT};
-
-struct trip {
-    struct link link;  /* deliver->trips */
-    struct link queue; /* site->queue, while it waits for a connection */
-    UT_hash_handle hh; /* deliver->trips_by_row */
-    struct row {
-        struct id mail;
-        uint32_t group;
-    } row;
-    struct deliver *deliver;
-    struct sm sm;
-    struct sched_entry *entry;
-    struct msg *claim; /* kept until the outcome is in: its arena holds the envelope */
-    struct msg *chunk; /* while it is out */
-    struct timer timer;
-    struct route route;
-    uint32_t target; /* next of route.targets */
-    uint32_t tried;
-    struct attempt_smtp *attempt;
-    struct attempt_hook hook;
-    bool is_calling; /* hook is out */
-    struct attempt_mail mail;
-    struct buf transcript;
-    uint64_t started_unix_ms;
-    struct verdict failure; /* of the last host */
-    bool is_plain_retry;    /* TLS failed here; once more without (RFC 7435) */
-    bool is_reused;
-    bool is_busy;    /* counted in site->busy */
-    bool is_put_off; /* nothing was tried; the row is given back */
-    bool has_host_failed;
-    char remote_host[256];
-    char remote_addr[ADDR_TEXT_MAX];
-    char tls[96];
-};
-
-_Static_assert(sizeof(struct row) == sizeof(struct id) + sizeof(uint32_t), "hashed as bytes");
+_Static_assert(ARRAY_LEN(states) == TRIP_COUNT, "a row for each state");
+static const struct sm_table table = {"trip", states, TRIP_COUNT};
 
 static void fill_mail(struct trip *trip);
 static void begin(struct trip *trip);
-static void find_route(struct trip *trip);
-static void call_hook(struct trip *trip);
-static void connect_next(struct trip *trip);
-static bool may_go_plain(const struct deliver *deliver);
-static void conclude(struct trip *trip);
 
-static enum state state_of(const struct trip *trip)
+static enum trip_state state_of(const struct trip *trip)
 {
-    return (enum state)trip->sm.state;
+    return (enum trip_state)trip->sm.state;
 }
 
-static const struct shard_claim *claim_of(const struct trip *trip)
+const struct shard_claim *trip_claim(const struct trip *trip)
 {
     return &trip->claim->body.claim;
 }
@@ -113,7 +57,7 @@ static void fill_entry(const struct sched_entry *from, struct arena *arena, stru
     };
 }
 
-static void post(struct trip *trip, struct msg *msg)
+void trip_post(struct trip *trip, struct msg *msg)
 {
     msg->token = (uint64_t)(uintptr_t)trip; /* ours alone; a trip outlives its messages */
     actor_post(place_shard(trip->deliver->place, id_account(trip->entry->mail)), msg);
@@ -161,7 +105,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     struct trip *trip = mem_zalloc(sizeof *trip);
     trip->deliver = deliver;
     trip->entry = entry;
-    sm_init(&trip->sm, &table, STATE_CLAIM);
+    sm_init(&trip->sm, &table, TRIP_CLAIM);
     timer_init(&trip->timer, deliver->loop, NULL);
     buf_init(&trip->transcript, SMTP_TRANSCRIPT_MAX);
     list_init(&trip->queue);
@@ -172,14 +116,14 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     entry->site->open += 1;
     fill_entry(entry, &msg->arena, &msg->body.claim.entry);
     msg->body.claim.lease_ms = LEASE_MS;
-    post(trip, msg);
+    trip_post(trip, msg);
     return true;
 }
 
 static void gone(struct trip *trip)
 {
     struct deliver *deliver = trip->deliver;
-    sm_move(&trip->sm, STATE_GONE);
+    sm_move(&trip->sm, TRIP_GONE);
     timer_stop(&trip->timer);
     CHECK(trip->attempt == NULL);
     CHECK(!trip->is_calling);
@@ -211,7 +155,7 @@ static void on_wait_over(struct timer *timer)
 
 static void on_claimed(struct trip *trip, struct msg *msg)
 {
-    CHECK(state_of(trip) == STATE_CLAIM);
+    CHECK(state_of(trip) == TRIP_CLAIM);
     CHECK(trip->claim == NULL);
     if (msg->err != ERR_OK) {
         bool is_settled = msg->err == ERR_NOT_FOUND || msg->err == ERR_CONFLICT;
@@ -226,7 +170,7 @@ static void on_claimed(struct trip *trip, struct msg *msg)
     }
     trip->claim = msg;
     fill_mail(trip);
-    sm_move(&trip->sm, STATE_WAIT);
+    sm_move(&trip->sm, TRIP_WAIT);
     trip->started_unix_ms = clock_unix_ms();
     uint64_t delay_ms = trip->deliver->place->conf->test_delivery_delay_ms;
     if (delay_ms > 0) {
@@ -240,7 +184,7 @@ static void on_claimed(struct trip *trip, struct msg *msg)
 static void fill_mail(struct trip *trip)
 {
     struct msg *msg = trip->claim;
-    const struct shard_claim *claim = claim_of(trip);
+    const struct shard_claim *claim = trip_claim(trip);
     CHECK(claim->rcpt_count > 0); /* a row without open recipients is not granted */
     CHECK(claim->rcpt_count <= RCPT_PER_COPY_MAX);
     struct attempt_rcpt *rcpts = arena_array(&msg->arena, claim->rcpt_count, sizeof *rcpts);
@@ -260,19 +204,7 @@ static void fill_mail(struct trip *trip)
     };
 }
 
-static void take_idle(struct trip *trip, struct attempt_smtp *attempt)
-{
-    CHECK(attempt_smtp_is_alive(attempt));
-    CHECK(trip->entry->site->idle_count > 0);
-    trip->attempt = attempt;
-    trip->is_reused = true;
-    trip->entry->site->idle_count -= 1;
-    attempt_smtp_set_owner(attempt, trip);
-    sm_move(&trip->sm, STATE_SEND);
-    attempt_smtp_send(attempt, &trip->mail);
-}
-
-static void judge_all(struct trip *trip, const struct verdict *verdict)
+void trip_judge_all(struct trip *trip, const struct verdict *verdict)
 {
     for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
         if (!trip->mail.rcpts[i].is_judged) {
@@ -284,7 +216,7 @@ static void judge_all(struct trip *trip, const struct verdict *verdict)
 
 static void rehearse_all(struct trip *trip)
 {
-    bool is_scripted = claim_of(trip)->rehearsal == REHEARSAL_SCRIPTED;
+    bool is_scripted = trip_claim(trip)->rehearsal == REHEARSAL_SCRIPTED;
     for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
         rehearse(trip->mail.rcpts[i].addr, is_scripted, &trip->mail.rcpts[i].verdict);
         trip->mail.rcpts[i].is_judged = true;
@@ -294,23 +226,23 @@ static void rehearse_all(struct trip *trip)
 static void begin(struct trip *trip)
 {
     struct site *site = trip->entry->site;
-    CHECK(state_of(trip) == STATE_WAIT);
+    CHECK(state_of(trip) == TRIP_WAIT);
     CHECK(!trip->is_busy);
-    if (claim_of(trip)->rehearsal != REHEARSAL_NONE) {
+    if (trip_claim(trip)->rehearsal != REHEARSAL_NONE) {
         rehearse_all(trip);
-        conclude(trip);
+        trip_conclude(trip);
         return;
     }
     if (trip->deliver->is_abandoning) {
         verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_DEFERRED, "4.3.2",
                     "the server is stopping; the attempt was not made");
-        judge_all(trip, &trip->failure);
-        conclude(trip);
+        trip_judge_all(trip, &trip->failure);
+        trip_conclude(trip);
         return;
     }
     if (loop_now_ms(trip->deliver->loop) < site->closed_until_ms) {
         trip->is_put_off = true; /* the circuit opened after the claim */
-        conclude(trip);
+        trip_conclude(trip);
         return;
     }
     if (site->busy >= site->limit) {
@@ -319,16 +251,16 @@ static void begin(struct trip *trip)
     }
     site->busy += 1;
     trip->is_busy = true;
-    if (claim_of(trip)->is_hook) {
-        call_hook(trip);
+    if (trip_claim(trip)->is_hook) {
+        trip_call_hook(trip);
         return;
     }
     struct link *idle = list_pop_front(&site->idle_conns);
     if (idle != NULL) {
-        take_idle(trip, attempt_smtp_of_link(idle));
+        trip_take_idle(trip, attempt_smtp_of_link(idle));
         return;
     }
-    find_route(trip);
+    trip_find_route(trip);
 }
 
 /* The trip needs no connection any more: the next in line may have it. */
@@ -352,22 +284,22 @@ static void leave_site(struct trip *trip)
 static void on_route(struct route *route)
 {
     struct trip *trip = CONTAINER_OF(route, struct trip, route);
-    CHECK(state_of(trip) == STATE_ROUTE);
+    CHECK(state_of(trip) == TRIP_ROUTE);
     if (route->target_count == 0) {
         trip->failure = route->verdict;
-        judge_all(trip, &route->verdict);
-        conclude(trip);
+        trip_judge_all(trip, &route->verdict);
+        trip_conclude(trip);
         return;
     }
     trip->target = 0;
-    connect_next(trip);
+    trip_connect(trip);
 }
 
-static void find_route(struct trip *trip)
+void trip_find_route(struct trip *trip)
 {
     struct deliver *deliver = trip->deliver;
     const struct conf *conf = deliver->place->conf;
-    sm_move(&trip->sm, STATE_ROUTE);
+    sm_move(&trip->sm, TRIP_ROUTE);
     struct conn_addr literal;
     if (deliver->has_smarthost &&
         conn_addr_parse(slice_str(deliver->smarthost), deliver->smarthost_tcp_port, &literal) ==
@@ -391,214 +323,9 @@ static void find_route(struct trip *trip)
     route_find(&trip->route, &options, on_route);
 }
 
-/* ---- attempt -------------------------------------------------------------------------------- */
-
-static void connect_next(struct trip *trip)
-{
-    struct deliver *deliver = trip->deliver;
-    const struct conf *conf = deliver->place->conf;
-    if (trip->target >= trip->route.target_count || trip->tried >= TARGETS_PER_TRIP ||
-        deliver->is_abandoning) {
-        judge_all(trip, &trip->failure);
-        conclude(trip);
-        return;
-    }
-    CHECK(trip->attempt == NULL);
-    CHECK(trip->is_busy);
-    const struct route_target *target = &trip->route.targets[trip->target];
-    enum smtp_tls tls = deliver->has_smarthost ? deliver->smarthost_tls : SMTP_TLS_MAY;
-    if (trip->is_plain_retry) {
-        CHECK(tls == SMTP_TLS_MAY && may_go_plain(deliver));
-        tls = SMTP_TLS_NONE;
-    }
-    struct attempt_options options = {
-        .loop = deliver->loop,
-        .handler = &trip_attempt_handler,
-        .addr = target->addr,
-        .host = target->host,
-        .ehlo = conf->hostname,
-        .tls = tls,
-        .tls_context = tls >= SMTP_TLS_REQUIRE ? deliver->tls_strict : deliver->tls_any,
-        .user = deliver->has_smarthost ? conf->smarthost_user : slice_of(NULL, 0),
-        .password = deliver->smarthost_password,
-        .timeout_ms = conf->smtp_timeout_ms,
-    };
-    CHECK(claim_of(trip)->rehearsal ==
-          REHEARSAL_NONE); /* no socket for a test, whatever happened before */
-    trip->tried += 1;
-    sm_move(&trip->sm, STATE_CONNECT);
-    trip->attempt = attempt_smtp_open(&options, trip);
-}
-
-static void on_ready(struct attempt_smtp *attempt)
-{
-    struct trip *trip = attempt_smtp_owner(attempt);
-    CHECK(trip->attempt == attempt);
-    sm_move(&trip->sm, STATE_SEND);
-    attempt_smtp_send(attempt, &trip->mail);
-}
-
-static void on_chunk(struct attempt_smtp *attempt, uint32_t index)
-{
-    struct trip *trip = attempt_smtp_owner(attempt);
-    CHECK(trip->chunk == NULL); /* one at a time */
-    CHECK(index < trip->mail.chunk_count);
-    struct msg *msg = msg_take(&trip->deliver->actor, MSG_SHARD_CHUNK);
-    CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
-    msg->body.chunk.account = id_account(trip->entry->mail);
-    msg->body.chunk.mail = trip->entry->mail;
-    msg->body.chunk.index = index;
-    trip->chunk = msg;
-    post(trip, msg);
-}
-
-static void remember(struct trip *trip, const struct attempt_smtp *attempt)
-{
-    snprintf(trip->remote_host, sizeof trip->remote_host, "%s", attempt_smtp_host(attempt));
-    snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", attempt_smtp_addr(attempt));
-    snprintf(trip->tls, sizeof trip->tls, "%s", attempt_smtp_tls(attempt));
-    struct slice said = attempt_smtp_transcript(attempt);
-    buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
-}
-
-static void keep_idle(struct trip *trip, struct attempt_smtp *attempt)
-{
-    struct site *site = trip->entry->site;
-    if (attempt_smtp_mails(attempt) >= MAILS_PER_CONN || trip->deliver->is_abandoning ||
-        !trip->deliver->is_open) {
-        attempt_smtp_quit(attempt);
-        return;
-    }
-    attempt_smtp_set_owner(attempt, site);
-    list_push_front(&site->idle_conns, attempt_smtp_link(attempt));
-    site->idle_count += 1;
-}
-
-static void on_judged(struct attempt_smtp *attempt)
-{
-    struct trip *trip = attempt_smtp_owner(attempt);
-    CHECK(trip->attempt == attempt);
-    remember(trip, attempt);
-    trip->attempt = NULL;
-    trip->has_host_failed = false; /* whatever hosts before this one did, the site takes mail */
-    for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
-        trip->has_host_failed |= trip->mail.rcpts[i].verdict.scope == VERDICT_HOST;
-    }
-    if (attempt_smtp_is_alive(attempt)) {
-        keep_idle(trip, attempt);
-    }
-    conclude(trip);
-}
-
-/* An idle connection is owned by its site: it is linked there and has no trip. */
-static bool is_idle(struct attempt_smtp *attempt)
-{
-    return !list_is_empty(attempt_smtp_link(attempt));
-}
-
-/* Without TLS where it fails, but never with a password. */
-static bool may_go_plain(const struct deliver *deliver)
-{
-    return !deliver->has_smarthost || (deliver->smarthost_tls == SMTP_TLS_MAY &&
-                                       deliver->place->conf->smarthost_user.len == 0);
-}
-
-static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdict)
-{
-    if (is_idle(attempt)) {
-        struct site *site = attempt_smtp_owner(attempt);
-        CHECK(site->idle_count > 0);
-        list_remove(attempt_smtp_link(attempt));
-        site->idle_count -= 1;
-        site_put(site);
-        return;
-    }
-    struct trip *trip = attempt_smtp_owner(attempt);
-    CHECK(trip->attempt == attempt);
-    CHECK(trip->chunk == NULL); /* bodies end in on_judged */
-    remember(trip, attempt);
-    trip->attempt = NULL;
-    trip->failure = *verdict;
-    if (trip->is_reused) {
-        /* The server may close a kept connection whenever it likes: no failure of the host. */
-        trip->is_reused = false;
-        find_route(trip);
-        return;
-    }
-    trip->has_host_failed = true;
-    bool is_tls_fault = verdict->step == SMTP_STEP_TLS && may_go_plain(trip->deliver);
-    if (is_tls_fault && !trip->is_plain_retry) {
-        trip->is_plain_retry = true;
-    } else {
-        trip->is_plain_retry = false;
-        trip->target += 1;
-    }
-    connect_next(trip);
-}
-
-const struct attempt_handler trip_attempt_handler = {on_ready, on_chunk, on_judged, on_failed};
-
-static void on_chunk_home(struct trip *trip, struct msg *msg)
-{
-    CHECK(trip->chunk == msg);
-    trip->chunk = NULL;
-    if (trip->attempt == NULL) {
-        /* The connection ended while the chunk was on its way; conclude waited for it. */
-        msg_put(&trip->deliver->actor, msg);
-        conclude(trip);
-        return;
-    }
-    if (msg->err != ERR_OK) {
-        LOG_ERROR("trip.chunk", LOG_ERR(msg->err),
-                  LOG_ID("message", ID_MESSAGE, trip->entry->mail));
-        remember(trip, trip->attempt);
-        attempt_smtp_abort(trip->attempt);
-        trip->attempt = NULL;
-        verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.0",
-                    "the stored mail could not be read");
-        judge_all(trip, &trip->failure);
-        msg_put(&trip->deliver->actor, msg);
-        conclude(trip);
-        return;
-    }
-    attempt_smtp_chunk(trip->attempt, msg->body.chunk.data);
-    msg_put(&trip->deliver->actor, msg);
-}
-
-/* ---- webhooks ------------------------------------------------------------------------------- */
-
-static void on_hook_done(struct attempt_hook *hook)
-{
-    struct trip *trip = CONTAINER_OF(hook, struct trip, hook);
-    CHECK(trip->is_calling);
-    trip->is_calling = false;
-    trip->has_host_failed =
-        hook->verdict.class == VERDICT_DEFERRED && hook->verdict.scope == VERDICT_HOST;
-    snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", hook->remote_addr);
-    judge_all(trip, &hook->verdict);
-    conclude(trip);
-}
-
-static void call_hook(struct trip *trip)
-{
-    const struct shard_claim *claim = claim_of(trip);
-    struct hook_request request = {
-        .url = claim->url,
-        .headers = claim->hook_headers,
-        .body = claim->hook_body,
-        .ack_mode = claim->ack_mode,
-        .timeout_ms = min_u64(trip->deliver->place->conf->hook_timeout_ms, HOOK_MS),
-    };
-    CHECK(!trip->is_calling);
-    trip->is_calling = true;
-    trip->tried += 1;
-    sm_move(&trip->sm, STATE_SEND);
-    attempt_hook_start(trip->deliver->http, &trip->hook, &request, on_hook_done);
-}
-
 static void give_up_hook(const struct trip *trip, struct verdict *verdict)
 {
-    if (verdict->class == VERDICT_DEFERRED && hook_is_last(claim_of(trip)->tries)) {
+    if (verdict->class == VERDICT_DEFERRED && hook_is_last(trip_claim(trip)->tries)) {
         verdict->class = VERDICT_BOUNCED; /* what the last try said stays its text */
     }
 }
@@ -618,10 +345,10 @@ static uint64_t jittered(uint64_t pause_ms)
 static uint64_t next_due(const struct trip *trip, uint64_t now_unix_ms)
 {
     const struct conf *conf = trip->deliver->place->conf;
-    uint32_t attempt = claim_of(trip)->attempt;
-    if (claim_of(trip)->is_hook) {
+    uint32_t attempt = trip_claim(trip)->attempt;
+    if (trip_claim(trip)->is_hook) {
         uint64_t pause_ms =
-            hook_pause_ms(claim_of(trip)->tries) * conf->test_hook_pause_percent / 100;
+            hook_pause_ms(trip_claim(trip)->tries) * conf->test_hook_pause_percent / 100;
         return now_unix_ms + jittered(pause_ms);
     }
     uint64_t pause_ms = conf->retry_first_ms;
@@ -629,7 +356,7 @@ static uint64_t next_due(const struct trip *trip, uint64_t now_unix_ms)
         pause_ms *= 2;
     }
     pause_ms = jittered(min_u64(pause_ms, conf->retry_max_ms));
-    uint64_t last_unix_ms = claim_of(trip)->created_unix_ms + conf->retry_age_ms;
+    uint64_t last_unix_ms = trip_claim(trip)->created_unix_ms + conf->retry_age_ms;
     uint64_t due_unix_ms = now_unix_ms + pause_ms;
     bool is_last = now_unix_ms < last_unix_ms && due_unix_ms > last_unix_ms;
     return is_last ? last_unix_ms : due_unix_ms; /* one try at the very end */
@@ -639,7 +366,7 @@ static void give_up_if_old(struct trip *trip, struct verdict *verdict, uint64_t 
 {
     const struct conf *conf = trip->deliver->place->conf;
     if (verdict->class != VERDICT_DEFERRED ||
-        now_unix_ms < claim_of(trip)->created_unix_ms + conf->retry_age_ms) {
+        now_unix_ms < trip_claim(trip)->created_unix_ms + conf->retry_age_ms) {
         return;
     }
     struct verdict last = *verdict;
@@ -657,7 +384,7 @@ static void count_mail(const struct trip *trip, const struct verdict *verdict)
     case VERDICT_DELIVERED:
         metric_add(METRIC_DELIVERED, 1);
         metric_observe_us(METRIC_DELIVERY_LATENCY,
-                          (clock_unix_ms() - claim_of(trip)->created_unix_ms) * 1000);
+                          (clock_unix_ms() - trip_claim(trip)->created_unix_ms) * 1000);
         break;
     case VERDICT_DEFERRED:
         metric_add(METRIC_DEFERRED, 1);
@@ -686,7 +413,7 @@ static void count_hook(const struct trip *trip, const struct verdict *verdict)
 
 static void count(const struct trip *trip, const struct verdict *verdict)
 {
-    if (claim_of(trip)->is_hook) {
+    if (trip_claim(trip)->is_hook) {
         count_hook(trip, verdict);
     } else {
         count_mail(trip, verdict);
@@ -711,7 +438,7 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
     for (uint32_t i = 0; i < rcpts; i++) {
         CHECK(trip->mail.rcpts[i].is_judged);
         verdicts[i] = trip->mail.rcpts[i].verdict;
-        if (claim_of(trip)->is_hook) {
+        if (trip_claim(trip)->is_hook) {
             give_up_hook(trip, &verdicts[i]);
         } else {
             give_up_if_old(trip, &verdicts[i], now_unix_ms);
@@ -732,7 +459,7 @@ static void fill_outcome(struct trip *trip, struct msg *msg)
 {
     struct shard_outcome *outcome = &msg->body.outcome;
     fill_entry(trip->entry, &msg->arena, &outcome->entry);
-    outcome->entry.domain = arena_dup(&msg->arena, claim_of(trip)->entry.domain);
+    outcome->entry.domain = arena_dup(&msg->arena, trip_claim(trip)->entry.domain);
     if (trip->is_put_off) {
         fill_put_off(trip, outcome);
     } else {
@@ -745,17 +472,17 @@ static void post_outcome(struct trip *trip)
     struct msg *msg = msg_take(&trip->deliver->actor, MSG_SHARD_OUTCOME);
     CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
     fill_outcome(trip, msg);
-    post(trip, msg);
+    trip_post(trip, msg);
 }
 
-static void conclude(struct trip *trip)
+void trip_conclude(struct trip *trip)
 {
     if (trip->chunk != NULL) {
-        return; /* on_chunk_home comes back here */
+        return; /* trip_chunk_home comes back here */
     }
     CHECK(trip->attempt == NULL);
     CHECK(!trip->is_calling);
-    sm_move(&trip->sm, STATE_OUTCOME);
+    sm_move(&trip->sm, TRIP_OUTCOME);
     if (trip->tried > 0 || trip->is_reused) { /* otherwise nobody was asked */
         site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
                       loop_now_ms(trip->deliver->loop));
@@ -774,7 +501,7 @@ static void on_outcome_again(struct timer *timer)
 static void on_outcome_home(struct trip *trip, struct msg *msg)
 {
     enum err err = msg->err;
-    CHECK(state_of(trip) == STATE_OUTCOME);
+    CHECK(state_of(trip) == TRIP_OUTCOME);
     if (err == ERR_OK) {
         for (uint32_t i = 0; i < msg->body.outcome.verdict_count; i++) {
             count(trip, &msg->body.outcome.verdicts[i]);
@@ -806,7 +533,7 @@ void trip_on_msg(struct deliver *deliver, struct msg *msg)
         on_claimed(trip, msg);
         break;
     case MSG_SHARD_CHUNK:
-        on_chunk_home(trip, msg);
+        trip_chunk_home(trip, msg);
         break;
     default:
         CHECK(msg->kind == MSG_SHARD_OUTCOME);
@@ -818,22 +545,22 @@ void trip_on_msg(struct deliver *deliver, struct msg *msg)
 static void abandon(struct trip *trip)
 {
     switch (state_of(trip)) {
-    case STATE_WAIT:
+    case TRIP_WAIT:
         timer_stop(&trip->timer);
         list_remove(&trip->queue);
         begin(trip);
         break;
-    case STATE_ROUTE:
+    case TRIP_ROUTE:
         route_cancel(&trip->route);
         verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_DEFERRED, "4.3.2",
                     "the server is stopping; the attempt was not made");
-        judge_all(trip, &trip->failure);
-        conclude(trip);
+        trip_judge_all(trip, &trip->failure);
+        trip_conclude(trip);
         break;
-    case STATE_CONNECT:
-    case STATE_SEND:
+    case TRIP_CONNECT:
+    case TRIP_SEND:
         if (trip->attempt != NULL) {
-            remember(trip, trip->attempt);
+            trip_remember(trip, trip->attempt);
             attempt_smtp_abort(trip->attempt);
             trip->attempt = NULL;
         }
@@ -843,18 +570,18 @@ static void abandon(struct trip *trip)
         }
         verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.2",
                     "the server stopped during the attempt; the mail may have been delivered");
-        judge_all(trip, &trip->failure);
-        conclude(trip);
+        trip_judge_all(trip, &trip->failure);
+        trip_conclude(trip);
         break;
-    case STATE_OUTCOME: /* a timer may be waiting to say it again */
+    case TRIP_OUTCOME: /* a timer may be waiting to say it again */
         if (timer_is_on(&trip->timer)) {
             timer_stop(&trip->timer);
             post_outcome(trip);
         }
         break;
-    case STATE_CLAIM: /* its answer finds is_abandoning */
-    case STATE_GONE:
-    case STATE_COUNT:
+    case TRIP_CLAIM: /* its answer finds is_abandoning */
+    case TRIP_GONE:
+    case TRIP_COUNT:
         break;
     }
 }

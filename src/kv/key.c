@@ -36,6 +36,7 @@ enum key_tag {
     TAG_SHARD_META = 'Z',
     TAG_MAILBOX = 'b',
     TAG_DELIVERY_REF = 'd',
+    TAG_TEMPLATE = 'e',
     TAG_THREAD_NAME = 'h',
     TAG_BLOCKED = 'k',
     TAG_MAILBOX_MAIL = 'l',
@@ -43,10 +44,12 @@ enum key_tag {
     TAG_ROUTE_LIST = 'p',
     TAG_THREAD_MAIL = 'r',
     TAG_MAIL_STATE = 's',
-    TAG_THREAD = 't'
+    TAG_THREAD = 't',
+    TAG_NOTE = 'w'
 };
 
-#define ID_BYTES ((size_t)16)
+#define ID_BYTES     ((size_t)16)
+#define NOTE_NAME_AT ((size_t)5) /* tag, kind */
 
 static struct key key_of(enum key_tag tag);
 static struct key key_of_account(enum key_tag tag, struct account_id account);
@@ -296,6 +299,46 @@ struct key key_suppression(struct account_id account, struct slice addr_key)
     struct key key = key_of_account(TAG_SUPPRESSION, account);
     add_text(&key, addr_key);
     return key;
+}
+
+struct key key_prefix_suppressions(struct account_id account)
+{
+    return key_of_account(TAG_SUPPRESSION, account);
+}
+
+struct key key_template(struct account_id account, struct id template)
+{
+    struct key key = key_of_account(TAG_TEMPLATE, account);
+    add_id(&key, template);
+    return key;
+}
+
+struct key key_prefix_templates(struct account_id account)
+{
+    return key_of_account(TAG_TEMPLATE, account);
+}
+
+struct key key_note(uint32_t kind, struct slice name)
+{
+    struct key key = key_prefix_notes(kind);
+    add_text(&key, name);
+    return key;
+}
+
+struct key key_prefix_notes(uint32_t kind)
+{
+    struct key key = key_of(TAG_NOTE);
+    add_u32(&key, kind);
+    return key;
+}
+
+enum err key_read_note(struct slice key, struct slice *name)
+{
+    if (key.len < NOTE_NAME_AT || (uint8_t)key.data[0] != (uint8_t)TAG_NOTE) {
+        return ERR_CORRUPT;
+    }
+    *name = slice_from(key, NOTE_NAME_AT);
+    return ERR_OK;
 }
 
 struct key key_directory(enum directory_kind kind, struct slice name)

@@ -16,7 +16,7 @@
  *   mailbox  b acc id           its name   n acc text        its mails  l acc id id
  *   state    s acc id           thread     t acc id          its name   h acc sha256
  *   its mails r acc id id       blocked    k acc text         of a webhook delivery: d acc id
- *   routes of an account p acc
+ *   routes of an account p acc        template   e acc id       note      w kind text
  */
 #ifndef KV_KEY_H
 #define KV_KEY_H
@@ -82,6 +82,8 @@ struct key key_event(struct account_id account, struct id mail, struct id event)
 struct key key_idempotency(uint32_t day, struct account_id account, const struct sha256 *hash);
 struct key key_usage(struct account_id account, uint32_t day);
 struct key key_suppression(struct account_id account, struct slice addr_key);
+struct key key_template(struct account_id account, struct id template);
+struct key key_note(uint32_t kind, struct slice name);
 struct key key_directory(enum directory_kind kind, struct slice name);
 struct key key_shard_meta(void);
 struct key key_ledger(uint32_t kind);
@@ -109,6 +111,9 @@ struct key key_prefix_attempts(struct account_id account, struct id mail);
 struct key key_prefix_transcripts(struct account_id account, struct id mail);
 struct key key_prefix_events(struct account_id account, struct id mail);
 struct key key_prefix_outbox(void);
+struct key key_prefix_suppressions(struct account_id account);
+struct key key_prefix_templates(struct account_id account);
+struct key key_prefix_notes(uint32_t kind);
 struct key key_prefix_attachment_day(uint32_t day);
 struct key key_prefix_idempotency_day(uint32_t day);
 
@@ -127,5 +132,7 @@ MUST_USE enum err key_read_mail(struct slice key, struct account_id *account, st
 MUST_USE enum err key_read_delivery(struct slice key, struct id *mail, uint32_t *index);
 MUST_USE enum err key_read_attempt(struct slice key, uint32_t *index, uint32_t *attempt);
 MUST_USE enum err key_read_transcript(struct slice key, uint32_t *group, uint32_t *attempt);
+/* *name borrows from key. */
+MUST_USE enum err key_read_note(struct slice key, struct slice *name);
 
 #endif

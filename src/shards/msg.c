@@ -79,6 +79,11 @@ static const char *const MAIL_STATUS_TEXTS[] = {
     [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled",
 };
 
+static const char *const MAIL_PRIORITY_TEXTS[] = {
+    [PRIORITY_TRANSACTIONAL] = "transactional",
+    [PRIORITY_BULK] = "bulk",
+};
+
 static const char *const DOMAIN_STATUS_TEXTS[] = {
     [DOMAIN_PENDING] = "pending",
     [DOMAIN_VERIFIED] = "verified",
@@ -256,6 +261,12 @@ const char *mail_status_text(enum mail_status status)
 {
     CHECK((size_t)status < ARRAY_LEN(MAIL_STATUS_TEXTS));
     return MAIL_STATUS_TEXTS[status];
+}
+
+const char *mail_priority_text(enum mail_priority priority)
+{
+    CHECK((size_t)priority < ARRAY_LEN(MAIL_PRIORITY_TEXTS));
+    return MAIL_PRIORITY_TEXTS[priority];
 }
 
 const char *domain_status_text(enum domain_status status)

@@ -133,6 +133,13 @@ const char *delivery_status_text(enum delivery_status status);
 enum mail_status { MAIL_QUEUED, MAIL_DEFERRED, MAIL_DELIVERED, MAIL_BOUNCED, MAIL_CANCELLED };
 const char *mail_status_text(enum mail_status status);
 
+/* What goes first when a site has no room for all. The numbers are on disk. */
+enum mail_priority { PRIORITY_TRANSACTIONAL, PRIORITY_BULK, PRIORITY_COUNT };
+const char *mail_priority_text(enum mail_priority priority);
+
+/* What a client said of something that has a default elsewhere. */
+enum choice { CHOICE_DEFAULT, CHOICE_NO, CHOICE_YES };
+
 enum delivery_kind { DELIVERY_SMTP, DELIVERY_WEBHOOK };
 
 enum route_action { ROUTE_WEBHOOK, ROUTE_FORWARD, ROUTE_STORE, ROUTE_DROP };
@@ -306,9 +313,21 @@ struct shard_send {
     struct slice tags;            /* pack */
     struct slice idempotency_key; /* empty for none */
     struct sha256 body_hash;      /* of the request's body, with an idempotency key */
+    uint64_t scheduled_unix_ms;   /* not to be sent before; 0: now */
+    struct id template;           /* none: what is above is what is sent */
+    struct slice template_data;   /* JSON object; empty for none */
+    enum choice tracks_opens;
+    enum choice tracks_clicks;
+    bool has_unsubscribe; /* List-Unsubscribe with one click is wanted */
+    enum mail_priority priority;
+    bool requires_tls;
+    struct slice pool; /* sending pool; empty: the domain's, the account's, the default one */
+    struct slice raw;  /* the mail as submitted by SMTP: subject, bodies, headers and attachments
+                          above are empty then */
     /* out */
     struct id id;
     bool is_replay;
+    bool is_scheduled;
 };
 
 enum domain_op {
@@ -654,6 +673,8 @@ struct outbox_entry {
     struct id mail;
     uint32_t group;
     struct slice domain; /* of the recipients */
+    enum mail_priority priority;
+    struct slice pool; /* empty: the default one */
 };
 
 struct shard_claim {
@@ -674,6 +695,7 @@ struct shard_claim {
     bool needs_utf8;
     bool needs_8bit;
     enum rehearsal rehearsal;
+    bool requires_tls;
     /* a webhook instead of a mail: everything above `attempt` but sender is empty */
     bool is_hook;
     struct slice url;
@@ -699,7 +721,9 @@ struct shard_outcome {
     uint64_t started_unix_ms;
     struct slice remote_host;
     struct slice remote_addr;
-    struct slice tls; /* "TLSv1.3 TLS_AES_256_GCM_SHA384", empty for plain */
+    struct slice tls;        /* "TLSv1.3 TLS_AES_256_GCM_SHA384", empty for plain */
+    struct slice tls_policy; /* what demanded it: "dane", "sts", ...; empty: nothing */
+    struct slice source;     /* local address; empty: the system's choice */
     struct slice transcript;
     struct slice
         command; /* of a webhook in control mode: "spam", "drop", "block-sender" or empty */
@@ -716,6 +740,25 @@ struct shard_ledger {
     bool is_rotation; /* of LEDGER_SESSION_KEY: the next generation; that before counts until... */
     uint64_t keep_until_unix_ms; /* ...then; 0: not at all */
     uint64_t value;              /* written, or out: read; 0 when never written */
+};
+
+/* What delivery remembers of the world, by name: kept where the ledger is. */
+enum note_kind { NOTE_STS = 1, NOTE_TLS_COUNT, NOTE_SOURCE, NOTE_HOLD, NOTE_KIND_END };
+enum note_op { NOTE_GET, NOTE_PUT, NOTE_DELETE, NOTE_SCAN };
+struct note {
+    struct slice name;
+    struct slice value; /* pack; its owner says of what */
+    uint64_t updated_unix_ms;
+};
+struct shard_note {
+    enum note_op op;
+    enum note_kind kind;
+    struct slice name;  /* up to KEY_TEXT_MAX; SCAN: those behind it, empty: from the first */
+    struct slice value; /* PUT */
+    uint32_t limit;     /* SCAN: up to NOTES_PER_SCAN */
+    /* out; by name */
+    struct note *notes; /* GET: the one */
+    uint32_t note_count;
 };
 
 /* Which keys sign session tokens, as LEDGER_SESSION_KEY has them: a key follows from the master key
@@ -821,6 +864,7 @@ union msg_body {
     struct shard_outcome outcome;
     struct shard_expire expire;
     struct shard_ledger ledger;
+    struct shard_note note;
     struct deliver_wake wake;
     struct deliver_verify verify;
     struct deliver_call call;

@@ -36,8 +36,6 @@ static void on_commit_home(struct shard *shard, struct msg *msg);
 static void on_wake_home(struct shard *shard, struct msg *msg);
 static void on_control(struct shard *shard, struct msg *msg);
 static void on_start(struct shard *shard, struct msg *msg);
-static void on_ledger(struct shard *shard, struct msg *msg);
-static enum err rotate(const struct shard_ledger *ledger, struct row_ledger *row);
 static void begin(struct shard *shard);
 static bool is_full(const struct shard *shard);
 static void flush(struct shard *shard);
@@ -335,7 +333,8 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_CHUNK] = claim_chunk,
     [MSG_SHARD_OUTCOME] = claim_outcome,
     [MSG_SHARD_EXPIRE] = outbound_expire,
-    [MSG_SHARD_LEDGER] = on_ledger,
+    [MSG_SHARD_LEDGER] = ledger_handle,
+    [MSG_SHARD_NOTE] = note_handle,
     [MSG_SHARD_CONTROL] = on_control,
     [MSG_SHARD_ADMIN] = admin_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
@@ -358,7 +357,8 @@ static enum err may_handle(const struct shard *shard, enum msg_kind kind)
     if (kind == MSG_SHARD_CONTROL) {
         return ERR_OK;
     }
-    if (shard->family == KV_FAMILY_DELIVER && kind != MSG_SHARD_LEDGER) {
+    bool is_ledgers = kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE;
+    if (shard->family == KV_FAMILY_DELIVER && !is_ledgers) {
         return ERR_INVALID;
     }
     return shard->is_started ? ERR_OK : ERR_BUSY; /* the floor of ids is not known yet */
@@ -376,46 +376,6 @@ static void on_home(struct shard *shard, struct msg *msg)
         CHECK(msg->kind == MSG_SHARD_DIRECTORY);
         domain_lookup_home(shard, msg);
     }
-}
-
-static void on_ledger(struct shard *shard, struct msg *msg)
-{
-    struct shard_ledger *ledger = &msg->body.ledger;
-    if (shard->family != KV_FAMILY_DELIVER) {
-        msg_return(msg, ERR_INVALID);
-        return;
-    }
-    struct row_ledger row = {.value = ledger->value};
-    if (ledger->is_write) {
-        shard_put_ledger(shard, key_ledger(ledger->kind), &row);
-        shard_answer(shard, msg, ERR_OK);
-        return;
-    }
-    row.value = 0;
-    enum err err = shard_get_ledger(shard, key_ledger(ledger->kind), &shard->scratch, &row);
-    err = err == ERR_NOT_FOUND ? ERR_OK : err;
-    if (err == ERR_OK && ledger->is_rotation) {
-        err = rotate(ledger, &row);
-        if (err == ERR_OK) {
-            shard_put_ledger(shard, key_ledger(ledger->kind), &row);
-        }
-    }
-    ledger->value = row.value;
-    shard_answer(shard, msg, err);
-}
-
-/* Two who rotate at once get a generation each: the last one made is the one that signs. */
-static enum err rotate(const struct shard_ledger *ledger, struct row_ledger *row)
-{
-    struct session_keys keys = session_keys_unpack(row->value);
-    if (ledger->kind != LEDGER_SESSION_KEY || keys.generation >= SESSION_KEY_GENERATION_MAX ||
-        ledger->keep_until_unix_ms >> 48 != 0) {
-        return ERR_INVALID;
-    }
-    keys.generation += 1;
-    keys.previous_until_unix_ms = ledger->keep_until_unix_ms;
-    row->value = session_keys_pack(keys);
-    return ERR_OK;
 }
 
 static void on_control(struct shard *shard, struct msg *msg)

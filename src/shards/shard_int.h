@@ -538,4 +538,9 @@ MUST_USE enum err mail_state_load(const struct shard *shard, const struct row_ma
 void mailbox_view(struct shard *shard, struct msg *msg, const struct principal *who);
 void mail_discard(struct shard *shard, struct msg *msg, const struct principal *who);
 
+/* ---- ledger.c ------------------------------------------------------------------------------- */
+
+void ledger_handle(struct shard *shard, struct msg *msg);
+void note_handle(struct shard *shard, struct msg *msg);
+
 #endif

@@ -39,7 +39,7 @@ static bool starts(struct key key, struct key prefix)
 }
 
 /* One key of every builder; `variant` changes the last part only. */
-static size_t every_key(uint8_t variant, struct key keys[32])
+static size_t every_key(uint8_t variant, struct key keys[40])
 {
     const struct account_id account = LOW_ACCOUNT;
     const struct id mail = id_of(1000, 1);
@@ -68,13 +68,15 @@ static size_t every_key(uint8_t variant, struct key keys[32])
     keys[n++] = key_directory(DIRECTORY_EMAIL, slice_str(letter));
     keys[n++] = key_directory(DIRECTORY_DOMAIN, slice_str(letter));
     keys[n++] = key_ledger(variant);
+    keys[n++] = key_template(account, last);
+    keys[n++] = key_note(1, slice_str(letter));
     return n;
 }
 
 Test(key, of_two_families_never_meet)
 {
-    struct key first[32];
-    struct key second[32];
+    struct key first[40];
+    struct key second[40];
     const size_t count = every_key(1, first);
     cr_assert_eq(count, every_key(2, second));
     for (size_t i = 0; i < count; i++) {
@@ -251,7 +253,7 @@ Test(key, reads_back_what_it_wrote)
 
 Test(key, refuses_other_families_and_lengths)
 {
-    struct key keys[32];
+    struct key keys[40];
     const size_t count = every_key(1, keys);
     struct outbox_ref ref = {.group = 99};
     struct id mail;

@@ -300,16 +300,16 @@ Test(row, has_the_bytes_that_are_on_disks_already)
 Test(row, keeps_the_fields_that_are_on_disks_already)
 {
     static const uint32_t shapes[ROW_FAMILY_COUNT] = {
-        [ROW_ACCOUNT] = 0xf061e66c,      [ROW_USER] = 0x4fb1ec87,
+        [ROW_ACCOUNT] = 0x9bcce8bc,      [ROW_USER] = 0x4fb1ec87,
         [ROW_API_KEY] = 0x21651ed9,      [ROW_API_KEY_ID] = 0x83e0b9ec,
         [ROW_KEY_DUE] = 0x83e0b9ec,      [ROW_AUDIT] = 0x594f4bf4,
-        [ROW_DOMAIN] = 0xda0cd226,       [ROW_DOMAIN_NAME] = 0x32961ca2,
-        [ROW_MAIL] = 0xe54e6a31,         [ROW_CHUNK] = 0xb1661a72,
-        [ROW_ATTACHMENT] = 0x3ad44d52,   [ROW_DELIVERY] = 0x8088b945,
-        [ROW_ATTEMPT] = 0x75f84950,      [ROW_TRANSCRIPT] = 0x604b05d7,
-        [ROW_OUTBOX] = 0x53a0d7ef,       [ROW_EVENT] = 0x4d509d2a,
+        [ROW_DOMAIN] = 0x594cdd9b,       [ROW_DOMAIN_NAME] = 0x32961ca2,
+        [ROW_MAIL] = 0x66038367,         [ROW_CHUNK] = 0xb1661a72,
+        [ROW_ATTACHMENT] = 0x3ad44d52,   [ROW_DELIVERY] = 0xf599b2da,
+        [ROW_ATTEMPT] = 0x9171f958,      [ROW_TRANSCRIPT] = 0x604b05d7,
+        [ROW_OUTBOX] = 0x18060e13,       [ROW_EVENT] = 0xa239cb7d,
         [ROW_IDEMPOTENCY] = 0xaf109a58,  [ROW_USAGE] = 0x0832bbef,
-        [ROW_SUPPRESSION] = 0xd65e5129,  [ROW_DIRECTORY] = 0x5d5371fe,
+        [ROW_SUPPRESSION] = 0x3b113473,  [ROW_DIRECTORY] = 0x5d5371fe,
         [ROW_SHARD_META] = 0x34de3ee2,   [ROW_LEDGER] = 0x8d1adce4,
         [ROW_FORMAT] = 0x51bb5c77,       [ROW_ROUTE] = 0x3b6f384e,
         [ROW_STAGE] = 0xf733c48f,        [ROW_MAILBOX] = 0xdb60c5f5,
@@ -317,7 +317,8 @@ Test(row, keeps_the_fields_that_are_on_disks_already)
         [ROW_MAIL_STATE] = 0x2c4aa829,   [ROW_THREAD] = 0x200d38aa,
         [ROW_DELIVERY_REF] = 0x41d156cb, [ROW_BLOCKED] = 0x8a80eecc,
         [ROW_ROUTE_LIST] = 0x625d4838,   [ROW_THREAD_NAME] = 0x20165f7a,
-        [ROW_THREAD_MAIL] = 0xddaebbde,
+        [ROW_THREAD_MAIL] = 0xddaebbde,  [ROW_TEMPLATE] = 0x59aaa6ea,
+        [ROW_NOTE] = 0xcaa61dd4,
     };
     struct family_case cases[ROW_FAMILY_COUNT];
     family_cases(cases);

@@ -556,3 +556,83 @@ Test(shard, refuses_work_before_it_was_started)
     rig->shards[0]->is_started = true;
     rig_close(rig);
 }
+
+/* ---- notes --------------------------------------------------------------------------------------
+ */
+
+static struct msg *note_msg(struct rig *rig, enum note_op op, const char *name)
+{
+    struct msg *msg = rig_take(rig, MSG_SHARD_NOTE);
+    msg->body.note = (struct shard_note){.op = op, .kind = NOTE_STS, .name = slice_str(name)};
+    return msg;
+}
+
+static enum err put_note(struct rig *rig, const char *name, const char *value)
+{
+    struct msg *msg = note_msg(rig, NOTE_PUT, name);
+    msg->body.note.value = slice_str(value);
+    enum err err = rig_call(rig, rig->place.deliver_shard, msg);
+    rig_put(rig, msg);
+    return err;
+}
+
+Test(shard, keeps_notes_by_kind_and_name)
+{
+    struct rig *rig = rig_open();
+    cr_expect_eq(put_note(rig, "example.com", "one"), ERR_OK);
+    cr_expect_eq(put_note(rig, "example.com", "two"), ERR_OK);
+    rig_restart(rig);
+    struct msg *get = note_msg(rig, NOTE_GET, "example.com");
+    cr_assert_eq(rig_call(rig, rig->place.deliver_shard, get), ERR_OK);
+    cr_assert_eq(get->body.note.note_count, 1);
+    cr_expect(slice_equal(get->body.note.notes[0].value, SLICE("two")));
+    cr_expect_gt(get->body.note.notes[0].updated_unix_ms, 0);
+    rig_put(rig, get);
+    struct msg *other = note_msg(rig, NOTE_GET, "example.com");
+    other->body.note.kind = NOTE_HOLD;
+    cr_expect_eq(rig_call(rig, rig->place.deliver_shard, other), ERR_NOT_FOUND);
+    rig_put(rig, other);
+    struct msg *gone = note_msg(rig, NOTE_DELETE, "example.com");
+    cr_expect_eq(rig_call(rig, rig->place.deliver_shard, gone), ERR_OK);
+    rig_put(rig, gone);
+    get = note_msg(rig, NOTE_GET, "example.com");
+    cr_expect_eq(rig_call(rig, rig->place.deliver_shard, get), ERR_NOT_FOUND);
+    rig_put(rig, get);
+    rig_close(rig);
+}
+
+Test(shard, scans_notes_in_pages)
+{
+    struct rig *rig = rig_open();
+    static const char *const names[] = {"a.example", "b.example", "c.example"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        cr_expect_eq(put_note(rig, names[i], names[i]), ERR_OK);
+    }
+    rig_settle(rig);
+    struct msg *page = note_msg(rig, NOTE_SCAN, "");
+    page->body.note.limit = 2;
+    cr_assert_eq(rig_call(rig, rig->place.deliver_shard, page), ERR_OK);
+    cr_assert_eq(page->body.note.note_count, 2);
+    cr_expect(slice_equal(page->body.note.notes[1].name, SLICE("b.example")));
+    rig_put(rig, page);
+    page = note_msg(rig, NOTE_SCAN, "b.example");
+    page->body.note.limit = 2;
+    cr_assert_eq(rig_call(rig, rig->place.deliver_shard, page), ERR_OK);
+    cr_assert_eq(page->body.note.note_count, 1);
+    cr_expect(slice_equal(page->body.note.notes[0].value, SLICE("c.example")));
+    rig_put(rig, page);
+    rig_close(rig);
+}
+
+Test(shard, refuses_notes_of_no_kind_and_elsewhere)
+{
+    struct rig *rig = rig_open();
+    struct msg *msg = note_msg(rig, NOTE_GET, "a");
+    msg->body.note.kind = NOTE_KIND_END;
+    cr_expect_eq(rig_call(rig, rig->place.deliver_shard, msg), ERR_INVALID);
+    rig_put(rig, msg);
+    msg = note_msg(rig, NOTE_GET, "a");
+    cr_expect_eq(rig_call(rig, rig->place.shards[0], msg), ERR_INVALID);
+    rig_put(rig, msg);
+    rig_close(rig);
+}

@@ -1,0 +1,85 @@
+/* trip_int.h - what the files of a trip share; included nowhere else.
+ *
+ * trip.c has its life: claim, route, outcome. trip_send.c has the try itself: connections, chunks,
+ * webhooks.
+ */
+#ifndef DELIVER_TRIP_INT_H
+#define DELIVER_TRIP_INT_H
+
+#include <uthash.h>
+
+#include "base/buf.h"
+#include "base/sm.h"
+#include "deliver/attempt_hook.h"
+#include "deliver/deliver_int.h"
+#include "deliver/trip.h"
+
+enum trip_state {
+    TRIP_CLAIM,
+    TRIP_WAIT,
+    TRIP_ROUTE,
+    TRIP_CONNECT,
+    TRIP_SEND,
+    TRIP_OUTCOME,
+    TRIP_GONE,
+    TRIP_COUNT
+};
+
+struct trip {
+    struct link link;  /* deliver->trips */
+    struct link queue; /* site->queue, while it waits for a connection */
+    UT_hash_handle hh; /* deliver->trips_by_row */
+    struct row {
+        struct id mail;
+        uint32_t group;
+    } row;
+    struct deliver *deliver;
+    struct sm sm;
+    struct sched_entry *entry;
+    struct msg *claim; /* kept until the outcome is in: its arena holds the envelope */
+    struct msg *chunk; /* while it is out */
+    struct timer timer;
+    struct route route;
+    uint32_t target; /* next of route.targets */
+    uint32_t tried;
+    struct attempt_smtp *attempt;
+    struct attempt_hook hook;
+    bool is_calling; /* hook is out */
+    struct attempt_mail mail;
+    struct buf transcript;
+    uint64_t started_unix_ms;
+    struct verdict failure; /* of the last host */
+    bool is_plain_retry;    /* TLS failed here; once more without (RFC 7435) */
+    bool is_reused;
+    bool is_busy;    /* counted in site->busy */
+    bool is_put_off; /* nothing was tried; the row is given back */
+    bool has_host_failed;
+    char remote_host[256];
+    char remote_addr[ADDR_TEXT_MAX];
+    char tls[96];
+};
+
+_Static_assert(sizeof(struct row) == sizeof(struct id) + sizeof(uint32_t), "hashed as bytes");
+
+/* ---- trip.c --------------------------------------------------------------------------------- */
+
+/* The outcome goes to the shard; every recipient is judged by now. */
+void trip_conclude(struct trip *trip);
+void trip_find_route(struct trip *trip);
+/* Whoever is not judged yet gets this verdict. */
+void trip_judge_all(struct trip *trip, const struct verdict *verdict);
+/* To the shard of its account. */
+void trip_post(struct trip *trip, struct msg *msg);
+const struct shard_claim *trip_claim(const struct trip *trip);
+
+/* ---- trip_send.c ---------------------------------------------------------------------------- */
+
+/* Tries the next address of the route; when there is none left, concludes. */
+void trip_connect(struct trip *trip);
+void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt);
+void trip_call_hook(struct trip *trip);
+/* Keeps what the attempt saw, for the outcome. */
+void trip_remember(struct trip *trip, const struct attempt_smtp *attempt);
+void trip_chunk_home(struct trip *trip, struct msg *msg);
+
+#endif

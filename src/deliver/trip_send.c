@@ -1,0 +1,229 @@
+/* trip_send.c - the try of a trip: connections, one address after the other; chunks; webhooks. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "deliver/trip_int.h"
+
+#define TARGETS_PER_TRIP 5 /* addresses tried in one attempt */
+
+static bool may_go_plain(const struct deliver *deliver);
+
+/* ---- attempt -------------------------------------------------------------------------------- */
+
+void trip_connect(struct trip *trip)
+{
+    struct deliver *deliver = trip->deliver;
+    const struct conf *conf = deliver->place->conf;
+    if (trip->target >= trip->route.target_count || trip->tried >= TARGETS_PER_TRIP ||
+        deliver->is_abandoning) {
+        trip_judge_all(trip, &trip->failure);
+        trip_conclude(trip);
+        return;
+    }
+    CHECK(trip->attempt == NULL);
+    CHECK(trip->is_busy);
+    const struct route_target *target = &trip->route.targets[trip->target];
+    enum smtp_tls tls = deliver->has_smarthost ? deliver->smarthost_tls : SMTP_TLS_MAY;
+    if (trip->is_plain_retry) {
+        CHECK(tls == SMTP_TLS_MAY && may_go_plain(deliver));
+        tls = SMTP_TLS_NONE;
+    }
+    struct attempt_options options = {
+        .loop = deliver->loop,
+        .handler = &trip_attempt_handler,
+        .addr = target->addr,
+        .host = target->host,
+        .ehlo = conf->hostname,
+        .tls = tls,
+        .tls_context = tls >= SMTP_TLS_REQUIRE ? deliver->tls_strict : deliver->tls_any,
+        .user = deliver->has_smarthost ? conf->smarthost_user : slice_of(NULL, 0),
+        .password = deliver->smarthost_password,
+        .timeout_ms = conf->smtp_timeout_ms,
+    };
+    CHECK(trip_claim(trip)->rehearsal ==
+          REHEARSAL_NONE); /* no socket for a test, whatever happened before */
+    trip->tried += 1;
+    sm_move(&trip->sm, TRIP_CONNECT);
+    trip->attempt = attempt_smtp_open(&options, trip);
+}
+
+static void on_ready(struct attempt_smtp *attempt)
+{
+    struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->attempt == attempt);
+    sm_move(&trip->sm, TRIP_SEND);
+    attempt_smtp_send(attempt, &trip->mail);
+}
+
+static void on_chunk(struct attempt_smtp *attempt, uint32_t index)
+{
+    struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->chunk == NULL); /* one at a time */
+    CHECK(index < trip->mail.chunk_count);
+    struct msg *msg = msg_take(&trip->deliver->actor, MSG_SHARD_CHUNK);
+    CHECK(msg != NULL); /* ATTEMPTS_MAX leaves one for each trip */
+    msg->body.chunk.account = id_account(trip->entry->mail);
+    msg->body.chunk.mail = trip->entry->mail;
+    msg->body.chunk.index = index;
+    trip->chunk = msg;
+    trip_post(trip, msg);
+}
+
+void trip_remember(struct trip *trip, const struct attempt_smtp *attempt)
+{
+    snprintf(trip->remote_host, sizeof trip->remote_host, "%s", attempt_smtp_host(attempt));
+    snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", attempt_smtp_addr(attempt));
+    snprintf(trip->tls, sizeof trip->tls, "%s", attempt_smtp_tls(attempt));
+    struct slice said = attempt_smtp_transcript(attempt);
+    buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
+}
+
+static void keep_idle(struct trip *trip, struct attempt_smtp *attempt)
+{
+    struct site *site = trip->entry->site;
+    if (attempt_smtp_mails(attempt) >= MAILS_PER_CONN || trip->deliver->is_abandoning ||
+        !trip->deliver->is_open) {
+        attempt_smtp_quit(attempt);
+        return;
+    }
+    attempt_smtp_set_owner(attempt, site);
+    list_push_front(&site->idle_conns, attempt_smtp_link(attempt));
+    site->idle_count += 1;
+}
+
+static void on_judged(struct attempt_smtp *attempt)
+{
+    struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->attempt == attempt);
+    trip_remember(trip, attempt);
+    trip->attempt = NULL;
+    trip->has_host_failed = false; /* whatever hosts before this one did, the site takes mail */
+    for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
+        trip->has_host_failed |= trip->mail.rcpts[i].verdict.scope == VERDICT_HOST;
+    }
+    if (attempt_smtp_is_alive(attempt)) {
+        keep_idle(trip, attempt);
+    }
+    trip_conclude(trip);
+}
+
+/* An idle connection is owned by its site: it is linked there and has no trip. */
+static bool is_idle(struct attempt_smtp *attempt)
+{
+    return !list_is_empty(attempt_smtp_link(attempt));
+}
+
+/* Without TLS where it fails, but never with a password. */
+static bool may_go_plain(const struct deliver *deliver)
+{
+    return !deliver->has_smarthost || (deliver->smarthost_tls == SMTP_TLS_MAY &&
+                                       deliver->place->conf->smarthost_user.len == 0);
+}
+
+static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdict)
+{
+    if (is_idle(attempt)) {
+        struct site *site = attempt_smtp_owner(attempt);
+        CHECK(site->idle_count > 0);
+        list_remove(attempt_smtp_link(attempt));
+        site->idle_count -= 1;
+        site_put(site);
+        return;
+    }
+    struct trip *trip = attempt_smtp_owner(attempt);
+    CHECK(trip->attempt == attempt);
+    CHECK(trip->chunk == NULL); /* bodies end in on_judged */
+    trip_remember(trip, attempt);
+    trip->attempt = NULL;
+    trip->failure = *verdict;
+    if (trip->is_reused) {
+        /* The server may close a kept connection whenever it likes: no failure of the host. */
+        trip->is_reused = false;
+        trip_find_route(trip);
+        return;
+    }
+    trip->has_host_failed = true;
+    bool is_tls_fault = verdict->step == SMTP_STEP_TLS && may_go_plain(trip->deliver);
+    if (is_tls_fault && !trip->is_plain_retry) {
+        trip->is_plain_retry = true;
+    } else {
+        trip->is_plain_retry = false;
+        trip->target += 1;
+    }
+    trip_connect(trip);
+}
+
+const struct attempt_handler trip_attempt_handler = {on_ready, on_chunk, on_judged, on_failed};
+
+void trip_chunk_home(struct trip *trip, struct msg *msg)
+{
+    CHECK(trip->chunk == msg);
+    trip->chunk = NULL;
+    if (trip->attempt == NULL) {
+        /* The connection ended while the chunk was on its way; conclude waited for it. */
+        msg_put(&trip->deliver->actor, msg);
+        trip_conclude(trip);
+        return;
+    }
+    if (msg->err != ERR_OK) {
+        LOG_ERROR("trip.chunk", LOG_ERR(msg->err),
+                  LOG_ID("message", ID_MESSAGE, trip->entry->mail));
+        trip_remember(trip, trip->attempt);
+        attempt_smtp_abort(trip->attempt);
+        trip->attempt = NULL;
+        verdict_own(&trip->failure, SMTP_STEP_DATA, VERDICT_DEFERRED, "4.3.0",
+                    "the stored mail could not be read");
+        trip_judge_all(trip, &trip->failure);
+        msg_put(&trip->deliver->actor, msg);
+        trip_conclude(trip);
+        return;
+    }
+    attempt_smtp_chunk(trip->attempt, msg->body.chunk.data);
+    msg_put(&trip->deliver->actor, msg);
+}
+
+void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt)
+{
+    CHECK(attempt_smtp_is_alive(attempt));
+    CHECK(trip->entry->site->idle_count > 0);
+    trip->attempt = attempt;
+    trip->is_reused = true;
+    trip->entry->site->idle_count -= 1;
+    attempt_smtp_set_owner(attempt, trip);
+    sm_move(&trip->sm, TRIP_SEND);
+    attempt_smtp_send(attempt, &trip->mail);
+}
+
+/* ---- webhooks ------------------------------------------------------------------------------- */
+
+static void on_hook_done(struct attempt_hook *hook)
+{
+    struct trip *trip = CONTAINER_OF(hook, struct trip, hook);
+    CHECK(trip->is_calling);
+    trip->is_calling = false;
+    trip->has_host_failed =
+        hook->verdict.class == VERDICT_DEFERRED && hook->verdict.scope == VERDICT_HOST;
+    snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", hook->remote_addr);
+    trip_judge_all(trip, &hook->verdict);
+    trip_conclude(trip);
+}
+
+void trip_call_hook(struct trip *trip)
+{
+    const struct shard_claim *claim = trip_claim(trip);
+    struct hook_request request = {
+        .url = claim->url,
+        .headers = claim->hook_headers,
+        .body = claim->hook_body,
+        .ack_mode = claim->ack_mode,
+        .timeout_ms = min_u64(trip->deliver->place->conf->hook_timeout_ms, HOOK_MS),
+    };
+    CHECK(!trip->is_calling);
+    trip->is_calling = true;
+    trip->tried += 1;
+    sm_move(&trip->sm, TRIP_SEND);
+    attempt_hook_start(trip->deliver->http, &trip->hook, &request, on_hook_done);
+}
