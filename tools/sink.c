@@ -12,12 +12,15 @@
  *     reject          550 5.1.1 to every RCPT
  *     reject-data     554 5.7.1 behind the final dot
  *     refuse busy421  554 or 421 as the greeting, then the connection is closed
- *     slow:MS[:STEP]  every reply, or that step's, comes MS milliseconds late
+ *     slow:MS[:STEP]  every reply, or that step's, comes MS milliseconds late (a tarpit)
  *     stall:STEP      no answer at that step, and none after it
  *     drop:STEP       the connection is cut instead of the answer
  *     garbage[:STEP]  bytes that are no reply
  *     badtls          STARTTLS is agreed to, then answered with garbage
  *     maxconn:N maxmails:N maxrcpt:N   ceilings: 421 or 452 beyond
+ *     rate421:N       beyond N mails a second 421 4.7.28, and the connection is closed
+ *     rate451:N       beyond N mails a second 451 4.7.1
+ *     block           554 5.7.1 to every MAIL, with the page where to ask for grace
  *     http:STATUS     what webhooks are answered; 3xx leads to /elsewhere
  *     http-hang       webhooks are counted and not answered
  *     http-endless    webhooks are answered with a body that does not end

@@ -47,6 +47,7 @@ struct profile {
     bool is_refuse;
     bool is_busy;
     bool is_bad_tls;
+    bool is_block;
     bool is_http_hang;
     bool is_http_endless;
     uint64_t tempfail_count; /* still to be put off */
@@ -58,6 +59,8 @@ struct profile {
     uint64_t conns_max; /* 0: no ceiling, as for the next two */
     uint64_t mails_max;
     uint64_t rcpts_max;
+    uint64_t rate_421; /* mails a second; beyond it 421 and the end, or 451; 0: no ceiling */
+    uint64_t rate_451;
     uint64_t http_status;
 };
 
@@ -107,6 +110,8 @@ struct sink {
     struct buf auth;     /* what AUTH PLAIN must bring */
     uint64_t grey[GREY_MAX];
     size_t grey_count;
+    uint64_t second; /* the one that is being counted */
+    uint64_t second_mails;
     uint64_t size_max;
     uint64_t stored; /* the number of the last file */
     int log_fd;

@@ -34,6 +34,7 @@ static bool add_flag(struct profile *profile, struct slice name)
         {"refuse", &profile->is_refuse},
         {"busy421", &profile->is_busy},
         {"badtls", &profile->is_bad_tls},
+        {"block", &profile->is_block},
         {"http-hang", &profile->is_http_hang},
         {"http-endless", &profile->is_http_endless},
     };
@@ -57,6 +58,8 @@ static bool add_number(struct profile *profile, struct slice name, struct slice 
         {"maxconn", &profile->conns_max, 65536},
         {"maxmails", &profile->mails_max, UINT32_MAX},
         {"maxrcpt", &profile->rcpts_max, 65536},
+        {"rate421", &profile->rate_421, UINT32_MAX},
+        {"rate451", &profile->rate_451, UINT32_MAX},
         {"http", &profile->http_status, 599},
     };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {

@@ -257,6 +257,38 @@ static const char *read_mail_params(struct session *session, struct slice params
     return NULL;
 }
 
+/* Counted when MAIL comes: providers throttle tries, not mails that arrived. */
+static bool is_over_rate(struct sink *sink, uint64_t max)
+{
+    uint64_t second = loop_now_ms(&sink->loop) / 1000;
+    if (max == 0) {
+        return false;
+    }
+    if (second != sink->second) {
+        sink->second = second;
+        sink->second_mails = 0;
+    }
+    sink->second_mails += 1;
+    return sink->second_mails > max;
+}
+
+/* What a provider says to a sender that it has had enough of; false when it has not. */
+static bool is_turned_away(struct session *session)
+{
+    struct sink *sink = session->sink;
+    const struct profile *profile = &sink->profile;
+    if (profile->is_block) {
+        reply(session, "554 5.7.1 your address is blocked; see https://sink.example/unblock");
+    } else if (is_over_rate(sink, profile->rate_421)) {
+        reply_close(session, "421 4.7.28 too many mails from you; slow down");
+    } else if (is_over_rate(sink, profile->rate_451)) {
+        reply(session, "451 4.7.1 too many mails from you; try again later");
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void on_mail(struct session *session, struct slice args)
 {
     struct sink *sink = session->sink;
@@ -277,6 +309,9 @@ static void on_mail(struct session *session, struct slice args)
     }
     if (profile->mails_max > 0 && session->mail_count >= profile->mails_max) {
         reply_close(session, "421 4.7.0 enough for one connection");
+        return;
+    }
+    if (is_turned_away(session)) {
         return;
     }
     if (profile->tempfail_count > 0) {
