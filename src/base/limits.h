@@ -174,6 +174,10 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define GOOGLE_SUB_MAX      255 /* OpenID Connect Core 2 */
 #define GOOGLE_SECRET_MAX   512
 
+/* ---- suppressions --------------------------------------------------------------------------- */
+#define SUPPRESSION_NOTE_MAX  500  /* bytes; the text of a reply is cut there */
+#define SUPPRESSIONS_PER_POST 1000 /* a line of the log each: a quarter of a batch */
+
 /* ---- mailboxes ------------------------------------------------------------------------------ */
 #define MAILBOXES_PER_ACCOUNT 1000
 #define MAILBOX_NAME_MAX      200   /* bytes */

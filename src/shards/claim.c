@@ -71,8 +71,6 @@ static void write_transcript(struct shard *shard, const struct shard_outcome *bo
                              uint32_t attempt);
 static void write_verdict_event(struct shard *shard, struct row_mail *mail, struct slice recipient,
                                 const struct verdict *verdict);
-static void suppress(struct shard *shard, struct account_id account, struct slice recipient,
-                     const struct verdict *verdict);
 static bool is_hard_bounce(const struct verdict *verdict);
 static void move_row(struct shard *shard, const struct outbox_entry *entry, uint64_t due_unix_ms,
                      const struct row_outbox *row);
@@ -608,7 +606,13 @@ static void write_outcome(struct shard *shard, const struct shard_outcome *body,
         write_verdict(shard, body, group, mail, i);
         is_deferred = is_deferred || body->verdicts[i].class == VERDICT_DEFERRED;
         if (is_hard_bounce(&body->verdicts[i]) && group->outbox.mode == REHEARSAL_NONE) {
-            suppress(shard, entry->account, group->open[i].recipient, &body->verdicts[i]);
+            struct suppression found = {
+                .key = suppression_key(group->open[i].recipient, &shard->scratch),
+                .reason = SUPPRESSION_HARD_BOUNCE,
+                .note = slice_str(body->verdicts[i].text),
+                .mail = entry->mail,
+            };
+            suppression_add(shard, entry->account, &found);
         }
     }
     write_transcript(shard, body, group->outbox.attempts);
@@ -710,27 +714,6 @@ static void write_verdict_event(struct shard *shard, struct row_mail *mail, stru
     };
     shard_write_event(shard, mail->id, &event);
     hook_tell(shard, mail, &event);
-}
-
-static void suppress(struct shard *shard, struct account_id account, struct slice recipient,
-                     const struct verdict *verdict)
-{
-    size_t at = slice_rfind_byte(recipient, '@');
-    if (at == SIZE_MAX) {
-        return;
-    }
-    struct addr addr = {
-        .local = slice_head(recipient, at),
-        .domain = slice_from(recipient, at + 1),
-        .text = recipient,
-    };
-    struct row_suppression row = {
-        .email = addr_key(&addr, &shard->scratch),
-        .reason = SUPPRESSION_HARD_BOUNCE,
-        .note = slice_str(verdict->text),
-        .created_unix_ms = clock_unix_ms(),
-    };
-    shard_put_suppression(shard, key_suppression(account, row.email), &row);
 }
 
 /* The server says that there is no such mailbox (RFC 3463 X.1.x), and it said so of the recipient;

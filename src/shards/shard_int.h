@@ -416,6 +416,21 @@ MUST_USE enum err claim_load_group(struct shard *shard, const struct outbox_entr
  * first write of its handler. */
 MUST_USE enum err claim_lease(struct shard *shard, struct msg *msg, struct group *group);
 
+/* ---- suppression.c -------------------------------------------------------------------------- */
+
+/* An address that is to get no more mail of an account. */
+struct suppression {
+    struct slice key; /* addr_key form; empty: nothing is written */
+    enum suppression_reason reason;
+    struct slice note; /* for people; cut at SUPPRESSION_NOTE_MAX */
+    struct id mail;    /* that it came of; none: somebody asked for it */
+};
+/* addr_key of an address as deliveries have it; empty when it is none. */
+struct slice suppression_key(struct slice address, struct arena *arena);
+/* Part of the filling batch. What was known of the address is replaced. */
+void suppression_add(struct shard *shard, struct account_id account,
+                     const struct suppression *suppression);
+
 /* ---- return_path.c -------------------------------------------------------------------------- */
 
 /* The local part of the address that bounces of a group come back to, in arena. */
