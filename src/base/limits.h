@@ -186,6 +186,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define PAGE_NUMBER_MAX       20000 /* no list looks at more rows */
 
 /* ---- delivery ------------------------------------------------------------------------------- */
+#define POOL_NAME_MAX       32      /* of a sending pool: [a-z0-9-] */
 #define SCHED_ENTRIES_MAX   1000000 /* 100 bytes each; the rest waits in the outbox */
 #define ATTEMPTS_MAX        (DELIVER_POOL_MSGS / 3) /* each needs a claim, a chunk and an outcome */
 #define SITE_MAX            100000 /* destinations remembered; idle ones are dropped first */

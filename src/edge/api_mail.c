@@ -233,11 +233,11 @@ static bool read_filters(struct request *request, struct shard_list *list)
     if (query(request, "status", &text)) {
         list->has_status = true;
         enum mail_status status = MAIL_QUEUED;
-        while (status <= MAIL_CANCELLED &&
+        while (status < MAIL_STATUS_COUNT &&
                !slice_equal(text, slice_str(mail_status_text(status)))) {
             status++;
         }
-        if (status > MAIL_CANCELLED) {
+        if (status == MAIL_STATUS_COUNT) {
             return fail(request, "status", "status is not one that a message can have");
         }
         list->status = status;

@@ -734,6 +734,8 @@ static void move_row(struct shard *shard, const struct outbox_entry *entry, uint
     struct outbox_entry next = *entry;
     next.due_unix_ms = due_unix_ms;
     next.domain = row->domain;
+    next.priority = mail_priority_of(row->priority);
+    next.pool = row->pool;
     moved.lease_boot = 0;
     moved.lease_until_unix_ms = 0;
     shard_delete(shard, key_outbox(entry->due_unix_ms, entry->account, entry->mail, entry->group));

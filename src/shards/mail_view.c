@@ -709,6 +709,8 @@ static enum err retry_open(struct view_work *work, struct row_mail *mail,
     shard_delete(shard, old);
     entry.due_unix_ms = now;
     entry.domain = row.domain;
+    entry.priority = mail_priority_of(row.priority);
+    entry.pool = row.pool;
     shard_put_outbox(shard, key_outbox(now, entry.account, entry.mail, entry.group), &row);
     shard_announce(shard, &entry);
     return ERR_OK;
@@ -738,6 +740,8 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
         .mail = mail->id,
         .group = group,
         .domain = slice_from(delivery->recipient, at == SIZE_MAX ? 0 : at + 1),
+        .priority = mail_priority_of(mail->priority),
+        .pool = mail->pool,
     };
     if (is_hook) {
         entry.domain = hook_origin(delivery->url, &shard->scratch);
@@ -758,6 +762,9 @@ static enum err retry_closed(struct view_work *work, struct row_mail *mail,
                 : is_scripted ? REHEARSAL_SCRIPTED
                               : REHEARSAL_PLAIN,
         .size_bytes = mail->size_bytes,
+        .priority = mail->priority,
+        .pool = mail->pool,
+        .requires_tls = mail->requires_tls,
     };
     if (is_hook) {
         mail->hook_open++;

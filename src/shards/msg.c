@@ -76,7 +76,7 @@ static const char *const DELIVERY_STATUS_TEXTS[] = {
 
 static const char *const MAIL_STATUS_TEXTS[] = {
     [MAIL_QUEUED] = "queued",   [MAIL_DEFERRED] = "deferred",   [MAIL_DELIVERED] = "delivered",
-    [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled",
+    [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled", [MAIL_SCHEDULED] = "scheduled",
 };
 
 static const char *const MAIL_PRIORITY_TEXTS[] = {
@@ -261,6 +261,11 @@ const char *mail_status_text(enum mail_status status)
 {
     CHECK((size_t)status < ARRAY_LEN(MAIL_STATUS_TEXTS));
     return MAIL_STATUS_TEXTS[status];
+}
+
+enum mail_priority mail_priority_of(uint8_t stored)
+{
+    return stored < PRIORITY_COUNT ? (enum mail_priority)stored : PRIORITY_TRANSACTIONAL;
 }
 
 const char *mail_priority_text(enum mail_priority priority)

@@ -539,6 +539,9 @@ static void store_mail(struct send_work *work)
         .delivery_count = work->rcpt_count,
         .attachment_count = send->attachment_count,
         .open_count = work->open_count,
+        .priority = (uint8_t)send->priority,
+        .requires_tls = send->requires_tls,
+        .pool = send->pool,
     };
     tell_sent(work, &row);
     shard_put_mail(work->job.shard, key_mail(work->who.account.id, work->mail), &row);
@@ -626,12 +629,15 @@ static bool leaves(const struct send_work *work)
 static void store_group(struct send_work *work, uint32_t group, uint32_t first, uint32_t count)
 {
     struct shard *shard = work->job.shard;
+    const struct shard_send *send = &work->job.msg->body.send;
     struct outbox_entry entry = {
         .due_unix_ms = work->now_unix_ms,
         .account = work->who.account.id,
         .mail = work->mail,
         .group = group,
         .domain = work->rcpts[first].domain,
+        .priority = send->priority,
+        .pool = send->pool,
     };
     struct row_outbox row = {
         .domain = entry.domain,
@@ -642,6 +648,9 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
                 : work->rcpts[first].is_scripted ? REHEARSAL_SCRIPTED
                                                  : REHEARSAL_PLAIN,
         .size_bytes = work->size_bytes,
+        .priority = (uint8_t)send->priority,
+        .pool = send->pool,
+        .requires_tls = send->requires_tls,
     };
     shard_put_outbox(shard, key_outbox(entry.due_unix_ms, entry.account, entry.mail, group), &row);
     shard_announce(shard, &entry);

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANNOUNCE_ENTRY_MAX 320 /* packed: numbers and a domain */
+#define ANNOUNCE_ENTRY_MAX 360 /* packed: numbers, a domain, a pool */
 #define SCRATCH_BYTES      (64 * KIB)
 #define SCRATCH_MAX        (64 * MIB)
 
@@ -603,6 +603,7 @@ void shard_announce(struct shard *shard, const struct outbox_entry *entry)
 {
     struct batch *batch = shard->filling;
     CHECK(entry->domain.len <= DNS_NAME_MAX);
+    CHECK(entry->pool.len <= POOL_NAME_MAX);
     if (batch->announces.len + ANNOUNCE_ENTRY_MAX > ANNOUNCE_MAX) {
         batch->unannounced = min_u64(batch->unannounced, entry->due_unix_ms);
         return;
@@ -612,6 +613,8 @@ void shard_announce(struct shard *shard, const struct outbox_entry *entry)
     buf_add_bytes(&batch->announces, entry->mail.bytes, sizeof(entry->mail.bytes));
     buf_put_u32(&batch->announces, entry->group);
     buf_put_slice(&batch->announces, entry->domain);
+    buf_put_u32(&batch->announces, (uint32_t)entry->priority);
+    buf_put_slice(&batch->announces, entry->pool);
 }
 
 static bool announce_cut(struct slice *rest, struct outbox_entry *entry)
@@ -622,7 +625,11 @@ static bool announce_cut(struct slice *rest, struct outbox_entry *entry)
     }
     memcpy(entry->mail.bytes, rest->data, sizeof(entry->mail.bytes));
     *rest = slice_from(*rest, sizeof(entry->mail.bytes));
-    return get_u32(rest, &entry->group) && get_slice(rest, &entry->domain);
+    uint32_t priority = 0;
+    bool is_whole = get_u32(rest, &entry->group) && get_slice(rest, &entry->domain) &&
+                    get_u32(rest, &priority) && get_slice(rest, &entry->pool);
+    entry->priority = (enum mail_priority)priority;
+    return is_whole;
 }
 
 static void announce_batch(struct shard *shard, struct batch *batch)
@@ -644,6 +651,7 @@ static void announce_batch(struct shard *shard, struct batch *batch)
             body->entries = arena_array(&wake->arena, WAKE_ENTRIES_MAX, sizeof(entry));
         }
         entry.domain = arena_dup(&wake->arena, entry.domain);
+        entry.pool = arena_dup(&wake->arena, entry.pool);
         body->entries[body->entry_count++] = entry;
         if (body->entry_count == WAKE_ENTRIES_MAX) {
             actor_post(shard->place->deliver, wake);
@@ -751,6 +759,8 @@ static void scan_work(struct shard_job *job)
             .mail = ref.mail,
             .group = ref.group,
             .domain = arena_dup(&job->msg->arena, row.domain),
+            .priority = mail_priority_of(row.priority),
+            .pool = arena_dup(&job->msg->arena, row.pool),
         };
     }
     if (!scan->has_more) {
