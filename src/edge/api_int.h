@@ -99,6 +99,7 @@ extern const struct json_shape api_hook_rotate_shape;
 extern const struct json_shape api_mailbox_shape;
 extern const struct json_shape api_mailbox_name_shape;
 extern const struct json_shape api_mark_shape;
+extern const struct json_shape api_suppression_shape;
 extern const struct json_shape api_domain_shape;
 extern const struct json_shape api_domain_change_shape;
 extern const struct json_shape api_send_shape;
@@ -183,5 +184,9 @@ void api_box_message_change(struct request *request);
 void api_box_message_delete(struct request *request);
 void api_thread_list(struct request *request);
 void api_thread_get(struct request *request);
+void api_suppression_list(struct request *request);
+void api_suppression_add(struct request *request);
+void api_suppression_get(struct request *request);
+void api_suppression_remove(struct request *request);
 
 #endif

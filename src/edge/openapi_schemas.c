@@ -83,6 +83,8 @@ static const struct schema {
     {"Threads", "data:[@Thread] total:i page:i per_page:i"},
     {"ThreadWithMessages", "+Thread messages:[@BoxMessage]"},
 
+    {"Suppression", "email:s reason:s note:s? created_at:i"},
+
     {"Limits", "dailyMax:i ratePerMin:i keyRatePerMin:i retentionDays:i"},
     {"AdminAccount", "id:s name:s createdAt:i suspended:b limits:@Limits ownerEmail:s?"},
     {"AdminAccounts", "data:[@AdminAccount] shard:i shardCount:i next:s?"},

@@ -84,6 +84,15 @@ static const char *const MAIL_PRIORITY_TEXTS[] = {
     [PRIORITY_BULK] = "bulk",
 };
 
+static const char *const SUPPRESSION_REASON_TEXTS[] = {
+    [SUPPRESSION_HARD_BOUNCE] = "hard_bounce",
+    [SUPPRESSION_COMPLAINT] = "complaint",
+    [SUPPRESSION_MANUAL] = "manual",
+    [SUPPRESSION_UNSUBSCRIBE] = "unsubscribe",
+};
+_Static_assert(ARRAY_LEN(SUPPRESSION_REASON_TEXTS) == SUPPRESSION_REASON_COUNT,
+               "a text for each reason");
+
 static const char *const DOMAIN_STATUS_TEXTS[] = {
     [DOMAIN_PENDING] = "pending",
     [DOMAIN_VERIFIED] = "verified",
@@ -272,6 +281,23 @@ const char *mail_priority_text(enum mail_priority priority)
 {
     CHECK((size_t)priority < ARRAY_LEN(MAIL_PRIORITY_TEXTS));
     return MAIL_PRIORITY_TEXTS[priority];
+}
+
+const char *suppression_reason_text(enum suppression_reason reason)
+{
+    CHECK((size_t)reason < ARRAY_LEN(SUPPRESSION_REASON_TEXTS));
+    return SUPPRESSION_REASON_TEXTS[reason];
+}
+
+enum err suppression_reason_parse(struct slice text, enum suppression_reason *reason)
+{
+    for (enum suppression_reason i = 0; i < SUPPRESSION_REASON_COUNT; i++) {
+        if (slice_equal(text, slice_str(SUPPRESSION_REASON_TEXTS[i]))) {
+            *reason = i;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
 }
 
 const char *domain_status_text(enum domain_status status)

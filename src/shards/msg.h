@@ -550,6 +550,25 @@ struct shard_mailbox {
     uint32_t total;                /* on all pages, as far as a list looks */
 };
 
+/* Addresses that get no more mail of the account. */
+enum suppression_op { SUPPRESSION_LIST, SUPPRESSION_GET, SUPPRESSION_ADD, SUPPRESSION_REMOVE };
+struct shard_suppression {
+    struct caller caller;
+    enum suppression_op op;
+    struct slice *emails; /* addr_key forms; GET, REMOVE: the one */
+    uint32_t email_count;
+    enum suppression_reason reason; /* ADD; one that is there already keeps its own */
+    struct slice note;              /* ADD */
+    struct slice after;             /* LIST: those behind it, in the order of bytes */
+    struct slice search;            /* LIST: part of the address, in lower case */
+    uint32_t limit;                 /* LIST */
+    /* out */
+    struct row_suppression *rows; /* GET, ADD of one: the one */
+    uint32_t row_count;
+    uint32_t added_count; /* ADD: that were not there before */
+    uint32_t known_count; /* ADD: that were */
+};
+
 /* ---- bodies: delivery and shards ------------------------------------------------------------ */
 
 /* Names an outbox row, with what the schedule needs to know of it. */
@@ -745,6 +764,7 @@ union msg_body {
     struct shard_route route;
     struct shard_attachment attachment;
     struct shard_mailbox mailbox;
+    struct shard_suppression suppression;
     struct shard_claim claim;
     struct shard_chunk chunk;
     struct shard_outcome outcome;

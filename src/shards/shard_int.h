@@ -51,13 +51,6 @@
 #define RETENTION_PAGE      16                               /* mails erased in one turn */
 #define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)             /* a recipient that was never due */
 
-enum suppression_reason {
-    SUPPRESSION_HARD_BOUNCE,
-    SUPPRESSION_COMPLAINT,
-    SUPPRESSION_MANUAL,
-    SUPPRESSION_UNSUBSCRIBE,
-};
-
 /* Rows on their way to the committer, and whoever waits for them. */
 struct batch {
     struct kv_batch *rows;
@@ -430,6 +423,7 @@ struct slice suppression_key(struct slice address, struct arena *arena);
 /* Part of the filling batch. What was known of the address is replaced. */
 void suppression_add(struct shard *shard, struct account_id account,
                      const struct suppression *suppression);
+void suppression_handle(struct shard *shard, struct msg *msg);
 
 /* ---- return_path.c -------------------------------------------------------------------------- */
 

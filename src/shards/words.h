@@ -122,6 +122,17 @@ enum mail_priority mail_priority_of(uint8_t stored);
 /* What a client said of something that has a default elsewhere. */
 enum choice { CHOICE_DEFAULT, CHOICE_NO, CHOICE_YES };
 
+/* Why an address gets no more mail. The numbers are on disk. */
+enum suppression_reason {
+    SUPPRESSION_HARD_BOUNCE,
+    SUPPRESSION_COMPLAINT,
+    SUPPRESSION_MANUAL,
+    SUPPRESSION_UNSUBSCRIBE,
+    SUPPRESSION_REASON_COUNT,
+};
+const char *suppression_reason_text(enum suppression_reason reason);
+MUST_USE enum err suppression_reason_parse(struct slice text, enum suppression_reason *reason);
+
 enum delivery_kind { DELIVERY_SMTP, DELIVERY_WEBHOOK };
 
 enum route_action { ROUTE_WEBHOOK, ROUTE_FORWARD, ROUTE_STORE, ROUTE_DROP };

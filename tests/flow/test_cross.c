@@ -29,6 +29,7 @@ static const struct {
     {"/api/domains/:id/webhook-events", "{'events':['email.delivered']}"},
     {"/api/routes", "{'match':'*@send.test','action':'store'}"},
     {"/v1/mailboxes", "{'address':'info@send.test'}"},
+    {"/api/contacts/suppressions", "{'email':'gone@dest.test'}"},
     {"/api/routes/:id/replay", "{'since':1}"},
     {"/api/auth/password", "{'current':'correct horse','next':'correct horses'}"},
     {"/api/members", "{'email':'new@customer.test','role':'member'}"},
