@@ -324,4 +324,15 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 /* Notes of delivery that one scan brings. */
 #define NOTES_PER_SCAN 1000
 
+/* ---- MTA-STS -------------------------------------------------------------------------------- */
+#define STS_ID_MAX       32                 /* RFC 8461 3.1 */
+#define STS_POLICY_BYTES (64 * KIB)         /* of a policy file, RFC 8461 3.3 */
+#define STS_MX_MAX       100                /* patterns of one policy */
+#define STS_MAX_AGE_S    UINT64_C(31557600) /* RFC 8461 3.2 */
+#define STS_DOMAINS_MAX  20000      /* remembered in memory, those without a policy included */
+#define STS_CACHE_BYTES  (64 * MIB) /* of their policies; the least used go first */
+#define STS_FETCH_MS     15000
+#define STS_FETCHES_MAX  128 /* at once, of HTTP_CALLS_MAX */
+#define STS_NOTES_MAX    256 /* messages out at once, of DELIVER_POOL_MSGS */
+
 #endif
