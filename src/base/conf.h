@@ -58,6 +58,7 @@
     X(smtp_dmarc_reject, BOOL, "no", 0, 0,                                                         \
       "refuse mail that fails DMARC when the author's domain asks for it")                         \
     X(smtp_port, UINT, "25", 1, 65535, "port of remote mail servers (tests change it)")            \
+    X(sts_port, UINT, "443", 1, 65535, "port of MTA-STS policy hosts (tests change it)")           \
     X(smarthost, TEXT, "", 0, 0, "host:port that relays all outgoing mail; empty: deliver by MX")  \
     X(smarthost_tls, TEXT, "may", 0, 0, "TLS towards the smarthost: none, may, require, implicit") \
     X(smarthost_user, TEXT, "", 0, 0, "user name for AUTH at the smarthost")                       \

@@ -72,6 +72,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(DKIM_OTHER, COUNTER, "meerkat_dkim_other_total", "received mails without one")               \
     X(DMARC_PASSED, COUNTER, "meerkat_dmarc_pass_total", "received mails that passed DMARC")       \
     X(DMARC_FAILED, COUNTER, "meerkat_dmarc_fail_total", "received mails that failed DMARC")       \
+    X(STS_FETCHED, COUNTER, "meerkat_sts_fetched_total", "MTA-STS policies fetched")               \
+    X(STS_FAILED, COUNTER, "meerkat_sts_failed_total", "MTA-STS policies that could not be had")   \
     X(DNS_LOOKUPS, COUNTER, "meerkat_dns_lookups_total", "DNS questions asked of the resolver")    \
     X(LOG_DROPPED, COUNTER, "meerkat_log_dropped_total",                                           \
       "log lines dropped because the ring was full")
