@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "base/metric.h"
 #include "base/sm.h"
+#include "deliver/transcript.h"
 #include "net/smtp.h"
 
 #define MINUTE_MS   UINT64_C(60000)
@@ -125,22 +126,7 @@ static struct attempt_smtp *of_conn(struct conn *conn)
 
 static void note(struct attempt_smtp *attempt, const char *who, struct slice text)
 {
-    if (attempt->transcript.len + text.len + 8 > attempt->transcript.max_bytes) {
-        return; /* the first part of a dialogue tells most */
-    }
-    while (text.data != NULL && text.len > 0) {
-        struct slice line = slice_trim(slice_cut(&text, '\n'));
-        buf_add_str(&attempt->transcript, who);
-        buf_add(&attempt->transcript, line);
-        buf_add_byte(&attempt->transcript, '\n');
-    }
-}
-
-static void note_reply(struct attempt_smtp *attempt, const struct smtp_reply *reply)
-{
-    char head[16];
-    snprintf(head, sizeof head, "S: %u ", (unsigned)reply->code);
-    note(attempt, head, reply->text.len > 0 ? buf_slice(&reply->text) : SLICE("-"));
+    transcript_add(&attempt->transcript, who, text);
 }
 
 /* ---- ends ----------------------------------------------------------------------------------- */
@@ -336,6 +322,9 @@ static void add_envelope(struct attempt_smtp *attempt, uint32_t index)
         if (mail->needs_utf8) {
             buf_add_str(wire, " SMTPUTF8"); /* RFC 6531 3.4 */
         }
+        if (mail->requires_tls) {
+            buf_add_str(wire, " REQUIRETLS"); /* RFC 8689 4.2.1; the owner saw it offered */
+        }
     } else if (index <= mail->rcpt_count) {
         buf_add_format(wire, "RCPT TO:<%.*s>", SLICE_FMT(mail->rcpts[index - 1].addr));
     } else {
@@ -394,6 +383,7 @@ void attempt_smtp_send(struct attempt_smtp *attempt, struct attempt_mail *mail)
     CHECK(attempt->mail == NULL);
     CHECK(mail->rcpt_count > 0);
     CHECK(mail->rcpt_count <= SMTP_RCPT_MAX); /* COMMAND_MAX counts on it */
+    CHECK_IF(mail->requires_tls, attempt_smtp_has_requiretls(attempt));
     attempt->mail = mail;
     attempt->sent = 0;
     attempt->replied = 0;
@@ -585,17 +575,28 @@ static void on_ehlo_reply(struct attempt_smtp *attempt, const struct smtp_reply 
         move(attempt, STATE_STARTTLS);
         command(attempt, SLICE("STARTTLS"));
     } else if (!is_tls && attempt->options.tls == SMTP_TLS_REQUIRE) {
-        die_own(attempt, "4.7.4", "the server does not offer STARTTLS, which is required");
+        struct verdict verdict;
+        verdict_own(&verdict, SMTP_STEP_STARTTLS, VERDICT_DEFERRED, "4.7.4",
+                    "the server does not offer STARTTLS, which is required");
+        die(attempt, &verdict);
     } else {
         after_greetings(attempt);
     }
 }
 
+static void start_tls(struct attempt_smtp *attempt)
+{
+    const struct attempt_options *options = &attempt->options;
+    bool is_pinned = options->pins != NULL;
+    move(attempt, STATE_HANDSHAKE);
+    conn_start_tls_pinned(&attempt->conn, options->tls_context,
+                          is_pinned ? options->pin_base : slice_str(attempt->host), options->pins);
+}
+
 static void on_starttls_reply(struct attempt_smtp *attempt, const struct smtp_reply *reply)
 {
     if (reply->code == 220) {
-        move(attempt, STATE_HANDSHAKE);
-        conn_start_tls(&attempt->conn, attempt->options.tls_context, slice_str(attempt->host));
+        start_tls(attempt);
     } else if (attempt->options.tls == SMTP_TLS_REQUIRE || reply->code == 421) {
         die_reply(attempt, SMTP_STEP_STARTTLS, reply);
     } else {
@@ -616,7 +617,7 @@ static void on_final_reply(struct attempt_smtp *attempt, const struct smtp_reply
 
 static void on_reply(struct attempt_smtp *attempt, const struct smtp_reply *reply)
 {
-    note_reply(attempt, reply);
+    transcript_add_reply(&attempt->transcript, reply);
     switch (state_of(attempt)) {
     case STATE_GREETING:
         if (reply->code != 220) {
@@ -726,8 +727,7 @@ static void on_open(struct conn *conn)
         return;
     }
     if (state_of(attempt) == STATE_CONNECT && attempt->options.tls == SMTP_TLS_IMPLICIT) {
-        move(attempt, STATE_HANDSHAKE);
-        conn_start_tls(conn, attempt->options.tls_context, slice_str(attempt->host));
+        start_tls(attempt);
         return;
     }
     if (state_of(attempt) == STATE_CONNECT) {
@@ -737,6 +737,9 @@ static void on_open(struct conn *conn)
     snprintf(attempt->tls_text, sizeof attempt->tls_text, "%s %s", tls_version(conn->tls),
              tls_cipher(conn->tls));
     note(attempt, "-- ", slice_str(attempt->tls_text));
+    char verdict[TLS_VERDICT_MAX];
+    tls_verdict(conn->tls, verdict);
+    note(attempt, "-- ", slice_str(verdict));
     if (attempt->options.tls == SMTP_TLS_IMPLICIT) {
         move(attempt, STATE_GREETING);
     } else {
@@ -860,6 +863,22 @@ const char *attempt_smtp_addr(const struct attempt_smtp *attempt)
 const char *attempt_smtp_tls(const struct attempt_smtp *attempt)
 {
     return attempt->tls_text;
+}
+
+const char *attempt_smtp_policy(const struct attempt_smtp *attempt)
+{
+    return attempt->options.policy;
+}
+
+enum tls_fault attempt_smtp_fault(const struct attempt_smtp *attempt)
+{
+    return conn_is_tls(&attempt->conn) ? tls_fault(attempt->conn.tls) : TLS_FAULT_NONE;
+}
+
+bool attempt_smtp_has_requiretls(const struct attempt_smtp *attempt)
+{
+    return conn_is_tls(&attempt->conn) && tls_is_verified(attempt->conn.tls) &&
+           attempt->caps.requiretls;
 }
 
 struct slice attempt_smtp_transcript(const struct attempt_smtp *attempt)

@@ -43,6 +43,7 @@ struct attempt_mail {
     struct slice first_chunk;
     bool needs_utf8;
     bool needs_8bit;
+    bool requires_tls; /* MAIL says REQUIRETLS */
 };
 
 struct attempt_smtp;
@@ -68,7 +69,11 @@ struct attempt_options {
     struct slice ehlo; /* our name */
     enum smtp_tls tls;
     struct tls_context *tls_context;
-    struct slice user; /* empty: no AUTH */
+    const struct tls_pins
+        *pins;             /* with a context of TLS_VERIFY_DANE; stays until ready or failed */
+    struct slice pin_base; /* the pins' base domain, likewise */
+    const char *policy;    /* what demanded TLS, for the rows; stays */
+    struct slice user;     /* empty: no AUTH */
     struct slice password;
     uint64_t timeout_ms; /* 0: those of RFC 5321 4.5.3.2 */
 };
@@ -92,6 +97,12 @@ const char *attempt_smtp_host(const struct attempt_smtp *attempt);
 const char *attempt_smtp_addr(const struct attempt_smtp *attempt);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty. */
 const char *attempt_smtp_tls(const struct attempt_smtp *attempt);
+/* As given. */
+const char *attempt_smtp_policy(const struct attempt_smtp *attempt);
+/* What the peer's certificate lacks, also where that was not asked for. */
+enum tls_fault attempt_smtp_fault(const struct attempt_smtp *attempt);
+/* Whether a mail that requires TLS may go this way: the peer is verified and offers REQUIRETLS. */
+bool attempt_smtp_has_requiretls(const struct attempt_smtp *attempt);
 /* Since the last mail began. Valid in callbacks. */
 struct slice attempt_smtp_transcript(const struct attempt_smtp *attempt);
 /* The owner's link, for its list of idle connections. */

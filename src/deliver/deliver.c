@@ -78,9 +78,14 @@ static void set_smarthost(struct deliver *deliver, const struct conf *conf)
     if (conf->smarthost_user.len > 0) {
         read_password(deliver, conf->smarthost_password_file);
     }
-    if (deliver->smarthost_tls >= SMTP_TLS_REQUIRE &&
-        tls_client_new(TLS_VERIFY_NAME, conf->tls_ca, &deliver->tls_strict) != ERR_OK) {
-        fatal("the CA file for the smarthost cannot be read; set tls_ca");
+}
+
+static void open_tls(struct deliver *deliver, const struct conf *conf)
+{
+    if (tls_client_new(TLS_VERIFY_NONE, conf->tls_ca, &deliver->tls_any) != ERR_OK ||
+        tls_client_new(TLS_VERIFY_NAME, conf->tls_ca, &deliver->tls_strict) != ERR_OK ||
+        tls_client_new(TLS_VERIFY_DANE, slice_of(NULL, 0), &deliver->tls_dane) != ERR_OK) {
+        fatal("TLS for delivery cannot be set up; check tls_ca and the OpenSSL configuration");
     }
 }
 
@@ -126,9 +131,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
     if (place->conf->smarthost.len > 0) {
         set_smarthost(deliver, place->conf);
     }
-    if (tls_client_new(TLS_VERIFY_NONE, slice_of(NULL, 0), &deliver->tls_any) != ERR_OK) {
-        fatal("TLS for delivery cannot be set up; check the OpenSSL configuration");
-    }
+    open_tls(deliver, place->conf);
     if (dns_open(loop, place->conf->dns_servers, &deliver->dns) != ERR_OK) {
         fatal("dns_servers is written ip[:port], comma separated; or mend /etc/resolv.conf");
     }
@@ -145,9 +148,8 @@ void deliver_free(struct deliver *deliver)
     sched_fini(&deliver->sched);
     site_table_free(deliver->sites);
     tls_context_drop(deliver->tls_any);
-    if (deliver->tls_strict != NULL) {
-        tls_context_drop(deliver->tls_strict);
-    }
+    tls_context_drop(deliver->tls_strict);
+    tls_context_drop(deliver->tls_dane);
     actor_fini(&deliver->actor);
     arena_fini(&deliver->arena);
     free(deliver);

@@ -42,7 +42,8 @@ struct deliver {
     uint32_t expire_day;
 
     struct tls_context *tls_any;    /* opportunistic: takes any certificate */
-    struct tls_context *tls_strict; /* smarthost with require or implicit */
+    struct tls_context *tls_strict; /* verifies by name */
+    struct tls_context *tls_dane;   /* verifies by TLSA */
     bool has_smarthost;
     char smarthost[256];
     uint16_t smarthost_tcp_port;

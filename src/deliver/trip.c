@@ -201,6 +201,7 @@ static void fill_mail(struct trip *trip)
         .first_chunk = claim->first_chunk,
         .needs_utf8 = claim->needs_utf8,
         .needs_8bit = claim->needs_8bit,
+        .requires_tls = claim->requires_tls,
     };
 }
 
@@ -255,7 +256,9 @@ static void begin(struct trip *trip)
         trip_call_hook(trip);
         return;
     }
-    struct link *idle = list_pop_front(&site->idle_conns);
+    /* What an open connection was proved to be is not what this mail asks for. */
+    bool is_picky = trip_claim(trip)->requires_tls;
+    struct link *idle = is_picky ? NULL : list_pop_front(&site->idle_conns);
     if (idle != NULL) {
         trip_take_idle(trip, attempt_smtp_of_link(idle));
         return;
@@ -451,6 +454,8 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
     outcome->remote_host = arena_dup(arena, slice_str(trip->remote_host));
     outcome->remote_addr = arena_dup(arena, slice_str(trip->remote_addr));
     outcome->tls = arena_dup(arena, slice_str(trip->tls));
+    outcome->tls_policy =
+        trip->tls_policy != NULL ? slice_str(trip->tls_policy) : slice_of(NULL, 0); /* static */
     outcome->transcript = arena_dup(arena, buf_slice(&trip->transcript));
     outcome->command = arena_dup(arena, slice_str(trip->hook.command));
 }

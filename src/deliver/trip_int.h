@@ -12,6 +12,7 @@
 #include "base/sm.h"
 #include "deliver/attempt_hook.h"
 #include "deliver/deliver_int.h"
+#include "deliver/tls_demand.h"
 #include "deliver/trip.h"
 
 enum trip_state {
@@ -48,8 +49,10 @@ struct trip {
     struct attempt_mail mail;
     struct buf transcript;
     uint64_t started_unix_ms;
-    struct verdict failure; /* of the last host */
-    bool is_plain_retry;    /* TLS failed here; once more without (RFC 7435) */
+    struct verdict failure;   /* of the last host */
+    struct tls_demand demand; /* of the host that is tried */
+    bool may_mend;            /* a host failed for a while, and not for want of TLS */
+    bool is_plain_retry;      /* TLS failed here; once more without (RFC 7435) */
     bool is_reused;
     bool is_busy;    /* counted in site->busy */
     bool is_put_off; /* nothing was tried; the row is given back */
@@ -57,6 +60,7 @@ struct trip {
     char remote_host[256];
     char remote_addr[ADDR_TEXT_MAX];
     char tls[96];
+    const char *tls_policy; /* static */
 };
 
 _Static_assert(sizeof(struct row) == sizeof(struct id) + sizeof(uint32_t), "hashed as bytes");

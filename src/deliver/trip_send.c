@@ -5,40 +5,96 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "deliver/transcript.h"
 #include "deliver/trip_int.h"
 
 #define TARGETS_PER_TRIP 5 /* addresses tried in one attempt */
 
-static bool may_go_plain(const struct deliver *deliver);
+/* ---- transport security --------------------------------------------------------------------- */
+
+/* What is known of the host that is next, for tls_demand. */
+static void gather_facts(const struct trip *trip, struct tls_facts *facts)
+{
+    const struct deliver *deliver = trip->deliver;
+    *facts = (struct tls_facts){
+        .requires_tls = trip_claim(trip)->requires_tls,
+        .is_smarthost = deliver->has_smarthost,
+        .smarthost_tls = deliver->smarthost_tls,
+        .has_password = deliver->place->conf->smarthost_user.len > 0 && deliver->has_smarthost,
+    };
+}
+
+/* The one place that hears how TLS went with a host, once a connection, whether it was kept or
+ * failed, or the host was left out. result is what RFC 8460 calls it. */
+static void note_tls(const struct trip *trip, enum tls_result result)
+{
+    const struct route_target *target = &trip->route.targets[trip->target];
+    LOG_DEBUG("trip.tls", LOG_STR("site", trip->entry->site->name), LOG_STR("host", target->host),
+              LOG_STR("policy", trip->demand.policy), LOG_STR("result", tls_result_word(result)));
+}
+
+static struct tls_context *context_for(const struct deliver *deliver, enum tls_verify check)
+{
+    switch (check) {
+    case TLS_VERIFY_NONE:
+        return deliver->tls_any;
+    case TLS_VERIFY_NAME:
+        return deliver->tls_strict;
+    case TLS_VERIFY_DANE:
+        return deliver->tls_dane;
+    }
+    return deliver->tls_strict;
+}
+
+static void next_target(struct trip *trip)
+{
+    bool is_tls = trip->failure.step == SMTP_STEP_TLS || trip->failure.step == SMTP_STEP_STARTTLS ||
+                  strcmp(trip->failure.enhanced, TLS_NO_REQUIRETLS) == 0;
+    trip->may_mend |= !is_tls;
+    trip->is_plain_retry = false;
+    trip->target += 1;
+}
+
+/* Moves on to the next host that may be used at all. False when there is none. */
+static bool find_target(struct trip *trip)
+{
+    for (; trip->target < trip->route.target_count; next_target(trip)) {
+        const struct route_target *target = &trip->route.targets[trip->target];
+        struct tls_facts facts;
+        gather_facts(trip, &facts);
+        tls_demand_of(&facts, &trip->demand);
+        if (trip->demand.is_usable) {
+            return true;
+        }
+        char text[VERDICT_TEXT_MAX];
+        (void)snprintf(text, sizeof text, "%s left out: %s", target->host, trip->demand.sentence);
+        transcript_add(&trip->transcript, "-- ", slice_str(text));
+        verdict_own(&trip->failure, SMTP_STEP_TLS, VERDICT_DEFERRED, trip->demand.enhanced, text);
+        trip->tls_policy = trip->demand.policy;
+        trip->has_host_failed = true;
+        note_tls(trip, trip->demand.result);
+    }
+    return false;
+}
 
 /* ---- attempt -------------------------------------------------------------------------------- */
 
-void trip_connect(struct trip *trip)
+static void open_attempt(struct trip *trip)
 {
     struct deliver *deliver = trip->deliver;
     const struct conf *conf = deliver->place->conf;
-    if (trip->target >= trip->route.target_count || trip->tried >= TARGETS_PER_TRIP ||
-        deliver->is_abandoning) {
-        trip_judge_all(trip, &trip->failure);
-        trip_conclude(trip);
-        return;
-    }
-    CHECK(trip->attempt == NULL);
-    CHECK(trip->is_busy);
     const struct route_target *target = &trip->route.targets[trip->target];
-    enum smtp_tls tls = deliver->has_smarthost ? deliver->smarthost_tls : SMTP_TLS_MAY;
-    if (trip->is_plain_retry) {
-        CHECK(tls == SMTP_TLS_MAY && may_go_plain(deliver));
-        tls = SMTP_TLS_NONE;
-    }
+    const struct tls_demand *demand = &trip->demand;
+    CHECK_IF(trip->is_plain_retry, demand->may_go_plain);
     struct attempt_options options = {
         .loop = deliver->loop,
         .handler = &trip_attempt_handler,
         .addr = target->addr,
         .host = target->host,
         .ehlo = conf->hostname,
-        .tls = tls,
-        .tls_context = tls >= SMTP_TLS_REQUIRE ? deliver->tls_strict : deliver->tls_any,
+        .tls = trip->is_plain_retry ? SMTP_TLS_NONE : demand->mode,
+        .tls_context = context_for(deliver, demand->check),
+        .policy = demand->policy,
         .user = deliver->has_smarthost ? conf->smarthost_user : slice_of(NULL, 0),
         .password = deliver->smarthost_password,
         .timeout_ms = conf->smtp_timeout_ms,
@@ -46,14 +102,44 @@ void trip_connect(struct trip *trip)
     CHECK(trip_claim(trip)->rehearsal ==
           REHEARSAL_NONE); /* no socket for a test, whatever happened before */
     trip->tried += 1;
-    sm_move(&trip->sm, TRIP_CONNECT);
     trip->attempt = attempt_smtp_open(&options, trip);
+}
+
+void trip_connect(struct trip *trip)
+{
+    struct deliver *deliver = trip->deliver;
+    CHECK(trip->attempt == NULL);
+    CHECK(trip->is_busy);
+    bool is_over = trip->tried >= TARGETS_PER_TRIP || deliver->is_abandoning;
+    if (is_over || !find_target(trip)) {
+        if (!trip->may_mend && !deliver->is_abandoning) {
+            tls_demand_end(&trip->demand, &trip->failure);
+        }
+        trip_judge_all(trip, &trip->failure);
+        trip_conclude(trip);
+        return;
+    }
+    sm_move(&trip->sm, TRIP_CONNECT);
+    open_attempt(trip);
 }
 
 static void on_ready(struct attempt_smtp *attempt)
 {
     struct trip *trip = attempt_smtp_owner(attempt);
     CHECK(trip->attempt == attempt);
+    if (attempt_smtp_tls(attempt)[0] != '\0') {
+        note_tls(trip, TLS_RESULT_SUCCESS);
+    }
+    if (trip->demand.needs_requiretls && !attempt_smtp_has_requiretls(attempt)) {
+        trip_remember(trip, attempt);
+        trip->attempt = NULL;
+        attempt_smtp_quit(attempt);
+        verdict_own(&trip->failure, SMTP_STEP_EHLO, VERDICT_DEFERRED, TLS_NO_REQUIRETLS,
+                    "the server does not offer REQUIRETLS, which the mail asks for");
+        next_target(trip);
+        trip_connect(trip);
+        return;
+    }
     sm_move(&trip->sm, TRIP_SEND);
     attempt_smtp_send(attempt, &trip->mail);
 }
@@ -77,6 +163,7 @@ void trip_remember(struct trip *trip, const struct attempt_smtp *attempt)
     snprintf(trip->remote_host, sizeof trip->remote_host, "%s", attempt_smtp_host(attempt));
     snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", attempt_smtp_addr(attempt));
     snprintf(trip->tls, sizeof trip->tls, "%s", attempt_smtp_tls(attempt));
+    trip->tls_policy = attempt_smtp_policy(attempt);
     struct slice said = attempt_smtp_transcript(attempt);
     buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
 }
@@ -116,13 +203,6 @@ static bool is_idle(struct attempt_smtp *attempt)
     return !list_is_empty(attempt_smtp_link(attempt));
 }
 
-/* Without TLS where it fails, but never with a password. */
-static bool may_go_plain(const struct deliver *deliver)
-{
-    return !deliver->has_smarthost || (deliver->smarthost_tls == SMTP_TLS_MAY &&
-                                       deliver->place->conf->smarthost_user.len == 0);
-}
-
 static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdict)
 {
     if (is_idle(attempt)) {
@@ -146,12 +226,14 @@ static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdic
         return;
     }
     trip->has_host_failed = true;
-    bool is_tls_fault = verdict->step == SMTP_STEP_TLS && may_go_plain(trip->deliver);
-    if (is_tls_fault && !trip->is_plain_retry) {
+    enum tls_result result = tls_result_of(verdict->step, attempt_smtp_fault(attempt));
+    if (result != TLS_RESULT_SUCCESS) {
+        note_tls(trip, result);
+    }
+    if (verdict->step == SMTP_STEP_TLS && trip->demand.may_go_plain && !trip->is_plain_retry) {
         trip->is_plain_retry = true;
     } else {
-        trip->is_plain_retry = false;
-        trip->target += 1;
+        next_target(trip);
     }
     trip_connect(trip);
 }

@@ -144,13 +144,20 @@ void conn_connect(struct conn *conn, struct loop *loop, const struct sockaddr *a
 
 void conn_start_tls(struct conn *conn, struct tls_context *context, struct slice server_name)
 {
+    conn_start_tls_pinned(conn, context, server_name, NULL);
+}
+
+void conn_start_tls_pinned(struct conn *conn, struct tls_context *context, struct slice server_name,
+                           const struct tls_pins *pins)
+{
     CHECK_LOOP(conn->loop);
     CHECK(conn->tls == NULL);
     CHECK(!is_state(conn, CONN_STATE_OPENING));
     if (!is_state(conn, CONN_STATE_OPEN) || conn->has_failed) {
         return;
     }
-    conn->tls = tls_new(context, server_name);
+    conn->tls = pins == NULL ? tls_new(context, server_name)
+                             : tls_new_pinned(context, server_name, pins);
     /* A client speaks first. Not into loop->plain: another conn's session may be reading it. */
     struct buf none;
     buf_init(&none, FLUSH_NOW_BYTES);

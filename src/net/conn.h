@@ -96,6 +96,9 @@ void conn_connect(struct conn *conn, struct loop *loop, const struct sockaddr *a
  * 3207 4.2: discard them). on_open when the handshake is done. server_name, for SNI and
  * verification, is empty when we are the server. Ignored after a failure or once closing. */
 void conn_start_tls(struct conn *conn, struct tls_context *context, struct slice server_name);
+/* The same with a context of TLS_VERIFY_DANE; server_name is the TLSA base domain. */
+void conn_start_tls_pinned(struct conn *conn, struct tls_context *context, struct slice server_name,
+                           const struct tls_pins *pins);
 
 /* Copies into the queue. Ignored after a failure or once closing. Failures of the conn (ERR_IO) are
  * more than CONN_WRITE_MAX_BYTES queued, for the writer ignored conn_is_choked, and writing before

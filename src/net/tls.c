@@ -21,6 +21,9 @@
 
 #define FAILURE_MAX      160
 #define PLAIN_RECORD_MAX 16384 /* RFC 8446 5.1 */
+#define HOST_NAME_BYTES  255   /* of a host */
+#define PIN_TA           2     /* TLSA usages, RFC 7218 2.1 */
+#define PIN_EE           3
 
 struct tls_context {
     SSL_CTX *ssl;
@@ -49,7 +52,9 @@ static enum err load_cas(struct tls_context *context, struct slice ca_path);
 static enum err copy_path(struct slice path, char out[PATH_MAX]);
 static int refuse_passphrase(char *out, int size, int is_writing, void *context);
 static void log_file_error(struct slice path, const char *what);
+static struct tls *start(struct tls_context *context);
 static void name_server(struct tls *tls, struct slice server_name);
+static void pin_server(struct tls *tls, struct slice server_name, const struct tls_pins *pins);
 static void read_plain(struct tls *tls, struct buf *plain, enum tls_state *state);
 static enum tls_state judge(struct tls *tls, int result);
 static void fail(struct tls *tls, const char *reason);
@@ -83,12 +88,22 @@ enum err tls_client_new(enum tls_verify verify, struct slice ca_path, struct tls
         SSL_CTX_set_verify(made->ssl, SSL_VERIFY_NONE, NULL);
         /* Weak keys are better than the plain text that would follow: RFC 7435 3. */
         SSL_CTX_set_security_level(made->ssl, 1);
+        if (load_cas(made, ca_path) != ERR_OK) {
+            tls_context_drop(made);
+            return ERR_TLS;
+        }
         break;
     case TLS_VERIFY_NAME:
         SSL_CTX_set_verify(made->ssl, SSL_VERIFY_PEER, NULL);
         if (load_cas(made, ca_path) != ERR_OK) {
             tls_context_drop(made);
             return ERR_TLS;
+        }
+        break;
+    case TLS_VERIFY_DANE:
+        SSL_CTX_set_verify(made->ssl, SSL_VERIFY_PEER, NULL);
+        if (SSL_CTX_dane_enable(made->ssl) != 1) {
+            fatal("OpenSSL has no DANE: is it installed completely?");
         }
         break;
     }
@@ -112,25 +127,22 @@ void tls_context_drop(struct tls_context *context)
 
 struct tls *tls_new(struct tls_context *context, struct slice server_name)
 {
+    CHECK(context->is_server || context->verify != TLS_VERIFY_DANE);
     CHECK_IF(context->is_server, server_name.len == 0);
     CHECK_IF(context->verify == TLS_VERIFY_NAME, server_name.len > 0);
-    struct tls *tls = mem_zalloc(sizeof(*tls));
-    tls->context = context;
-    context->users++;
-    tls->ssl = SSL_new(context->ssl);
-    BIO *bio = BIO_new(context->bio_method);
-    if (tls->ssl == NULL || bio == NULL) {
-        fatal("out of memory for a TLS connection");
-    }
-    BIO_set_data(bio, tls);
-    BIO_set_init(bio, 1);
-    SSL_set_bio(tls->ssl, bio, bio); /* takes the one use of bio */
-    if (context->is_server) {
-        SSL_set_accept_state(tls->ssl);
-    } else {
-        SSL_set_connect_state(tls->ssl);
+    struct tls *tls = start(context);
+    if (!context->is_server) {
         name_server(tls, server_name);
     }
+    return tls;
+}
+
+struct tls *tls_new_pinned(struct tls_context *context, struct slice server_name,
+                           const struct tls_pins *pins)
+{
+    CHECK(!context->is_server && context->verify == TLS_VERIFY_DANE);
+    struct tls *tls = start(context);
+    pin_server(tls, server_name, pins);
     return tls;
 }
 
@@ -219,11 +231,61 @@ const char *tls_failure(const struct tls *tls)
     return tls->failure;
 }
 
+static bool is_good(const struct tls *tls)
+{
+    return tls->has_opened && SSL_get0_peer_certificate(tls->ssl) != NULL &&
+           SSL_get_verify_result(tls->ssl) == X509_V_OK;
+}
+
 bool tls_is_verified(const struct tls *tls)
 {
-    return tls->context->verify == TLS_VERIFY_NAME && tls->has_opened &&
-           SSL_get0_peer_certificate(tls->ssl) != NULL &&
-           SSL_get_verify_result(tls->ssl) == X509_V_OK;
+    switch (tls->context->verify) {
+    case TLS_VERIFY_NONE:
+        return false;
+    case TLS_VERIFY_NAME:
+        return is_good(tls);
+    case TLS_VERIFY_DANE:
+        return is_good(tls) && SSL_get0_dane_authority(tls->ssl, NULL, NULL) >= 0;
+    }
+    return false;
+}
+
+enum tls_fault tls_fault(const struct tls *tls)
+{
+    switch (SSL_get_verify_result(tls->ssl)) {
+    case X509_V_OK:
+        return TLS_FAULT_NONE;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return TLS_FAULT_NAME;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return TLS_FAULT_EXPIRED;
+    case X509_V_ERR_DANE_NO_MATCH:
+        return TLS_FAULT_OTHER;
+    default:
+        return TLS_FAULT_UNTRUSTED;
+    }
+}
+
+void tls_verdict(const struct tls *tls, char out[TLS_VERDICT_MAX])
+{
+    uint8_t usage = 0;
+    uint8_t selector = 0;
+    uint8_t matching = 0;
+    if (!is_good(tls)) {
+        const char *reason = X509_verify_cert_error_string(SSL_get_verify_result(tls->ssl));
+        bool has_peer = SSL_get0_peer_certificate(tls->ssl) != NULL;
+        (void)snprintf(out, TLS_VERDICT_MAX, "certificate not verified: %s",
+                       has_peer ? reason : "there is none");
+    } else if (tls->context->verify == TLS_VERIFY_DANE &&
+               SSL_get0_dane_tlsa(tls->ssl, &usage, &selector, &matching, NULL, NULL) >= 0) {
+        (void)snprintf(out, TLS_VERDICT_MAX, "certificate verified (TLSA %u %u %u)",
+                       (unsigned)usage, (unsigned)selector, (unsigned)matching);
+    } else {
+        (void)snprintf(out, TLS_VERDICT_MAX, "certificate verified (known CA%s)",
+                       tls->context->verify == TLS_VERIFY_NONE ? ", not demanded" : "");
+    }
 }
 
 bool tls_has_opened(const struct tls *tls)
@@ -316,21 +378,51 @@ static void log_file_error(struct slice path, const char *what)
     ERR_clear_error();
 }
 
+static struct tls *start(struct tls_context *context)
+{
+    struct tls *tls = mem_zalloc(sizeof(*tls));
+    tls->context = context;
+    context->users++;
+    tls->ssl = SSL_new(context->ssl);
+    BIO *bio = BIO_new(context->bio_method);
+    if (tls->ssl == NULL || bio == NULL) {
+        fatal("out of memory for a TLS connection");
+    }
+    BIO_set_data(bio, tls);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(tls->ssl, bio, bio); /* takes the one use of bio */
+    if (context->is_server) {
+        SSL_set_accept_state(tls->ssl);
+    } else {
+        SSL_set_connect_state(tls->ssl);
+    }
+    return tls;
+}
+
+/* False when no host can be called so. */
+static bool copy_name(struct slice name, char out[HOST_NAME_BYTES + 1])
+{
+    if (slice_ends(name, SLICE("."))) {
+        name.len--;
+    }
+    if (name.len > HOST_NAME_BYTES || slice_has_byte(name, '\0')) {
+        return false;
+    }
+    memcpy(out, name.data, name.len);
+    out[name.len] = '\0';
+    return true;
+}
+
 static void name_server(struct tls *tls, struct slice server_name)
 {
-    char name[256];
-    if (slice_ends(server_name, SLICE("."))) {
-        server_name.len--;
-    }
+    char name[HOST_NAME_BYTES + 1];
     if (server_name.len == 0) {
         return;
     }
-    if (server_name.len >= sizeof(name) || slice_has_byte(server_name, '\0')) {
+    if (!copy_name(server_name, name)) {
         fail(tls, "the server's name is no host name");
         return;
     }
-    memcpy(name, server_name.data, server_name.len);
-    name[server_name.len] = '\0';
 
     X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
     uint8_t address[16];
@@ -342,11 +434,65 @@ static void name_server(struct tls *tls, struct slice server_name)
     } else {
         /* RFC 6066 3: SNI carries host names, never addresses. */
         X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-        status = X509_VERIFY_PARAM_set1_host(param, name, server_name.len) == 1 &&
+        status = X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
                  SSL_set_tlsext_host_name(tls->ssl, name) == 1;
     }
     if (status != 1) {
         fail(tls, "the server's name is no host name");
+    }
+}
+
+bool tls_pin_is_usable(const struct tls_pin *pin)
+{
+    if (pin->usage < PIN_TA || pin->usage > PIN_EE || pin->selector > 1 || pin->data.len == 0) {
+        return false;
+    }
+    if (pin->matching != 0) {
+        return (pin->matching == 1 && pin->data.len == 32) ||
+               (pin->matching == 2 && pin->data.len == 64);
+    }
+    const uint8_t *at = (const uint8_t *)pin->data.data;
+    const uint8_t *end = at + pin->data.len;
+    X509 *cert = pin->selector == 0 ? d2i_X509(NULL, &at, (long)pin->data.len) : NULL;
+    EVP_PKEY *key = pin->selector == 1 ? d2i_PUBKEY(NULL, &at, (long)pin->data.len) : NULL;
+    bool is_whole = (cert != NULL || key != NULL) && at == end;
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+    return is_whole;
+}
+
+/* RFC 7672 3.1: without a usable record OpenSSL would go by CAs instead, which must not happen. */
+static void pin_server(struct tls *tls, struct slice server_name, const struct tls_pins *pins)
+{
+    char name[HOST_NAME_BYTES + 1];
+    uint32_t taken = 0;
+    ERR_clear_error();
+    if (server_name.len == 0 || !copy_name(server_name, name) ||
+        SSL_dane_enable(tls->ssl, name) <= 0) {
+        fail(tls, "the server's name is no host name");
+        return;
+    }
+    (void)SSL_dane_set_flags(tls->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS); /* the old flags */
+    SSL_set_hostflags(tls->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    for (uint32_t i = 0; i < TLS_PIN_NAMES_MAX; i++) {
+        bool is_good = copy_name(pins->names[i], name);
+        if (is_good && name[0] != '\0' && SSL_add1_host(tls->ssl, name) != 1) {
+            fail(tls, "a name to verify is no host name");
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < pins->count; i++) {
+        const struct tls_pin *pin = &pins->pins[i];
+        bool is_added =
+            tls_pin_is_usable(pin) &&
+            SSL_dane_tlsa_add(tls->ssl, pin->usage, pin->selector, pin->matching,
+                              (const unsigned char *)pin->data.data, pin->data.len) == 1;
+        taken += is_added ? 1 : 0;
+    }
+    ERR_clear_error();
+    if (taken == 0) {
+        fail(tls, "none of the TLSA records can be used");
     }
 }
 

@@ -20,15 +20,42 @@ struct tls_context; /* counts its users; freed with the last */
 struct tls;
 
 enum tls_verify {
-    TLS_VERIFY_NONE, /* opportunistic, RFC 7435: encrypt, take any certificate */
+    TLS_VERIFY_NONE, /* opportunistic, RFC 7435: encrypt, take any certificate; tls_verdict tells
+                        what a stricter look would have said */
     TLS_VERIFY_NAME, /* chain to a known CA and match the server's name (RFC 6125) */
+    TLS_VERIFY_DANE, /* match a TLSA record of the connection's (RFC 7671): tls_new_pinned */
+};
+
+/* What was wrong with a certificate. */
+enum tls_fault {
+    TLS_FAULT_NONE,
+    TLS_FAULT_NAME,
+    TLS_FAULT_EXPIRED,
+    TLS_FAULT_UNTRUSTED,
+    TLS_FAULT_OTHER
+};
+
+/* A TLSA record, RFC 6698 2.1. */
+struct tls_pin {
+    uint8_t usage;
+    uint8_t selector;
+    uint8_t matching;
+    struct slice data;
+};
+
+/* Names are what DANE-TA compares beside the server's; DANE-EE compares none (RFC 7672 3.1.1). */
+#define TLS_PIN_NAMES_MAX 2
+struct tls_pins {
+    const struct tls_pin *pins;
+    uint32_t count;
+    struct slice names[TLS_PIN_NAMES_MAX]; /* may be empty */
 };
 
 /* Server: certificate chain and key in PEM files. On ERR_TLS one line is logged that names the file
  * and the reason. Owns: the caller holds one use of *context; ends it with tls_context_drop. */
 MUST_USE enum err tls_server_new(struct slice cert_path, struct slice key_path,
                                  struct tls_context **context);
-/* Client. ca_path empty: the system's CAs (only read when verifying). */
+/* Client. ca_path empty: the system's CAs. TLS_VERIFY_DANE reads none. */
 MUST_USE enum err tls_client_new(enum tls_verify verify, struct slice ca_path,
                                  struct tls_context **context);
 void tls_context_drop(struct tls_context *context);
@@ -36,6 +63,13 @@ void tls_context_drop(struct tls_context *context);
 /* server_name: SNI and the name to verify, for clients; empty for servers.
  * Owns: the caller owns the result; holds a use of context until tls_free. */
 struct tls *tls_new(struct tls_context *context, struct slice server_name);
+/* The same for a context of TLS_VERIFY_DANE. server_name is the TLSA base domain. The pins are
+ * copied; at least one must be usable, or the handshake fails. */
+struct tls *tls_new_pinned(struct tls_context *context, struct slice server_name,
+                           const struct tls_pins *pins);
+/* Whether SMTP can verify by this record (RFC 7672 3.1.3, RFC 7671 4.1): usages 2 and 3 with known
+ * selector and matching type, and data that is what they say. */
+bool tls_pin_is_usable(const struct tls_pin *pin);
 void tls_free(struct tls *tls);
 
 enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_ENDED, TLS_FAILED };
@@ -55,6 +89,11 @@ const char *tls_version(const struct tls *tls);
 const char *tls_cipher(const struct tls *tls);
 const char *tls_failure(const struct tls *tls);
 bool tls_is_verified(const struct tls *tls);
+enum tls_fault tls_fault(const struct tls *tls);
+/* "certificate verified (TLSA 3 1 1)", "certificate not verified: self-signed certificate";
+ * terminated. */
+#define TLS_VERDICT_MAX 160
+void tls_verdict(const struct tls *tls, char out[TLS_VERDICT_MAX]);
 /* Whether the handshake was ever finished: TLS_ENDED may come with the last of it. */
 bool tls_has_opened(const struct tls *tls);
 

@@ -407,6 +407,7 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     body->rcpt_count = group->open_count;
     body->needs_utf8 = work->mail.needs_utf8;
     body->needs_8bit = work->mail.needs_8bit;
+    body->requires_tls = work->mail.requires_tls;
     for (uint32_t i = 0; i < group->open_count; i++) {
         body->rcpts[i] = group->open[i].recipient;
         body->needs_utf8 = body->needs_utf8 || !slice_is_ascii(body->rcpts[i]);
@@ -643,6 +644,7 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
         .remote_host = body->remote_host,
         .remote_addr = body->remote_addr,
         .tls = body->tls,
+        .tls_policy = body->tls_policy,
     };
     delivery->next_attempt_unix_ms = 0;
     switch (verdict->class) {

@@ -847,7 +847,7 @@ Test(attempt_smtp, sends_in_clear_only_where_it_may)
     follow("none", none, (struct wish){.tls = SMTP_TLS_NONE}, GOOD);
     follow("may, not offered", not_offered, may, GOOD);
     follow("may, refused", refused, may, GOOD);
-    follow("require, not offered", wanted, must, "failed 4ehlo/host/0/4.7.4 ");
+    follow("require, not offered", wanted, must, "failed 4starttls/host/0/4.7.4 ");
     follow("require, refused", wanted_refused, must, "failed 4starttls/host/454/4.7.0 ");
     follow("require, odd", wanted_odd, must, "failed 4starttls/host/250/4.5.0 ");
     follow("require, no ehlo", helo, must, "failed 4ehlo/host/502/5.5.1 ");
