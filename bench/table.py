@@ -12,6 +12,7 @@ import sys
 import time
 
 LEVELS = (1, 16, 64, 256)
+SIGNINGS = (("none", "unsigned"), ("rsa", "RSA-2048"), ("both", "RSA-2048, Ed25519"))
 
 
 def output(*command):
@@ -119,8 +120,12 @@ def main():
         theirs = f"postfix_receive_{level}"
         table.pair(f"{level} clients", ours, theirs, f"{ours}_p50", f"{ours}_p99",
                    f"{ours}_p99.9", f"{theirs}_p99")
-    table.title("accepted to delivered, mails/s", "Meerkat", "Postfix", "ratio")
-    table.pair("16 clients, Meerkat signs, Postfix does not", "meerkat_deliver", "postfix_deliver")
+    table.title("accepted to delivered, mails/s, 16 clients", "Meerkat", "Postfix", "ratio",
+                "us/mail", "theirs", "p99 half", "theirs")
+    for signing, label in SIGNINGS:
+        ours, theirs = f"meerkat_deliver_{signing}", f"postfix_deliver_{signing}"
+        table.pair(label, ours, theirs, f"{ours}_cpu", f"{theirs}_cpu", f"{ours}_half_p99",
+                   f"{theirs}_half_p99")
 
     save(target, machine, values, table.ratios)
     table.title("Meerkat alone")

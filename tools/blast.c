@@ -3,7 +3,7 @@
  *
  *     blast --url http://127.0.0.1:8080 --key mk_live_... [--concurrency 16] [--seconds 10]
  *           [--count N] [--bytes 5120] [--from a@b] [--to c@d] [--ids FILE] [--flood]
- *           [--connections N --idle]
+ *           [--connections N --idle] [--rate N]
  *     blast --smtp 127.0.0.1:2525 --rcpt c@d [--from a@b] and those that time and count
  *
  * --concurrency connections each carry one POST /v1/send after the other, for --seconds or until
@@ -12,6 +12,10 @@
  * of 503 is followed by a pause, except with --flood. --idle opens --connections more that say
  * nothing; without --key it opens only those. Over SMTP a 250 behind the mail is what a 202 is over
  * HTTP, and a 4yz what a 503 is; the envelope is pipelined, and no two mails are alike.
+ *
+ * --rate offers so many mails a second in all, evenly, whether the server keeps up or not; an
+ * answer is timed from the moment at which its mail was due, so that a server that stalls is
+ * charged for every mail that it held up.
  *
  * Prints `name value unit`. It goes to 127.0.0.0/8 and nowhere else, and ends in bounded time.
  */
@@ -306,6 +310,22 @@ static void write_request(struct client *client)
     buf_fini(&to);
 }
 
+/* Takes the next place in the schedule; false when it has not come yet: the pause ends then. */
+static bool is_due(struct client *client, uint64_t now_us)
+{
+    struct blast *blast = client->blast;
+    if (client->due_us == 0) {
+        client->due_us =
+            blast->started_us + blast->asked * (uint64_t)SECOND_US / blast->options.rate;
+        blast->asked += 1;
+    }
+    if (client->due_us >= now_us + 1000) {
+        timer_start(&client->pause, (client->due_us - now_us) / 1000);
+        return false;
+    }
+    return true;
+}
+
 static void ask(struct client *client)
 {
     struct blast *blast = client->blast;
@@ -317,9 +337,16 @@ static void ask(struct client *client)
         stop(blast);
         return;
     }
-    blast->asked += 1;
-    client->is_waiting = true;
     client->asked_us = clock_mono_us();
+    if (options->rate == 0) {
+        blast->asked += 1;
+    } else if (!is_due(client, client->asked_us)) {
+        return;
+    } else {
+        client->asked_us = min_u64(client->asked_us, client->due_us);
+        client->due_us = 0;
+    }
+    client->is_waiting = true;
     conn_set_deadline(&client->conn, ANSWER_MS);
     if (options->smtp.len > 0) {
         blast_smtp_ask(client);
@@ -420,7 +447,7 @@ static void usage(const char *problem)
 {
     fatal("%s\nusage: blast --url http://127.0.0.1:PORT --key KEY [--concurrency N] [--seconds S]\n"
           "  [--count N] [--bytes N] [--from A] [--to A] [--ids FILE] [--flood]\n"
-          "  [--connections N --idle]\n"
+          "  [--connections N --idle] [--rate N]\n"
           "   or: blast --smtp 127.0.0.1:PORT --rcpt A [--from A] and those above that time and "
           "count",
           problem);
@@ -446,6 +473,7 @@ static bool read_value(struct options *options, const char *name, struct slice v
         {"--seconds", NULL, &options->seconds, 3600},
         {"--count", NULL, &options->count, 100000000},
         {"--bytes", NULL, &options->bytes, 10 * MIB},
+        {"--rate", NULL, &options->rate, 1000000},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (strcmp(name, rows[i].name) != 0) {

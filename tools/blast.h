@@ -35,6 +35,7 @@ struct options {
     uint64_t seconds;
     uint64_t count;
     uint64_t bytes;
+    uint64_t rate; /* mails a second offered by all clients together; 0: as fast as they can */
     bool is_idle;
     bool is_flood;
 };
@@ -77,7 +78,8 @@ struct client {
     struct blast *blast;
     struct timer pause; /* on: reconnect, or ask again */
     struct buf in;
-    uint64_t asked_us;
+    uint64_t asked_us;   /* with a rate: when it should have been asked, if that was earlier */
+    uint64_t due_us;     /* of the place in the schedule that it has; 0: none */
     uint64_t number;     /* of the mail, SMTP */
     enum smtp_wait wait; /* SMTP */
     uint32_t due;        /* replies of an envelope */

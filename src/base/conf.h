@@ -114,6 +114,8 @@
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \
+    X(test_sign, TEXT, "both", 0, 0,                                                               \
+      "benchmarks: DKIM signatures of sent mail: both, rsa or none")                               \
     X(test_hook_pause_percent, UINT, "100", 0, 100, "tests: of the pauses between webhook tries")  \
     X(test_clock_offset_ms, UINT, "0", 0, 31536000000, "tests: added to wall time")
 

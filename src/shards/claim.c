@@ -215,8 +215,9 @@ static enum err load_trace(struct claim_work *work)
 static void sign_work(struct shard_job *job)
 {
     struct claim_work *work = CONTAINER_OF(job, struct claim_work, job);
+    struct slice wanted = job->shard->place->conf->test_sign;
     work->err = ERR_OK;
-    if (!work->has_domain) {
+    if (!work->has_domain || slice_equal(wanted, SLICE("none"))) {
         return;
     }
     if (!work->entry) {
@@ -235,6 +236,7 @@ static enum err sign_with_both(struct claim_work *work)
     const struct row_domain *domain = &work->domain;
     /* Each key whose record was seen; both when neither was, as for a domain that lapsed since. */
     bool has_neither = !domain->dkim_rsa_verified && !domain->dkim_ed_verified;
+    bool is_rsa_only = slice_equal(work->job.shard->place->conf->test_sign, SLICE("rsa"));
     struct slice rsa = SLICE("");
     struct slice ed = SLICE("");
     enum err err = ERR_OK;
@@ -242,7 +244,7 @@ static enum err sign_with_both(struct claim_work *work)
         err =
             sign_with(work, work->entry ? work->entry->rsa : work->rsa, SLICE(SELECTOR_RSA), &rsa);
     }
-    if (err == ERR_OK && (domain->dkim_ed_verified || has_neither)) {
+    if (err == ERR_OK && !is_rsa_only && (domain->dkim_ed_verified || has_neither)) {
         err = sign_with(work, work->entry ? work->entry->ed : work->ed, SLICE(SELECTOR_ED), &ed);
     }
     if (err == ERR_OK) {
