@@ -40,6 +40,9 @@
     X(workers, UINT, "0", 0, 64, "threads for signing and password hashing; 0: one a core")        \
     X(dns_servers, TEXT, "", 0, 0,                                                                 \
       "resolvers, ip[:port] comma separated; empty: /etc/resolv.conf")                             \
+    X(dns_validates, BOOL, "no", 0, 0,                                                             \
+      "the resolvers validate DNSSEC and nobody can touch their answers on the way (unbound on "   \
+      "loopback): DANE is obeyed")                                                                 \
     X(smtp_listen, TEXT, "", 0, 0,                                                                 \
       "SMTP listener for mail that comes in, host:port; empty for none")                           \
     X(smtp_hostname, TEXT, "", 0, 0,                                                               \

@@ -135,6 +135,9 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
     if (dns_open(loop, place->conf->dns_servers, &deliver->dns) != ERR_OK) {
         fatal("dns_servers is written ip[:port], comma separated; or mend /etc/resolv.conf");
     }
+    if (place->conf->dns_validates) {
+        dns_trust(deliver->dns);
+    }
     open_http(deliver, place->conf);
     return deliver;
 }

@@ -108,6 +108,7 @@ static void on_mx(struct dns_query *query, const struct dns_answer *answer)
     struct route *route = CONTAINER_OF(query, struct route, mx);
     CHECK(route->waiting == 1);
     route->waiting -= 1;
+    route->is_secure = answer->is_secure;
     if (answer->err == ERR_OK) {
         if (answer->count == 1 && answer->records[0].text.len == 0) {
             fail(route, VERDICT_BOUNCED, "5.1.10",
@@ -136,6 +137,7 @@ static void finish(struct route *route)
         for (uint32_t n = 0; n < host->addr_count && route->target_count < ROUTE_ADDRS_MAX; n++) {
             struct route_target *target = &route->targets[route->target_count++];
             memcpy(target->host, host->name, sizeof target->host);
+            target->host_index = i;
             target->addr = host->addrs[n];
             set_port(&target->addr, route->tcp_port);
         }
@@ -159,6 +161,11 @@ static void on_addrs(struct route_host *host, const struct dns_answer *answer)
     struct route *route = host->route;
     CHECK(route->waiting > 0);
     route->has_temporary |= answer->err == ERR_DNS_TEMP;
+    host->is_secure |= answer->is_secure; /* both come from one zone */
+    if (answer->owner.len > 0 && answer->owner.len <= DNS_NAME_MAX) {
+        host->is_alias = true;
+        (void)snprintf(host->owner, sizeof host->owner, "%.*s", SLICE_FMT(answer->owner));
+    }
     for (uint32_t i = 0; answer->err == ERR_OK && i < answer->count; i++) {
         const struct conn_addr *addr = &answer->records[i].addr;
         if (!route->allows_private && conn_addr_is_private(addr)) {

@@ -19,6 +19,7 @@
 
 struct route_target {
     char host[DNS_NAME_MAX + 1]; /* terminated */
+    uint32_t host_index;         /* in hosts */
     struct conn_addr addr;
 };
 
@@ -33,6 +34,9 @@ struct route_host {
     struct dns_query aaaa;
     struct conn_addr addrs[ROUTE_ADDRS_MAX];
     uint32_t addr_count;
+    bool is_secure;               /* its addresses are, as the DNS tells (DNSSEC) */
+    bool is_alias;                /* then owner is where they are */
+    char owner[DNS_NAME_MAX + 1]; /* terminated */
 };
 
 struct route {
@@ -46,6 +50,7 @@ struct route {
     bool allows_private;
     bool has_temporary; /* a look-up failed for now */
     bool has_private;   /* an address was left out */
+    bool is_secure;     /* which hosts these are was secure (DNSSEC) */
     /* the result */
     struct route_target targets[ROUTE_ADDRS_MAX];
     uint32_t target_count; /* 0: verdict says why */

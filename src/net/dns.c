@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/check.h"
+#include "base/crypto.h"
 #include "base/metric.h"
 
 #include <ares.h>
@@ -37,11 +38,16 @@
 #define ENTRY_CHUNK   512
 #define ENTRY_BYTES_MAX                                                                            \
     (256 * KIB) /* a reply has 64 KiB; names grow when their escapes are written */
-#define CLASS_IN 1
-#define TYPE_SOA 6
+#define CLASS_IN       1
+#define TYPE_SOA       6
+#define TYPE_CNAME     5
+#define FLAG_AD        0x20 /* in the header's fourth byte: RFC 4035 3.2.3 */
+#define RCODE_MASK     0x0f
+#define RCODE_NXDOMAIN 3
 
 static const uint16_t wire_types[] = {
-    [DNS_A] = 1, [DNS_AAAA] = 28, [DNS_MX] = 15, [DNS_TXT] = 16, [DNS_CNAME] = 5, [DNS_PTR] = 12,
+    [DNS_A] = 1,     [DNS_AAAA] = 28, [DNS_MX] = 15,   [DNS_TXT] = 16,
+    [DNS_CNAME] = 5, [DNS_PTR] = 12,  [DNS_TLSA] = 52,
 };
 
 struct entry {
@@ -79,6 +85,7 @@ struct dns {
     struct link watches;
     struct timer deliver;
     struct timer retry;
+    bool is_trusted;
     struct entry refused; /* answers that need no entry of their own */
     struct entry missing;
     bool is_closing;
@@ -88,6 +95,7 @@ struct dns {
 
 /* A resource record in a reply. */
 struct rr {
+    const uint8_t *owner; /* its name, in the reply */
     const uint8_t *data;
     uint32_t ttl_s;
     uint16_t type;
@@ -111,6 +119,8 @@ static void init_entry(struct entry *entry, struct dns *dns);
 static void drop_entry(struct entry *entry);
 static void make_room(struct dns *dns);
 static void answer_localhost(struct entry *entry);
+static void ask(struct entry *entry);
+static void on_raw_reply(void *context, int status, int timeouts, unsigned char *bytes, int len);
 static void on_reply(void *context, int status, int timeouts, unsigned char *bytes, int len);
 static void read_reply(struct entry *entry, struct slice message, bool is_name_missing);
 static void set_ready(struct entry *entry, enum err err, uint32_t ttl_s);
@@ -174,6 +184,13 @@ enum err dns_open(struct loop *loop, struct slice servers, struct dns **dns)
     }
     *dns = made;
     return ERR_OK;
+}
+
+void dns_trust(struct dns *dns)
+{
+    CHECK_LOOP(dns->loop);
+    CHECK(dns->entry_count == 0); /* what was asked before is not known to be secure */
+    dns->is_trusted = true;
 }
 
 void dns_close(struct dns *dns, dns_closed_fn *on_closed, void *context)
@@ -311,8 +328,7 @@ static struct entry *find_or_ask(struct dns *dns, const struct entry *key)
     }
     dns->asking_count++;
     metric_add(METRIC_DNS_LOOKUPS, 1);
-    /* May call on_reply before it returns. */
-    ares_query(dns->channel, entry->key + 1, CLASS_IN, wire_types[entry->type], on_reply, entry);
+    ask(entry);
     if (!timer_is_on(&dns->retry)) {
         arm_retry(dns); /* a newer question is never due before the older ones */
     }
@@ -372,6 +388,44 @@ static void answer_localhost(struct entry *entry)
     set_ready(entry, ERR_OK, TTL_MAX_S);
 }
 
+/* May call on_reply before it returns. ares_query has no way to set AD, by which a question asks
+ * whether the answer was validated (RFC 6840 5.7). */
+static void ask(struct entry *entry)
+{
+    struct dns *dns = entry->dns;
+    const char *name = entry->key + 1;
+    int type = wire_types[entry->type];
+    unsigned char *bytes = NULL;
+    int len = 0;
+    if (!dns->is_trusted) {
+        ares_query(dns->channel, name, CLASS_IN, type, on_reply, entry);
+        return;
+    }
+    int status = ares_create_query(name, CLASS_IN, type, (uint16_t)crypto_random_u64(), 1, &bytes,
+                                   &len, EDNS_BYTES);
+    if (status != ARES_SUCCESS) {
+        on_reply(entry, status, 0, NULL, 0);
+        return;
+    }
+    CHECK(len >= HEADER_BYTES);
+    bytes[3] |= FLAG_AD;
+    ares_send(dns->channel, bytes, len, on_raw_reply, entry);
+    ares_free_string(bytes);
+}
+
+/* As ares_query tells it. */
+static void on_raw_reply(void *context, int status, int timeouts, unsigned char *bytes, int len)
+{
+    if (status == ARES_SUCCESS && (bytes == NULL || len < HEADER_BYTES)) {
+        status = ARES_EBADRESP;
+    } else if (status == ARES_SUCCESS && (bytes[3] & RCODE_MASK) == RCODE_NXDOMAIN) {
+        status = ARES_ENOTFOUND;
+    } else if (status == ARES_SUCCESS && (bytes[3] & RCODE_MASK) != 0) {
+        status = ARES_ESERVFAIL;
+    }
+    on_reply(context, status, timeouts, bytes, len);
+}
+
 static void on_reply(void *context, int status, int timeouts UNUSED, unsigned char *bytes, int len)
 {
     struct entry *entry = context;
@@ -398,6 +452,7 @@ static void read_reply(struct entry *entry, struct slice message, bool is_name_m
     struct rr rr;
     uint32_t count = 0;
     uint32_t ttl_s = TTL_MAX_S;
+    bool is_alias = false;
     /* A name has one CNAME; what follows it is the chain that some resolvers add. */
     uint32_t max_count = entry->type == DNS_CNAME ? 1 : DNS_ANSWERS_MAX;
     bool is_good = start_reply(&reply, message);
@@ -407,9 +462,12 @@ static void read_reply(struct entry *entry, struct slice message, bool is_name_m
             continue;
         }
         ttl_s = (uint32_t)min_u64(ttl_s, rr.ttl_s);
+        is_alias |= rr.type == TYPE_CNAME && entry->type != DNS_CNAME;
         if (rr.type == wire_types[entry->type] && count < max_count && !is_name_missing) {
             records[count] = (struct dns_record){0};
-            is_good = read_rr(entry, &reply, &rr, &records[count]);
+            is_good = read_rr(entry, &reply, &rr, &records[count]) &&
+                      (count > 0 || !is_alias ||
+                       read_name(&entry->arena, &reply, rr.owner, &entry->answer.owner));
             count++;
         }
     }
@@ -417,6 +475,7 @@ static void read_reply(struct entry *entry, struct slice message, bool is_name_m
         set_ready(entry, ERR_DNS_TEMP, FAILURE_TTL_S);
         return;
     }
+    entry->answer.is_secure = entry->dns->is_trusted && (reply.bytes[3] & FLAG_AD) != 0;
     if (count == 0) {
         entry->answer.is_name_missing = is_name_missing;
         set_ready(entry, ERR_DNS_NONE, negative_ttl(&reply));
@@ -608,6 +667,7 @@ static bool skip_name(struct reply *reply)
 
 static bool next_rr(struct reply *reply, struct rr *rr)
 {
+    rr->owner = reply->bytes + reply->at;
     if (!skip_name(reply) || reply->len - reply->at < 10) {
         return false;
     }
@@ -658,6 +718,15 @@ static bool read_rr(struct entry *entry, const struct reply *reply, const struct
     case DNS_CNAME:
     case DNS_PTR:
         return rr->len > 0 && read_name(&entry->arena, reply, rr->data, &record->text);
+    case DNS_TLSA: /* RFC 6698 2.1 */
+        if (rr->len < 3) {
+            return false;
+        }
+        record->usage = rr->data[0];
+        record->selector = rr->data[1];
+        record->matching = rr->data[2];
+        record->text = arena_dup(&entry->arena, slice_of(rr->data + 3, rr->len - 3U));
+        return true;
     }
     return false;
 }

@@ -19,18 +19,26 @@
 #include "net/conn.h"
 #include "net/loop.h"
 
-enum dns_type { DNS_A, DNS_AAAA, DNS_MX, DNS_TXT, DNS_CNAME, DNS_PTR };
+enum dns_type { DNS_A, DNS_AAAA, DNS_MX, DNS_TXT, DNS_CNAME, DNS_PTR, DNS_TLSA };
 
 struct dns_record {
-    struct slice text;     /* MX exchange, TXT (strings joined), CNAME or PTR target. Names are in
-                                  lower case without the trailing dot; "." is empty (RFC 7505) */
+    struct slice text;     /* MX exchange, TXT (strings joined), CNAME or PTR target, TLSA data.
+                              Names are in lower case without the trailing dot; "." is empty
+                              (RFC 7505) */
     struct conn_addr addr; /* A, AAAA; port 0 */
     uint16_t priority;     /* MX */
+    uint8_t usage;         /* TLSA, RFC 6698 2.1 */
+    uint8_t selector;
+    uint8_t matching;
 };
 
 struct dns_answer {
     enum err err; /* ERR_OK (count > 0), ERR_DNS_NONE (no name or no record), ERR_DNS_TEMP */
     bool is_name_missing; /* NXDOMAIN, as opposed to no record of this type */
+    bool is_secure;       /* a trusted resolver says that it validated this, also that there is
+                             nothing (DNSSEC, RFC 4035 3.2.3); see dns_trust */
+    struct slice owner;   /* the name at which the records are when that asked for is an alias
+                             (CNAME) of it; empty: no alias, or no records */
     uint32_t ttl_s;
     uint32_t count;
     struct dns_record *records; /* the dns's; valid during the callback only */
@@ -49,6 +57,9 @@ struct dns_query {
 /* servers: "ip[:port], ..." or empty for /etc/resolv.conf. Errors: ERR_INVALID when servers does
  * not parse. */
 MUST_USE enum err dns_open(struct loop *loop, struct slice servers, struct dns **dns);
+/* From now on the servers' word is taken for what DNSSEC says: they validate, and nobody can touch
+ * what they send to us. Without this nothing is secure. */
+void dns_trust(struct dns *dns);
 typedef void dns_closed_fn(void *context);
 /* Open queries get ERR_DNS_TEMP; on_closed when the memory is gone. */
 void dns_close(struct dns *dns, dns_closed_fn *on_closed, void *context);

@@ -1,9 +1,10 @@
 /* fake_dns.h - net/dns.h answered from a table, for tests of what asks questions.
  *
- * Defines dns_open, dns_ask, dns_cancel and dns_close in the test's own object, so that the linker
- * leaves the real ones in their library. What the table does not name does not exist (NXDOMAIN). As
- * in the real one, answers come later and never inside dns_ask: with a loop at its next turn,
- * without one when the test calls fake_dns_turn. Header-only; include it in one file of a test.
+ * Defines dns_open, dns_trust, dns_ask, dns_cancel and dns_close in the test's own object, so that
+ * the linker leaves the real ones in their library. What the table does not name does not exist
+ * (NXDOMAIN). As in the real one, answers come later and never inside dns_ask: with a loop at its
+ * next turn, without one when the test calls fake_dns_turn. Header-only; include it in one file of
+ * a test.
  */
 #ifndef SUPPORT_FAKE_DNS_H
 #define SUPPORT_FAKE_DNS_H
@@ -26,6 +27,9 @@ struct fake_row {
     uint16_t priority;
     enum err err;         /* ERR_OK, ERR_DNS_NONE (the name exists), ERR_DNS_TEMP */
     bool is_name_missing; /* with ERR_DNS_NONE */
+    bool is_secure;
+    const char *owner;                 /* NULL: no alias */
+    uint8_t usage, selector, matching; /* TLSA, whose text is the data */
 };
 
 struct dns {
@@ -59,7 +63,11 @@ static inline bool fake_dns_fits(const struct fake_row *row, const struct fake_q
 
 static inline void fake_dns_record(const struct fake_row *row, struct dns_record *record)
 {
-    *record = (struct dns_record){.text = slice_str(row->text), .priority = row->priority};
+    *record = (struct dns_record){.text = slice_str(row->text),
+                                  .priority = row->priority,
+                                  .usage = row->usage,
+                                  .selector = row->selector,
+                                  .matching = row->matching};
     if (row->type == DNS_A || row->type == DNS_AAAA) {
         char text[ADDR_TEXT_MAX + 2];
         (void)snprintf(text, sizeof text, row->type == DNS_AAAA ? "[%s]" : "%s", row->text);
@@ -81,10 +89,13 @@ static inline void fake_dns_answer(struct dns *dns, struct fake_question *questi
                 !slice_equal_nocase(slice_str(row->name), slice_str(question->name));
         } else if (row->err != ERR_OK) {
             answer.err = row->err;
+            answer.is_secure = row->is_secure;
             answer.is_name_missing = row->is_name_missing;
         } else {
             answer.err = ERR_OK;
             answer.is_name_missing = false;
+            answer.is_secure = row->is_secure;
+            answer.owner = row->owner != NULL ? slice_str(row->owner) : slice_of(NULL, 0);
             fake_dns_record(row, &records[answer.count++]);
         }
     }
@@ -129,6 +140,10 @@ enum err dns_open(struct loop *loop, struct slice servers UNUSED, struct dns **d
         timer_init(&(*dns)->timer, loop, fake_dns_on_timer);
     }
     return ERR_OK;
+}
+
+void dns_trust(struct dns *dns UNUSED)
+{
 }
 
 void dns_close(struct dns *dns, dns_closed_fn *on_closed, void *context)
