@@ -6,8 +6,8 @@
  *   START_SHARDS -> READ_LEDGER -> START_DELIVER -> START_EDGES -> RUNNING -> DRAIN_EDGES
  *        -> DRAIN_DELIVER -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
  *
- * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates. A second SIGTERM ends at once:
- * everything acknowledged is on disk, so nothing is lost by it.
+ * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates and rules. A second SIGTERM ends at
+ * once: everything acknowledged is on disk, so nothing is lost by it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -103,6 +103,7 @@ struct server {
     uint64_t drain_deadline_ms;
     bool has_failed_start;
     bool is_stop_asked;
+    bool is_reload_asked;
     uv_signal_t signals[3];
 };
 
@@ -442,6 +443,19 @@ static void on_edge_started(struct server *server, const struct msg *msg)
     }
 }
 
+/* Once at a time: whoever asks meanwhile gets another one. */
+static void reload(struct server *server)
+{
+    if (server->waiting > 0 || !server->is_reload_asked) {
+        return;
+    }
+    server->is_reload_asked = false;
+    LOG_INFO("main.reload", LOG_U64("loops", server->place.loop_count));
+    control_edges(server, CONTROL_RELOAD);
+    control_shards(server, CONTROL_RELOAD);
+    control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_RELOAD);
+}
+
 static void on_control_home(struct actor *actor, struct msg *msg)
 {
     struct server *server = CONTAINER_OF(actor, struct server, actor);
@@ -458,7 +472,11 @@ static void on_control_home(struct actor *actor, struct msg *msg)
         server->session_keys = msg->body.ledger.value;
     }
     msg_put(actor, msg);
-    if (is_start_of_edge || phase == PHASE_RUNNING || server->waiting > 0) {
+    if (phase == PHASE_RUNNING) {
+        reload(server); /* if somebody asked meanwhile */
+        return;
+    }
+    if (is_start_of_edge || server->waiting > 0) {
         return;
     }
     enter(server, (enum phase)(phase + 1));
@@ -469,8 +487,8 @@ static void on_signal(uv_signal_t *handle, int number)
     struct server *server = handle->data;
     if (number == SIGHUP) {
         if (server->phase.state == PHASE_RUNNING) {
-            LOG_INFO("main.reload", LOG_U64("loops", server->place.loop_count));
-            control_edges(server, CONTROL_RELOAD);
+            server->is_reload_asked = true;
+            reload(server);
         }
         return;
     }

@@ -126,6 +126,13 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define ATTACHMENT_DAYS     7
 #define RETENTION_DAYS_MAX  36500 /* a mail is kept for so long, or for ever */
 
+/* ---- bounces and complaints ----------------------------------------------------------------- */
+#define BOUNCE_FILE_MAX   (256 * KIB) /* an operator's rules */
+#define BOUNCE_RULES_MAX  2048        /* with the shipped ones; each refusal is held against all */
+#define BOUNCE_RULE_BYTES 2048        /* of one line */
+#define REPORT_RCPTS_MAX  100         /* recipients that a report may speak of: those of one copy */
+#define REPORT_LINES_MAX  2000        /* lines looked at in a bounce that is written for people */
+
 /* ---- DKIM ----------------------------------------------------------------------------------- */
 #define DKIM_HEADER_MAX     (1 * MIB) /* signed or verified; mime_write makes 400 KiB at most */
 #define DKIM_FIELDS_MAX     4096      /* of a header that is verified */

@@ -113,6 +113,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
     list_init(&deliver->trips);
     arena_init(&deliver->arena, 1024, 64 * KIB);
     arena_mark_secret(&deliver->arena);
+    bounce_rules_read(&deliver->bounce_rules, place->conf->bounce_rules);
     deliver->sites = site_table_new((uint32_t)place->conf->site_max);
     sched_init(&deliver->sched, deliver->sites);
     timer_init(&deliver->due, loop, on_due);
@@ -153,6 +154,7 @@ void deliver_free(struct deliver *deliver)
     tls_context_drop(deliver->tls_any);
     tls_context_drop(deliver->tls_strict);
     tls_context_drop(deliver->tls_dane);
+    bounce_rules_free(deliver->bounce_rules);
     actor_fini(&deliver->actor);
     arena_fini(&deliver->arena);
     free(deliver);
@@ -399,6 +401,9 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_RELOAD:
+        bounce_rules_read(&deliver->bounce_rules, deliver->place->conf->bounce_rules);
+        msg_return(msg, ERR_OK);
+        break;
     case CONTROL_SESSION_KEYS: /* for edges */
         msg_return(msg, ERR_OK);
         break;

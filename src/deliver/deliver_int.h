@@ -13,6 +13,7 @@
 #include "deliver/route.h"
 #include "deliver/sched.h"
 #include "deliver/site.h"
+#include "mail/bounce_rules.h"
 #include "net/dns.h"
 #include "net/http_client.h"
 #include "net/loop.h"
@@ -30,6 +31,7 @@ struct deliver {
     struct dns *dns;
     struct http_client *http; /* of webhooks */
     struct site_table *sites;
+    struct bounce_rules *bounce_rules; /* read again by CONTROL_RELOAD */
     struct sched sched;
     struct timer due;   /* the next entry, or the next circuit to open */
     struct timer daily; /* expiry */

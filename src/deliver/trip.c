@@ -379,6 +379,8 @@ static void give_up_if_old(struct trip *trip, struct verdict *verdict, uint64_t 
     verdict_own(verdict, last.step, VERDICT_BOUNCED, "4.4.7", text);
     verdict->code = last.code;
     verdict->scope = last.scope;
+    verdict->bounce = last.bounce;
+    verdict->is_given_up = true;
 }
 
 static void count_mail(const struct trip *trip, const struct verdict *verdict)
@@ -444,6 +446,8 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
         if (trip_claim(trip)->is_hook) {
             give_up_hook(trip, &verdicts[i]);
         } else {
+            bounce_rules_judge(trip->deliver->bounce_rules, slice_str(trip->remote_host),
+                               &verdicts[i]);
             give_up_if_old(trip, &verdicts[i], now_unix_ms);
         }
     }

@@ -93,6 +93,7 @@ static void write_attempt(struct json_writer *w, const struct attempt_view *view
     api_text(w, "step", slice_str(smtp_step_name((enum smtp_step)row->step)));
     api_u64(w, "status_code", row->code);
     api_text_or_null(w, "enhanced_status", row->enhanced);
+    api_text_or_null(w, "bounceClass", row->bounce_class);
     api_text_or_null(w, "response", row->response);
     api_text_or_null(w, "remote_host", row->remote_host);
     api_text_or_null(w, "remote_addr", row->remote_addr);
@@ -118,6 +119,7 @@ static void write_delivery(struct json_writer *w, const struct delivery_view *vi
     api_u64(w, "last_status_code", row->last_code);
     api_text_or_null(w, "last_response", row->last_response);
     api_text_or_null(w, "enhanced_status", row->enhanced);
+    api_text_or_null(w, "bounceClass", row->bounce_class);
     api_text_or_null(w, "remote_host", row->remote_host);
     api_text_or_null(w, "tls", row->tls);
     json_key(w, "next_attempt_at");

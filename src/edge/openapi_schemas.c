@@ -62,11 +62,12 @@ static const struct schema {
     {"FullMessage",
      "+Message bcc:[s] message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
     {"Attempt", "attempt:i at:i ended_at:i outcome:s step:s status_code:i enhanced_status:s? "
-                "response:s? remote_host:s? remote_addr:s? tls:s? tlsPolicy:s? "
+                "bounceClass:s? response:s? remote_host:s? remote_addr:s? tls:s? tlsPolicy:s? "
                 "transcript:s?"},
-    {"Delivery", "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
-                 "last_response:s? enhanced_status:s? remote_host:s? tls:s? next_attempt_at:i? "
-                 "log:[@Attempt]"},
+    {"Delivery",
+     "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
+     "last_response:s? enhanced_status:s? bounceClass:s? remote_host:s? tls:s? next_attempt_at:i? "
+     "log:[@Attempt]"},
     {"Attachment", "id:s filename:s? contentType:s? size:i contentId:s? disposition:s url:s "
                    "expiresAt:i"},
     {"Event", "id:s type:s createdAt:i to?:s code?:i enhanced?:s detail?:s"},

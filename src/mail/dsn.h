@@ -36,6 +36,28 @@ enum smtp_step {
     SMTP_STEP_COUNT
 };
 
+/* What is behind a refusal: mail/bounce_rules.h. The words are on disk, not the numbers. */
+enum bounce_class {
+    BOUNCE_NONE, /* it was none, or nobody has looked */
+    BOUNCE_HARD,
+    BOUNCE_MAILBOX_FULL,
+    BOUNCE_INACTIVE,
+    BOUNCE_SOFT,
+    BOUNCE_BLOCK,
+    BOUNCE_POLICY,
+    BOUNCE_RATE,
+    BOUNCE_GREYLIST,
+    BOUNCE_TLS,
+    BOUNCE_SIZE,
+    BOUNCE_SPAM_CONTENT,
+    BOUNCE_DNS,
+    BOUNCE_RELAY,
+    BOUNCE_AUTH,
+    BOUNCE_PROTOCOL,
+    BOUNCE_OTHER,
+    BOUNCE_CLASS_COUNT
+};
+
 #define VERDICT_TEXT_MAX 512
 
 struct verdict {
@@ -43,6 +65,8 @@ struct verdict {
     enum verdict_scope scope;
     enum smtp_step step;
     uint16_t code; /* SMTP reply code; 0 when there was none (connection refused, timeout, DNS) */
+    enum bounce_class bounce;    /* of what is no success */
+    bool is_given_up;            /* tried again and again, until its time was over */
     bool has_complaint;          /* a rehearsed recipient who reports the mail as spam */
     char enhanced[12];           /* as given, or derived: "4.4.1" for a refused connection */
     char text[VERDICT_TEXT_MAX]; /* the reply's text or our own sentence; valid UTF-8, no controls

@@ -69,9 +69,6 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
                           struct group *group, struct row_mail *mail, uint32_t n);
 static void write_transcript(struct shard *shard, const struct shard_outcome *body,
                              uint32_t attempt);
-static void write_verdict_event(struct shard *shard, struct row_mail *mail, struct slice recipient,
-                                const struct verdict *verdict);
-static bool is_hard_bounce(const struct verdict *verdict);
 static void move_row(struct shard *shard, const struct outbox_entry *entry, uint64_t due_unix_ms,
                      const struct row_outbox *row);
 static enum err settle_mail(struct shard *shard, struct row_mail *mail,
@@ -608,14 +605,8 @@ static void write_outcome(struct shard *shard, const struct shard_outcome *body,
     for (uint32_t i = 0; i < group->open_count; i++) {
         write_verdict(shard, body, group, mail, i);
         is_deferred = is_deferred || body->verdicts[i].class == VERDICT_DEFERRED;
-        if (is_hard_bounce(&body->verdicts[i]) && group->outbox.mode == REHEARSAL_NONE) {
-            struct suppression found = {
-                .key = suppression_key(group->open[i].recipient, &shard->scratch),
-                .reason = SUPPRESSION_HARD_BOUNCE,
-                .note = slice_str(body->verdicts[i].text),
-                .mail = entry->mail,
-            };
-            suppression_add(shard, entry->account, &found);
+        if (group->outbox.mode == REHEARSAL_NONE) {
+            bounce_suppress(shard, entry->mail, group->open[i].recipient, &body->verdicts[i]);
         }
     }
     write_transcript(shard, body, group->outbox.attempts);
@@ -647,6 +638,7 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
         .remote_addr = body->remote_addr,
         .tls = body->tls,
         .tls_policy = body->tls_policy,
+        .bounce_class = slice_str(bounce_traits(verdict->bounce)->word),
     };
     delivery->next_attempt_unix_ms = 0;
     switch (verdict->class) {
@@ -669,6 +661,7 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
     delivery->last_code = verdict->code;
     delivery->last_response = attempt.response;
     delivery->enhanced = attempt.enhanced;
+    delivery->bounce_class = attempt.bounce_class;
     delivery->remote_host = body->remote_host;
     delivery->tls = body->tls;
     delivery->updated_unix_ms = now;
@@ -678,15 +671,18 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
     shard_put_delivery(shard, key_delivery(entry->account, entry->mail, group->indexes[n]),
                        delivery);
     if (is_news && delivery->kind == DELIVERY_SMTP) {
-        write_verdict_event(shard, mail, delivery->recipient, verdict);
+        bounce_tell(shard, mail, delivery->recipient, verdict);
     }
     if (verdict->has_complaint) {
-        struct row_event event = {.type = SLICE("email.complained"),
-                                  .recipient = delivery->recipient,
-                                  .detail = SLICE("test: the recipient complained")};
+        const struct complaint complaint = {
+            .mail = mail,
+            .index = group->indexes[n],
+            .delivery = delivery,
+            .text = SLICE("test: the recipient complained"),
+            .is_rehearsed = true,
+        };
         CHECK(group->outbox.mode != REHEARSAL_NONE);
-        shard_write_event(shard, entry->mail, &event);
-        hook_tell(shard, mail, &event);
+        bounce_complain(shard, &complaint);
     }
 }
 
@@ -699,35 +695,6 @@ static void write_transcript(struct shard *shard, const struct shard_outcome *bo
         shard_put_transcript(
             shard, key_transcript(entry->account, entry->mail, entry->group, attempt), &row);
     }
-}
-
-static void write_verdict_event(struct shard *shard, struct row_mail *mail, struct slice recipient,
-                                const struct verdict *verdict)
-{
-    static const struct slice types[] = {
-        [VERDICT_DELIVERED] = SLICE_INIT("email.delivered"),
-        [VERDICT_DEFERRED] = SLICE_INIT("email.delivery_delayed"),
-        [VERDICT_BOUNCED] = SLICE_INIT("email.bounced"),
-    };
-    struct row_event event = {
-        .type = types[verdict->class],
-        .recipient = recipient,
-        .code = verdict->code,
-        .enhanced = slice_str(verdict->enhanced),
-        .detail = slice_str(verdict->text),
-    };
-    shard_write_event(shard, mail->id, &event);
-    hook_tell(shard, mail, &event);
-}
-
-/* The server says that there is no such mailbox (RFC 3463 X.1.x), and it said so of the recipient;
- * X.1.7 and X.1.8 are about the sender's address. */
-static bool is_hard_bounce(const struct verdict *verdict)
-{
-    struct slice enhanced = slice_str(verdict->enhanced);
-    return verdict->class == VERDICT_BOUNCED && verdict->step == SMTP_STEP_RCPT &&
-           slice_starts(enhanced, SLICE("5.1.")) && !slice_equal(enhanced, SLICE("5.1.7")) &&
-           !slice_equal(enhanced, SLICE("5.1.8"));
 }
 
 /* Deletes before it puts: both keys may be the same. */

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "kv/key.h"
 #include "mail/attachment_link.h"
+#include "mail/bounce_rules.h"
 #include "mail/mime_read.h"
 #include "shards/msg.h"
 #include "shards/received.h"
@@ -112,17 +113,48 @@ static void add_metadata(struct json_writer *w, struct slice pack)
     json_close_object(w);
 }
 
+/* A member of an event's own; empty when it has none of that name. */
+static struct slice data_of(const struct row_event *event, struct slice wanted)
+{
+    struct slice pack = event->data;
+    struct slice name;
+    struct slice value;
+    while (get_slice(&pack, &name) && get_slice(&pack, &value)) {
+        if (slice_equal(name, wanted)) {
+            return value;
+        }
+    }
+    return SLICE("");
+}
+
+/* Whether the address is lost for good: while a mail is only put off, it is not. */
+static struct slice bounce_type(const struct row_event *event, struct slice word)
+{
+    enum bounce_class class = bounce_class_of(word);
+    if (slice_equal(event->type, SLICE("email.delivery_delayed"))) {
+        return SLICE("Transient");
+    }
+    return class == BOUNCE_NONE ? SLICE("Undetermined") : slice_str(bounce_traits(class)->type);
+}
+
 static void add_bounce(struct json_writer *w, const struct row_event *event)
 {
-    bool is_final = slice_equal(event->type, SLICE("email.bounced"));
+    struct slice word = data_of(event, SLICE("bounceClass"));
     json_key(w, "bounce");
     json_open_object(w);
-    add_text(w, "type", is_final ? SLICE("hard") : SLICE("soft"));
+    add_text(w, "type", bounce_type(event, word));
     json_key(w, "code");
     json_u64(w, event->code);
     add_text_or_null(w, "enhanced", event->enhanced);
     add_text_or_null(w, "diagnostic", event->detail);
+    add_text_or_null(w, "bounceClass", word);
     json_close_object(w);
+}
+
+static bool is_bounce(struct slice type)
+{
+    return slice_equal(type, SLICE("email.bounced")) || slice_equal(type, SLICE("email.failed")) ||
+           slice_equal(type, SLICE("email.delivery_delayed"));
 }
 
 static void compose_outbound(const struct hook_facts *facts, struct json_writer *w)
@@ -141,8 +173,7 @@ static void compose_outbound(const struct hook_facts *facts, struct json_writer 
     add_text_or_null(w, "subject", mail->subject);
     add_text(w, "mode", mail->mode == MODE_TEST ? SLICE("test") : SLICE("live"));
     add_metadata(w, mail->metadata);
-    if (slice_equal(event->type, SLICE("email.bounced")) ||
-        slice_equal(event->type, SLICE("email.delivery_delayed"))) {
+    if (is_bounce(event->type)) {
         add_bounce(w, event);
     }
     json_close_object(w);

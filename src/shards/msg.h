@@ -725,7 +725,7 @@ struct commit_write {
 
 enum control_op {
     CONTROL_START,        /* shards: replay the outbox; deliver, edge: begin */
-    CONTROL_RELOAD,       /* edge: certificates */
+    CONTROL_RELOAD,       /* edge: certificates; deliver, shards: bounce rules */
     CONTROL_DRAIN,        /* finish what is open, take nothing new; returns when done */
     CONTROL_STOP,         /* close every handle; returns just before the actor is dead */
     CONTROL_SESSION_KEYS, /* edge: they were rotated; an older generation than known is ignored */

@@ -83,6 +83,7 @@ struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t famil
     timer_init(&shard->scan.retry, loop, on_scan_retry);
     timer_init(&shard->sweep, loop, on_sweep);
     bool is_ledger = family == KV_FAMILY_DELIVER;
+    bounce_rules_read(&shard->bounce_rules, place->conf->bounce_rules);
     if (!is_ledger) {
         rate_init(&shard->rates, SHARD_RATE_BUCKETS);
     }
@@ -119,6 +120,7 @@ void shard_free(struct shard *shard)
     arena_fini(&shard->scratch);
     buf_fini(&shard->encoded);
     throttle_free(shard->throttle);
+    bounce_rules_free(shard->bounce_rules);
     crypto_wipe(&shard->dkim_seal, sizeof(shard->dkim_seal));
     crypto_wipe(&shard->return_path_seal, sizeof(shard->return_path_seal));
     crypto_wipe(&shard->hook_seal, sizeof(shard->hook_seal));
@@ -386,6 +388,9 @@ static void on_control(struct shard *shard, struct msg *msg)
         on_start(shard, msg);
         return;
     case CONTROL_RELOAD:
+        bounce_rules_read(&shard->bounce_rules, shard->place->conf->bounce_rules);
+        msg_return(msg, ERR_OK);
+        return;
     case CONTROL_SESSION_KEYS: /* for edges */
         msg_return(msg, ERR_OK);
         return;

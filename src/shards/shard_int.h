@@ -28,6 +28,7 @@
 #include "kv/key.h"
 #include "kv/kv.h"
 #include "kv/row.h"
+#include "mail/bounce_rules.h"
 #include "net/loop.h"
 #include "shards/actor.h"
 #include "shards/msg.h"
@@ -200,6 +201,7 @@ struct shard {
     struct timer sweep;
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
     uint64_t sign_clock;
+    struct bounce_rules *bounce_rules;        /* for reports that come in */
     struct throttle *throttle;                /* NULL until the first try */
     struct seal_key dkim_seal;                /* from the master key, at CONTROL_START */
     struct seal_key return_path_seal;         /* likewise; key of the return path's check */
@@ -424,6 +426,24 @@ struct slice suppression_key(struct slice address, struct arena *arena);
 void suppression_add(struct shard *shard, struct account_id account,
                      const struct suppression *suppression);
 void suppression_handle(struct shard *shard, struct msg *msg);
+
+/* ---- bounce.c ------------------------------------------------------------------------------- */
+
+/* The event of a verdict, for the mail's log and whoever listens. The caller writes mail. */
+void bounce_tell(struct shard *shard, struct row_mail *mail, struct slice recipient,
+                 const struct verdict *verdict);
+/* Leaves the recipient alone from now on, when the verdict says that the address is at fault. */
+void bounce_suppress(struct shard *shard, struct id mail, struct slice recipient,
+                     const struct verdict *verdict);
+/* A recipient who calls a mail spam. Counts once; the caller writes mail. */
+struct complaint {
+    struct row_mail *mail;
+    uint32_t index; /* of the delivery */
+    struct row_delivery *delivery;
+    struct slice text;
+    bool is_rehearsed; /* suppresses nobody */
+};
+void bounce_complain(struct shard *shard, const struct complaint *complaint);
 
 /* ---- return_path.c -------------------------------------------------------------------------- */
 

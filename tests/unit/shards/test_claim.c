@@ -442,23 +442,28 @@ Test(claim, hard_bounce_suppresses_and_others_do_not)
     (void)rig_domain(rig, account, "example.com");
     struct {
         const char *to;
-        const char *enhanced;
+        enum bounce_class bounce;
         enum verdict_class class;
         enum smtp_step step;
+        bool is_given_up;
         bool is_suppressed;
     } cases[] = {
-        {"no.user@example.net", "5.1.1", VERDICT_BOUNCED, SMTP_STEP_RCPT, true},
-        {"other@example.net", "5.1.0", VERDICT_BOUNCED, SMTP_STEP_RCPT, true},
-        {"sender@example.net", "5.1.7", VERDICT_BOUNCED, SMTP_STEP_RCPT, false},
-        {"policy@example.net", "5.7.1", VERDICT_BOUNCED, SMTP_STEP_RCPT, false},
-        {"body@example.net", "5.1.1", VERDICT_BOUNCED, SMTP_STEP_BODY, false},
-        {"later@example.net", "5.1.1", VERDICT_DEFERRED, SMTP_STEP_RCPT, false},
+        {"no.user@example.net", BOUNCE_HARD, VERDICT_BOUNCED, SMTP_STEP_RCPT, false, true},
+        {"closed@example.net", BOUNCE_INACTIVE, VERDICT_BOUNCED, SMTP_STEP_RCPT, false, true},
+        {"blocked@example.net", BOUNCE_BLOCK, VERDICT_BOUNCED, SMTP_STEP_RCPT, false, false},
+        {"policy@example.net", BOUNCE_POLICY, VERDICT_BOUNCED, SMTP_STEP_RCPT, false, false},
+        {"spam@example.net", BOUNCE_SPAM_CONTENT, VERDICT_BOUNCED, SMTP_STEP_BODY, false, false},
+        {"body@example.net", BOUNCE_HARD, VERDICT_BOUNCED, SMTP_STEP_BODY, false, false},
+        {"old@example.net", BOUNCE_HARD, VERDICT_BOUNCED, SMTP_STEP_RCPT, true, false},
+        {"later@example.net", BOUNCE_HARD, VERDICT_DEFERRED, SMTP_STEP_RCPT, false, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct id mail = rig_send(rig, account, "a@example.com", cases[i].to);
         struct outbox_entry entry = *rig_entry(rig, mail, 0);
-        struct verdict verdict = rig_verdict(cases[i].class, 550, cases[i].enhanced);
+        struct verdict verdict = rig_verdict(cases[i].class, 550, "5.1.1");
         verdict.step = cases[i].step;
+        verdict.bounce = cases[i].bounce;
+        verdict.is_given_up = cases[i].is_given_up;
         cr_assert_eq(rig_claim(rig, &entry), ERR_OK);
         cr_assert_eq(rig_outcome(rig, &entry, &verdict, 1, 0), ERR_OK);
         cr_expect_eq(rig_has(rig, account, key_suppression(account, slice_str(cases[i].to))),
@@ -470,6 +475,7 @@ Test(claim, hard_bounce_suppresses_and_others_do_not)
     struct id mail = rig_send(rig, account, "a@example.com", "bounced@test.invalid");
     struct outbox_entry entry = *rig_entry(rig, mail, 0);
     struct verdict verdict = rig_verdict(VERDICT_BOUNCED, 550, "5.1.1");
+    verdict.bounce = BOUNCE_HARD;
     cr_assert_eq(rig_claim(rig, &entry), ERR_OK);
     cr_assert_eq(rig_outcome(rig, &entry, &verdict, 1, 0), ERR_OK);
     cr_expect_not(rig_has(rig, account, key_suppression(account, SLICE("bounced@test.invalid"))),
