@@ -3,15 +3,16 @@
  *
  *     blast --url http://127.0.0.1:8080 --key mk_live_... [--concurrency 16] [--seconds 10]
  *           [--count N] [--bytes 5120] [--from a@b] [--to c@d] [--ids FILE] [--flood]
- *           [--connections N --idle] [--rate N]
+ *           [--connections N --idle] [--rate N] [--rcpts N]
  *     blast --smtp 127.0.0.1:2525 --rcpt c@d [--from a@b] and those that time and count
  *
  * --concurrency connections each carry one POST /v1/send after the other, for --seconds or until
- * --count are accepted; --bytes is the length of the text. A "{n}" in --to becomes a running
- * number. --ids appends the id of each 202, one a line, before the connection asks again. An answer
- * of 503 is followed by a pause, except with --flood. --idle opens --connections more that say
- * nothing; without --key it opens only those. Over SMTP a 250 behind the mail is what a 202 is over
- * HTTP, and a 4yz what a 503 is; the envelope is pipelined, and no two mails are alike.
+ * --count are accepted; --bytes is the length of the text. Every "{n}" in --to becomes a running
+ * number; with --rcpts a mail has so many recipients, each with its own. --ids appends the id of
+ * each 202, one a line, before the connection asks again. An answer of 503 is followed by a pause,
+ * except with --flood. --idle opens --connections more that say nothing; without --key it opens
+ * only those. Over SMTP a 250 behind the mail is what a 202 is over HTTP, and a 4yz what a 503 is;
+ * the envelope is pipelined, and no two mails are alike.
  *
  * --rate offers so many mails a second in all, evenly, whether the server keeps up or not; an
  * answer is timed from the moment at which its mail was due, so that a server that stalls is
@@ -271,31 +272,49 @@ static void on_pause_over(struct timer *timer)
     }
 }
 
+static void add_numbered(struct slice to, uint64_t number, struct buf *out)
+{
+    size_t at;
+    while ((at = slice_find(to, SLICE("{n}"))) != SIZE_MAX) {
+        buf_add(out, slice_head(to, at));
+        buf_add_u64(out, number);
+        to = slice_from(to, at + 3);
+    }
+    buf_add(out, to);
+}
+
 void blast_add_to(const struct blast *blast, struct buf *out)
 {
-    struct slice to = blast->options.to;
-    size_t at = slice_find(to, SLICE("{n}"));
-    buf_add(out, slice_head(to, at));
-    if (at != SIZE_MAX) {
-        buf_add_u64(out, blast->asked);
-        buf_add(out, slice_from(to, at + 3));
+    add_numbered(blast->options.to, blast->asked, out);
+}
+
+/* A JSON list. */
+static void add_recipients(const struct blast *blast, struct buf *out)
+{
+    struct buf to;
+    uint64_t rcpts = blast->options.rcpts;
+    buf_init(&to, KIB);
+    for (uint64_t i = 0; i < rcpts; i++) {
+        buf_clear(&to);
+        add_numbered(blast->options.to, blast->asked * rcpts + i, &to);
+        buf_add_byte(out, i == 0 ? '[' : ',');
+        json_escape(out, buf_slice(&to));
     }
+    buf_add_byte(out, ']');
+    buf_fini(&to);
 }
 
 static void write_request(struct client *client)
 {
     const struct blast *blast = client->blast;
-    struct buf to;
     struct buf body;
     struct buf out;
-    buf_init(&to, KIB);
     buf_init(&body, 2 * MAIL_BYTES_MAX);
     buf_init(&out, 2 * MAIL_BYTES_MAX);
-    blast_add_to(blast, &to);
     buf_add_str(&body, "{\"from\":");
     json_escape(&body, blast->options.from);
     buf_add_str(&body, ",\"to\":");
-    json_escape(&body, buf_slice(&to));
+    add_recipients(blast, &body);
     buf_add_format(&body, ",\"subject\":\"blast %" PRIu64 "\",\"text\":", blast->asked);
     buf_add(&body, buf_slice(&blast->text));
     buf_add_byte(&body, '}');
@@ -307,7 +326,6 @@ static void write_request(struct client *client)
     conn_write(&client->conn, buf_slice(&out));
     buf_fini(&out);
     buf_fini(&body);
-    buf_fini(&to);
 }
 
 /* Takes the next place in the schedule; false when it has not come yet: the pause ends then. */
@@ -447,7 +465,7 @@ static void usage(const char *problem)
 {
     fatal("%s\nusage: blast --url http://127.0.0.1:PORT --key KEY [--concurrency N] [--seconds S]\n"
           "  [--count N] [--bytes N] [--from A] [--to A] [--ids FILE] [--flood]\n"
-          "  [--connections N --idle] [--rate N]\n"
+          "  [--connections N --idle] [--rate N] [--rcpts N]\n"
           "   or: blast --smtp 127.0.0.1:PORT --rcpt A [--from A] and those above that time and "
           "count",
           problem);
@@ -473,6 +491,7 @@ static bool read_value(struct options *options, const char *name, struct slice v
         {"--seconds", NULL, &options->seconds, 3600},
         {"--count", NULL, &options->count, 100000000},
         {"--bytes", NULL, &options->bytes, 10 * MIB},
+        {"--rcpts", NULL, &options->rcpts, 50},
         {"--rate", NULL, &options->rate, 1000000},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -495,6 +514,7 @@ static void read_options(struct options *options, int argc, char **argv)
         .to = SLICE("r{n}@example.com"),
         .concurrency = 16,
         .bytes = 5120,
+        .rcpts = 1,
     };
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--idle") == 0) {

@@ -35,7 +35,8 @@ struct options {
     uint64_t seconds;
     uint64_t count;
     uint64_t bytes;
-    uint64_t rate; /* mails a second offered by all clients together; 0: as fast as they can */
+    uint64_t rcpts; /* of each mail over HTTP */
+    uint64_t rate;  /* mails a second offered by all clients together; 0: as fast as they can */
     bool is_idle;
     bool is_flood;
 };
