@@ -865,9 +865,9 @@ const char *attempt_smtp_tls(const struct attempt_smtp *attempt)
     return attempt->tls_text;
 }
 
-const char *attempt_smtp_policy(const struct attempt_smtp *attempt)
+const struct attempt_options *attempt_smtp_options(const struct attempt_smtp *attempt)
 {
-    return attempt->options.policy;
+    return &attempt->options;
 }
 
 enum tls_fault attempt_smtp_fault(const struct attempt_smtp *attempt)

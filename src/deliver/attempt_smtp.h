@@ -97,8 +97,8 @@ const char *attempt_smtp_host(const struct attempt_smtp *attempt);
 const char *attempt_smtp_addr(const struct attempt_smtp *attempt);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty. */
 const char *attempt_smtp_tls(const struct attempt_smtp *attempt);
-/* As given. */
-const char *attempt_smtp_policy(const struct attempt_smtp *attempt);
+/* As it was opened. */
+const struct attempt_options *attempt_smtp_options(const struct attempt_smtp *attempt);
 /* What the peer's certificate lacks, also where that was not asked for. */
 enum tls_fault attempt_smtp_fault(const struct attempt_smtp *attempt);
 /* Whether a mail that requires TLS may go this way: the peer is verified and offers REQUIRETLS. */

@@ -102,6 +102,28 @@ static void open_http(struct deliver *deliver, const struct conf *conf)
     }
 }
 
+static void open_sts(struct deliver *deliver, const struct conf *conf)
+{
+    struct http_client_options client = {
+        .dns = deliver->dns,
+        .ca_path = conf->tls_ca,
+        .user_agent = SLICE("Meerkat/1.0"),
+        .rule = {.allows_private = conf->allow_private_targets},
+    };
+    if (http_client_open(deliver->loop, &client, &deliver->fetcher) != ERR_OK) {
+        fatal("the client for MTA-STS policies cannot be set up; check tls_ca");
+    }
+    struct sts_options options = {
+        .loop = deliver->loop,
+        .dns = deliver->dns,
+        .http = deliver->fetcher,
+        .actor = &deliver->actor,
+        .place = deliver->place,
+        .tcp_port = (uint16_t)conf->sts_port,
+    };
+    deliver->sts = sts_new(&options);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 struct deliver *deliver_new(const struct place *place, struct loop *loop)
@@ -140,6 +162,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
         dns_trust(deliver->dns);
     }
     open_http(deliver, place->conf);
+    open_sts(deliver, place->conf);
     return deliver;
 }
 
@@ -151,6 +174,7 @@ void deliver_free(struct deliver *deliver)
     CHECK(deliver->trips_by_row == NULL);
     sched_fini(&deliver->sched);
     site_table_free(deliver->sites);
+    sts_free(deliver->sts);
     tls_context_drop(deliver->tls_any);
     tls_context_drop(deliver->tls_strict);
     tls_context_drop(deliver->tls_dane);
@@ -337,6 +361,7 @@ static void try_drain(struct deliver *deliver)
         return;
     }
     timer_stop(&deliver->drain_timer);
+    sts_close(deliver->sts); /* its notes are home */
     struct msg *msg = deliver->drain;
     deliver->drain = NULL;
     msg_return(msg, ERR_OK);
@@ -375,10 +400,15 @@ static void on_dns_closed(void *context)
     msg_return(msg, ERR_OK);
 }
 
-/* It asks names until it is closed. */
+/* It asks names until it is closed, as the other does. */
 static void on_http_closed(void *context)
 {
     struct deliver *deliver = context;
+    if (deliver->fetcher != NULL) {
+        http_client_close(deliver->fetcher, on_http_closed, deliver);
+        deliver->fetcher = NULL;
+        return;
+    }
     dns_close(deliver->dns, on_dns_closed, deliver);
     deliver->dns = NULL;
 }
@@ -398,6 +428,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
     case CONTROL_START:
         deliver->is_open = true;
         timer_start(&deliver->daily, 1);
+        sts_start(deliver->sts);
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_RELOAD:
@@ -474,6 +505,12 @@ static void call_for(struct deliver *deliver, struct msg *msg)
     attempt_hook_start(deliver->http, &call->hook, &request, on_call_done);
 }
 
+static void on_note(struct deliver *deliver, struct msg *msg)
+{
+    CHECK(msg->body.note.kind == NOTE_STS);
+    sts_on_note(deliver->sts, msg);
+}
+
 static void on_home(struct deliver *deliver, struct msg *msg)
 {
     switch (msg->kind) {
@@ -482,6 +519,9 @@ static void on_home(struct deliver *deliver, struct msg *msg)
         break;
     case MSG_SHARD_LEDGER:
         on_ledger(deliver, msg);
+        break;
+    case MSG_SHARD_NOTE:
+        on_note(deliver, msg);
         break;
     default:
         trip_on_msg(deliver, msg);

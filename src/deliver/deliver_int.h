@@ -13,6 +13,7 @@
 #include "deliver/route.h"
 #include "deliver/sched.h"
 #include "deliver/site.h"
+#include "deliver/sts.h"
 #include "mail/bounce_rules.h"
 #include "net/dns.h"
 #include "net/http_client.h"
@@ -29,7 +30,9 @@ struct deliver {
     const struct place *place;
     struct loop *loop;
     struct dns *dns;
-    struct http_client *http; /* of webhooks */
+    struct http_client *http;    /* of webhooks */
+    struct http_client *fetcher; /* of policies and reports */
+    struct sts *sts;
     struct site_table *sites;
     struct bounce_rules *bounce_rules; /* read again by CONTROL_RELOAD */
     struct sched sched;

@@ -21,7 +21,7 @@
 static const struct sm_state states[] = {
     [TRIP_CLAIM] = {"claim", TO(WAIT) | TO(GONE)},
     [TRIP_WAIT] = {"wait", TO(ROUTE) | TO(SEND) | TO(OUTCOME)},
-    [TRIP_ROUTE] = {"route", TO(CONNECT) | TO(OUTCOME)},
+    [TRIP_ROUTE] = {"route", TO(CONNECT) | TO(SEND) | TO(OUTCOME)},
     [TRIP_CONNECT] = {"connect", TO(CONNECT) | TO(SEND) | TO(OUTCOME)},
     [TRIP_SEND] = {"send", TO(CONNECT) | TO(ROUTE) | TO(OUTCOME)},
     [TRIP_OUTCOME] = {"outcome", TO(GONE)},
@@ -256,13 +256,6 @@ static void begin(struct trip *trip)
         trip_call_hook(trip);
         return;
     }
-    /* What an open connection was proved to be is not what this mail asks for. */
-    bool is_picky = trip_claim(trip)->requires_tls;
-    struct link *idle = is_picky ? NULL : list_pop_front(&site->idle_conns);
-    if (idle != NULL) {
-        trip_take_idle(trip, attempt_smtp_of_link(idle));
-        return;
-    }
     trip_find_route(trip);
 }
 
@@ -294,8 +287,7 @@ static void on_route(struct route *route)
         trip_conclude(trip);
         return;
     }
-    trip->target = 0;
-    trip_connect(trip);
+    trip_ask_sts(trip);
 }
 
 void trip_find_route(struct trip *trip)
@@ -561,6 +553,7 @@ static void abandon(struct trip *trip)
         break;
     case TRIP_ROUTE:
         route_cancel(&trip->route);
+        sts_cancel(&trip->sts);
         verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_DEFERRED, "4.3.2",
                     "the server is stopping; the attempt was not made");
         trip_judge_all(trip, &trip->failure);

@@ -12,6 +12,7 @@
 #include "base/sm.h"
 #include "deliver/attempt_hook.h"
 #include "deliver/deliver_int.h"
+#include "deliver/sts.h"
 #include "deliver/tls_demand.h"
 #include "deliver/trip.h"
 
@@ -41,7 +42,10 @@ struct trip {
     struct msg *chunk; /* while it is out */
     struct timer timer;
     struct route route;
-    uint32_t target; /* next of route.targets */
+    struct sts_query sts;
+    enum tls_sts sts_mode; /* of the recipients' domain */
+    uint32_t sts_targets;  /* of route.targets, those whose host the policy names: a bit each */
+    uint32_t target;       /* next of route.targets */
     uint32_t tried;
     struct attempt_smtp *attempt;
     struct attempt_hook hook;
@@ -54,8 +58,9 @@ struct trip {
     bool may_mend;            /* a host failed for a while, and not for want of TLS */
     bool is_plain_retry;      /* TLS failed here; once more without (RFC 7435) */
     bool is_reused;
-    bool is_busy;    /* counted in site->busy */
-    bool is_put_off; /* nothing was tried; the row is given back */
+    bool is_reuse_over; /* a kept connection failed: a new one is opened */
+    bool is_busy;       /* counted in site->busy */
+    bool is_put_off;    /* nothing was tried; the row is given back */
     bool has_host_failed;
     char remote_host[256];
     char remote_addr[ADDR_TEXT_MAX];
@@ -76,11 +81,17 @@ void trip_judge_all(struct trip *trip, const struct verdict *verdict);
 void trip_post(struct trip *trip, struct msg *msg);
 const struct shard_claim *trip_claim(const struct trip *trip);
 
+/* ---- trip_sts.c ------------------------------------------------------------------------------ */
+
+/* With a route: asks what the recipients' domain demands, then connects. */
+void trip_ask_sts(struct trip *trip);
+/* Adds it to what is known of a target. */
+void trip_sts_facts(const struct trip *trip, uint32_t target, struct tls_facts *facts);
+
 /* ---- trip_send.c ---------------------------------------------------------------------------- */
 
 /* Tries the next address of the route; when there is none left, concludes. */
 void trip_connect(struct trip *trip);
-void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt);
 void trip_call_hook(struct trip *trip);
 /* Keeps what the attempt saw, for the outcome. */
 void trip_remember(struct trip *trip, const struct attempt_smtp *attempt);

@@ -22,6 +22,7 @@ static void gather_facts(const struct trip *trip, struct tls_facts *facts)
         .smarthost_tls = deliver->smarthost_tls,
         .has_password = deliver->place->conf->smarthost_user.len > 0 && deliver->has_smarthost,
     };
+    trip_sts_facts(trip, trip->target, facts);
 }
 
 /* The one place that hears how TLS went with a host, once a connection, whether it was kept or
@@ -79,14 +80,14 @@ static bool find_target(struct trip *trip)
 
 /* ---- attempt -------------------------------------------------------------------------------- */
 
-static void open_attempt(struct trip *trip)
+static void fill_options(const struct trip *trip, struct attempt_options *options)
 {
-    struct deliver *deliver = trip->deliver;
+    const struct deliver *deliver = trip->deliver;
     const struct conf *conf = deliver->place->conf;
     const struct route_target *target = &trip->route.targets[trip->target];
     const struct tls_demand *demand = &trip->demand;
     CHECK_IF(trip->is_plain_retry, demand->may_go_plain);
-    struct attempt_options options = {
+    *options = (struct attempt_options){
         .loop = deliver->loop,
         .handler = &trip_attempt_handler,
         .addr = target->addr,
@@ -99,6 +100,61 @@ static void open_attempt(struct trip *trip)
         .password = deliver->smarthost_password,
         .timeout_ms = conf->smtp_timeout_ms,
     };
+}
+
+/* A connection that is kept was proved to be what its options asked for, whichever domain that was
+ * for: it serves this host only if the same is asked for now. */
+static bool is_fit(const struct attempt_smtp *attempt, const struct attempt_options *options)
+{
+    const struct attempt_options *had = attempt_smtp_options(attempt);
+    char addr[ADDR_TEXT_MAX];
+    (void)conn_addr_text(&options->addr, addr); /* terminated; no length needed */
+    return had->tls == options->tls && had->tls_context == options->tls_context &&
+           strcmp(had->policy, options->policy) == 0 &&
+           strcmp(attempt_smtp_addr(attempt), addr) == 0 &&
+           strcmp(attempt_smtp_host(attempt), options->host) == 0;
+}
+
+/* An idle connection of the site to any of the hosts, for a mail whose first try this is. A mail
+ * that requires TLS goes its own way: the host may have to be asked for more. */
+static struct attempt_smtp *find_idle(struct trip *trip)
+{
+    bool is_first = trip->tried == 0 && !trip->is_reuse_over && !trip_claim(trip)->requires_tls;
+    uint32_t first = trip->target;
+    for (; is_first && trip->target < trip->route.target_count; trip->target++) {
+        struct tls_facts facts;
+        struct attempt_options options;
+        gather_facts(trip, &facts);
+        tls_demand_of(&facts, &trip->demand);
+        fill_options(trip, &options);
+        LIST_EACH (&trip->entry->site->idle_conns, it) {
+            struct attempt_smtp *attempt = attempt_smtp_of_link(it);
+            if (trip->demand.is_usable && is_fit(attempt, &options)) {
+                return attempt;
+            }
+        }
+    }
+    trip->target = first;
+    return NULL;
+}
+
+static void take_idle(struct trip *trip, struct attempt_smtp *attempt)
+{
+    CHECK(attempt_smtp_is_alive(attempt));
+    CHECK(trip->entry->site->idle_count > 0);
+    list_remove(attempt_smtp_link(attempt));
+    trip->attempt = attempt;
+    trip->is_reused = true;
+    trip->entry->site->idle_count -= 1;
+    attempt_smtp_set_owner(attempt, trip);
+    sm_move(&trip->sm, TRIP_SEND);
+    attempt_smtp_send(attempt, &trip->mail);
+}
+
+static void open_attempt(struct trip *trip)
+{
+    struct attempt_options options;
+    fill_options(trip, &options);
     CHECK(trip_claim(trip)->rehearsal ==
           REHEARSAL_NONE); /* no socket for a test, whatever happened before */
     trip->tried += 1;
@@ -110,6 +166,11 @@ void trip_connect(struct trip *trip)
     struct deliver *deliver = trip->deliver;
     CHECK(trip->attempt == NULL);
     CHECK(trip->is_busy);
+    struct attempt_smtp *idle = deliver->is_abandoning ? NULL : find_idle(trip);
+    if (idle != NULL) {
+        take_idle(trip, idle);
+        return;
+    }
     bool is_over = trip->tried >= TARGETS_PER_TRIP || deliver->is_abandoning;
     if (is_over || !find_target(trip)) {
         if (!trip->may_mend && !deliver->is_abandoning) {
@@ -163,7 +224,7 @@ void trip_remember(struct trip *trip, const struct attempt_smtp *attempt)
     snprintf(trip->remote_host, sizeof trip->remote_host, "%s", attempt_smtp_host(attempt));
     snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", attempt_smtp_addr(attempt));
     snprintf(trip->tls, sizeof trip->tls, "%s", attempt_smtp_tls(attempt));
-    trip->tls_policy = attempt_smtp_policy(attempt);
+    trip->tls_policy = attempt_smtp_options(attempt)->policy;
     struct slice said = attempt_smtp_transcript(attempt);
     buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
 }
@@ -222,6 +283,7 @@ static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdic
     if (trip->is_reused) {
         /* The server may close a kept connection whenever it likes: no failure of the host. */
         trip->is_reused = false;
+        trip->is_reuse_over = true;
         trip_find_route(trip);
         return;
     }
@@ -265,18 +327,6 @@ void trip_chunk_home(struct trip *trip, struct msg *msg)
     }
     attempt_smtp_chunk(trip->attempt, msg->body.chunk.data);
     msg_put(&trip->deliver->actor, msg);
-}
-
-void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt)
-{
-    CHECK(attempt_smtp_is_alive(attempt));
-    CHECK(trip->entry->site->idle_count > 0);
-    trip->attempt = attempt;
-    trip->is_reused = true;
-    trip->entry->site->idle_count -= 1;
-    attempt_smtp_set_owner(attempt, trip);
-    sm_move(&trip->sm, TRIP_SEND);
-    attempt_smtp_send(attempt, &trip->mail);
 }
 
 /* ---- webhooks ------------------------------------------------------------------------------- */

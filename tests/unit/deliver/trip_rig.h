@@ -159,6 +159,9 @@ static inline void on_msg(struct actor *actor, struct msg *msg)
     case MSG_SHARD_OUTCOME:
         on_outcome(rig, msg);
         break;
+    case MSG_SHARD_NOTE: /* nothing is remembered */
+        msg_return(msg, msg->body.note.op == NOTE_GET ? ERR_NOT_FOUND : ERR_OK);
+        break;
     default:
         cr_assert_eq(msg->kind, MSG_SHARD_LEDGER);
         msg->body.ledger.value = UINT64_MAX; /* expiry is done for every day */
