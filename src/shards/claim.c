@@ -16,6 +16,7 @@
 #include "mail/dkim.h"
 #include "shards/erase.h"
 #include "shards/forward.h"
+#include "shards/schedule.h"
 #include "shards/shard_int.h"
 
 #include <string.h>
@@ -324,6 +325,12 @@ enum err claim_lease(struct shard *shard, struct msg *msg, struct group *group)
     }
     struct key key = key_outbox(body->entry.due_unix_ms, body->entry.account, body->entry.mail,
                                 body->entry.group);
+    struct schedule_due due;
+    err = schedule_foresee(shard, msg, group, &due);
+    if (err != ERR_OK) {
+        return err;
+    }
+    schedule_apply(shard, &due, group);
     if (group->open_count == 0) {
         shard_delete(shard, key);
         return ERR_NOT_FOUND;

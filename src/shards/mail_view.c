@@ -639,13 +639,20 @@ static enum err retry(struct view_work *work)
     if (err != ERR_OK) {
         return err;
     }
+    if (mail.status == MAIL_CANCELLED && delivery.kind == DELIVERY_SMTP) {
+        msg->sentence = SLICE("the message was cancelled");
+        return ERR_CONFLICT;
+    }
     if (delivery.attempts >= RETRY_ATTEMPTS_MAX) {
         msg->sentence = SLICE("the delivery was tried too often to be tried again by hand");
         return ERR_CONFLICT;
     }
     switch ((enum delivery_status)delivery.status) {
-    case DELIVERY_PENDING:
     case DELIVERY_SCHEDULED:
+        msg->sentence = SLICE("the message is scheduled; change its time instead");
+        err = ERR_CONFLICT;
+        break;
+    case DELIVERY_PENDING:
     case DELIVERY_DEFERRED:
         err = retry_open(work, &mail, &delivery);
         break;

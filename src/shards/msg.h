@@ -359,6 +359,19 @@ struct shard_raw {
     struct slice data;
 };
 
+/* A mail that is not being sent yet: taken back, or moved to another time. ERR_CONFLICT: too late.
+ */
+enum schedule_op { SCHEDULE_CANCEL, SCHEDULE_MOVE };
+struct shard_schedule {
+    struct caller caller;
+    enum schedule_op op;
+    struct id id;
+    bool is_scheduled_only; /* ERR_NOT_FOUND for one that never was */
+    uint64_t due_unix_ms;   /* MOVE */
+    /* out */
+    struct row_mail mail;
+};
+
 struct shard_retry {
     struct caller caller;
     struct id delivery;
@@ -758,6 +771,7 @@ union msg_body {
     struct shard_read read;
     struct shard_raw raw;
     struct shard_retry retry;
+    struct shard_schedule schedule;
     struct shard_rcpt rcpt;
     struct shard_stage stage;
     struct shard_inbound inbound;

@@ -12,6 +12,7 @@
 #include "mail/dkim.h"
 #include "mail/mime_write.h"
 #include "shards/body_rows.h"
+#include "shards/schedule.h"
 #include "shards/shard_int.h"
 
 #include <stdlib.h>
@@ -42,6 +43,8 @@ struct send_work {
     struct id mail;
     struct id *deliveries; /* rcpt_count */
     uint64_t now_unix_ms;
+    uint64_t due_unix_ms; /* now, or the time that it is scheduled for */
+    bool is_scheduled;
     uint32_t day;
     struct slice message_id;
     struct slice feedback_id;
@@ -71,7 +74,7 @@ static enum err compose(struct send_work *work);
 static enum err add_rows(struct send_work *work, struct slice mail);
 static void store(struct send_work *work);
 static void store_mail(struct send_work *work);
-static void tell_sent(struct send_work *work, struct row_mail *row);
+static void tell_accepted(struct send_work *work, struct row_mail *row);
 static void store_attachments(struct send_work *work);
 static void store_deliveries(struct send_work *work);
 static void store_group(struct send_work *work, uint32_t group, uint32_t first, uint32_t count);
@@ -127,6 +130,10 @@ static enum err check(struct send_work *work, bool *is_replay)
         /* Once: keys made by the first pass carry the day. */
         work->now_unix_ms = clock_unix_ms();
         work->day = clock_day_of(work->now_unix_ms);
+        work->is_scheduled =
+            msg->body.send.scheduled_unix_ms > work->now_unix_ms + SCHEDULE_SOON_MS;
+        work->due_unix_ms =
+            work->is_scheduled ? msg->body.send.scheduled_unix_ms : work->now_unix_ms;
     }
     err = check_idempotency(work, is_replay);
     if (err != ERR_OK || *is_replay) {
@@ -161,7 +168,14 @@ static enum err check_idempotency(struct send_work *work, bool *is_replay)
         if (!slice_equal(sha256_slice(&row.body_hash), sha256_slice(&send->body_hash))) {
             return ERR_IDEMPOTENCY_REUSED;
         }
+        struct row_mail mail;
+        err =
+            shard_get_mail(shard, key_mail(work->who.account.id, row.mail), &shard->scratch, &mail);
+        if (err != ERR_OK && err != ERR_NOT_FOUND) {
+            return err;
+        }
         send->id = row.mail;
+        send->is_scheduled = err == ERR_OK && mail.scheduled_unix_ms != 0;
         send->is_replay = true;
         *is_replay = true;
         return ERR_OK;
@@ -431,7 +445,7 @@ static enum err compose(struct send_work *work)
         .header_count = send->header_count,
         .attachments = send->attachments,
         .attachment_count = send->attachment_count,
-        .date_unix_ms = work->now_unix_ms,
+        .date_unix_ms = work->due_unix_ms,
     };
     struct buf out;
     buf_init(&out, min_size(work->job.shard->place->conf->mail_max, MAIL_BYTES_MAX));
@@ -454,7 +468,7 @@ static enum err add_rows(struct send_work *work, struct slice mail)
     struct msg *msg = work->job.msg;
     const struct shard_send *send = &msg->body.send;
     struct account_id account = work->who.account.id;
-    uint32_t day = work->day + ATTACHMENT_DAYS;
+    uint32_t day = clock_day_of(work->due_unix_ms) + ATTACHMENT_DAYS;
     uint32_t max = body_rows_count(mail.len);
     for (uint32_t i = 0; i < send->attachment_count; i++) {
         max += body_rows_count(send->attachments[i].data.len);
@@ -490,6 +504,7 @@ static void store(struct send_work *work)
     batch->accepted_bytes += work->size_bytes;
     work->job.msg->body.send.id = work->mail;
     work->job.msg->body.send.is_replay = false;
+    work->job.msg->body.send.is_scheduled = work->is_scheduled;
     LOG_DEBUG("mail.accepted", LOG_ID("message", ID_MESSAGE, work->mail),
               LOG_U64("bytes", work->size_bytes), LOG_U64("rcpts", work->rcpt_count));
 }
@@ -505,7 +520,7 @@ static void store_mail(struct send_work *work)
         .mode = work->who.has_key ? work->who.key.mode : MODE_LIVE,
         .is_sandbox = send->is_sandbox,
         .direction = DIRECTION_OUTBOUND,
-        .status = MAIL_QUEUED,
+        .status = work->is_scheduled ? MAIL_SCHEDULED : MAIL_QUEUED,
         .needs_utf8 = work->spans.needs_utf8 || send->from.needs_utf8,
         .needs_8bit = work->spans.needs_8bit,
         .from_name = send->from.name,
@@ -542,27 +557,26 @@ static void store_mail(struct send_work *work)
         .priority = (uint8_t)send->priority,
         .requires_tls = send->requires_tls,
         .pool = send->pool,
+        .scheduled_unix_ms = work->is_scheduled ? work->due_unix_ms : 0,
     };
-    tell_sent(work, &row);
+    tell_accepted(work, &row);
     shard_put_mail(work->job.shard, key_mail(work->who.account.id, work->mail), &row);
 }
 
-/* One event for the mail; a domain whose webhook wants to hear of it gets one for each recipient.
- */
-static void tell_sent(struct send_work *work, struct row_mail *row)
+static void tell_accepted(struct send_work *work, struct row_mail *row)
 {
-    struct row_event event = {.type = SLICE("email.sent")};
-    if (!hook_wants(&work->domain, event.type)) {
-        shard_write_event(work->job.shard, work->mail, &event);
-        return;
-    }
+    struct slice *recipients =
+        arena_array(&work->job.msg->arena, work->rcpt_count, sizeof(*recipients));
+    struct schedule_news news = {
+        .type = work->is_scheduled ? SLICE("email.scheduled") : SLICE("email.sent"),
+        .recipients = recipients,
+    };
     for (uint32_t i = 0; i < work->rcpt_count; i++) {
         if (!work->rcpts[i].is_suppressed) {
-            event.recipient = work->rcpts[i].text;
-            shard_write_event(work->job.shard, work->mail, &event);
-            hook_tell(work->job.shard, row, &event);
+            recipients[news.recipient_count++] = work->rcpts[i].text;
         }
     }
+    schedule_tell(work->job.shard, &work->domain, row, &news);
 }
 
 static void store_attachments(struct send_work *work)
@@ -579,8 +593,8 @@ static void store_attachments(struct send_work *work)
             .content_id = given->content_id,
             .size_bytes = given->data.len,
             .is_inline = given->content_id.len > 0,
-            .expires_unix_ms = work->now_unix_ms + ATTACHMENT_DAYS * UINT64_C(86400000),
-            .day = work->day + ATTACHMENT_DAYS,
+            .expires_unix_ms = work->due_unix_ms + ATTACHMENT_DAYS * DAY_MS,
+            .day = clock_day_of(work->due_unix_ms) + ATTACHMENT_DAYS,
             .chunk_count = body_rows_count(given->data.len),
             .data_index = i,
         };
@@ -599,9 +613,11 @@ static void store_deliveries(struct send_work *work)
         struct row_delivery row = {
             .id = work->deliveries[i],
             .recipient = rcpt->text,
-            .status = rcpt->is_suppressed ? DELIVERY_SUPPRESSED : DELIVERY_PENDING,
+            .status = (uint8_t)(rcpt->is_suppressed  ? DELIVERY_SUPPRESSED
+                                : work->is_scheduled ? DELIVERY_SCHEDULED
+                                                     : DELIVERY_PENDING),
             .group = rcpt->is_suppressed ? DELIVERY_GROUP_NONE : group,
-            .next_attempt_unix_ms = rcpt->is_suppressed ? 0 : work->now_unix_ms,
+            .next_attempt_unix_ms = rcpt->is_suppressed ? 0 : work->due_unix_ms,
             .updated_unix_ms = work->now_unix_ms,
         };
         shard_put_delivery(shard, key_delivery(account, work->mail, i), &row);
@@ -631,7 +647,7 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
     struct shard *shard = work->job.shard;
     const struct shard_send *send = &work->job.msg->body.send;
     struct outbox_entry entry = {
-        .due_unix_ms = work->now_unix_ms,
+        .due_unix_ms = work->due_unix_ms,
         .account = work->who.account.id,
         .mail = work->mail,
         .group = group,
@@ -643,7 +659,7 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
         .domain = entry.domain,
         .rcpt_first = first,
         .rcpt_count = count,
-        .created_unix_ms = work->now_unix_ms,
+        .created_unix_ms = work->due_unix_ms,
         .mode = leaves(work)                     ? REHEARSAL_NONE
                 : work->rcpts[first].is_scripted ? REHEARSAL_SCRIPTED
                                                  : REHEARSAL_PLAIN,

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "mail/attachment_link.h"
+#include "shards/schedule.h"
 #include "shards/shard_int.h"
 
 #include <stdlib.h>
@@ -59,6 +60,7 @@ static void scan_work(struct shard_job *job);
 static void scan_done(struct shard_job *job);
 static void on_scan_retry(struct timer *timer);
 static void on_sweep(struct timer *timer);
+static void on_ahead(struct timer *timer);
 static void job_work(struct job *job);
 static void job_done(struct job *job);
 
@@ -82,6 +84,7 @@ struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t famil
     buf_init(&shard->encoded, ROW_BYTES_MAX);
     timer_init(&shard->scan.retry, loop, on_scan_retry);
     timer_init(&shard->sweep, loop, on_sweep);
+    timer_init(&shard->ahead, loop, on_ahead);
     bool is_ledger = family == KV_FAMILY_DELIVER;
     bounce_rules_read(&shard->bounce_rules, place->conf->bounce_rules);
     if (!is_ledger) {
@@ -345,6 +348,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_RCPT] = intake_rcpt,
     [MSG_SHARD_STAGE] = stage_handle,
     [MSG_SHARD_INBOUND] = intake_mail,
+    [MSG_SHARD_SCHEDULE] = schedule_handle,
 };
 /* clang-format on */
 
@@ -405,6 +409,7 @@ static void on_control(struct shard *shard, struct msg *msg)
         shard->is_stopping = true;
         timer_stop(&shard->scan.retry);
         timer_stop(&shard->sweep);
+        timer_stop(&shard->ahead);
         shard->stop = msg;
         return;
     }
@@ -431,8 +436,10 @@ static void on_start(struct shard *shard, struct msg *msg)
         shard->hook_seal = crypto_derive(shard->place->master, SLICE("hook"));
         shard->attachment_seal =
             crypto_derive(shard->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
+        shard->ahead_unix_ms = clock_unix_ms() + SCHEDULE_AHEAD_MS;
         scan_owe_due(shard, 0);
         scan_start(shard);
+        timer_start(&shard->ahead, SWEEP_MS);
         timer_start(&shard->sweep, SWEEP_MS);
         api_key_due_sweep(shard);
         stage_sweep(shard);
@@ -610,6 +617,9 @@ void shard_announce(struct shard *shard, const struct outbox_entry *entry)
     struct batch *batch = shard->filling;
     CHECK(entry->domain.len <= DNS_NAME_MAX);
     CHECK(entry->pool.len <= POOL_NAME_MAX);
+    if (entry->due_unix_ms > clock_unix_ms() + SCHEDULE_AHEAD_MS + SWEEP_MS) {
+        return; /* a later look ahead finds it; one more round, for this batch is not on disk yet */
+    }
     if (batch->announces.len + ANNOUNCE_ENTRY_MAX > ANNOUNCE_MAX) {
         batch->unannounced = min_u64(batch->unannounced, entry->due_unix_ms);
         return;
@@ -701,7 +711,9 @@ static void scan_owe(struct shard *shard, const struct key *from, uint64_t due_m
 static void scan_owe_due(struct shard *shard, uint64_t due_unix_ms)
 {
     struct key from = key_outbox(due_unix_ms, (struct account_id){0}, (struct id){.bytes = {0}}, 0);
-    scan_owe(shard, &from, UINT64_MAX);
+    if (due_unix_ms < shard->ahead_unix_ms) {
+        scan_owe(shard, &from, shard->ahead_unix_ms);
+    }
 }
 
 /* Reads the next page of what is owed, when nothing stands in the way; whatever does calls again.
@@ -816,6 +828,25 @@ static void on_sweep(struct timer *timer)
     api_key_due_sweep(shard);
     stage_sweep(shard);
     timer_start(&shard->sweep, SWEEP_MS);
+}
+
+/* What is due far ahead is not told until its hour comes near. */
+static void on_ahead(struct timer *timer)
+{
+    struct shard *shard = CONTAINER_OF(timer, struct shard, ahead);
+    uint64_t until = clock_unix_ms() + SCHEDULE_AHEAD_MS;
+    if (shard->scan.is_owed || shard->scan.is_running) {
+        timer_start(&shard->ahead, SCAN_RETRY_MS); /* what is owed would grow by all in between */
+        return;
+    }
+    if (until > shard->ahead_unix_ms) {
+        struct key from =
+            key_outbox(shard->ahead_unix_ms, (struct account_id){0}, (struct id){.bytes = {0}}, 0);
+        shard->ahead_unix_ms = until;
+        scan_owe(shard, &from, until);
+        scan_start(shard);
+    }
+    timer_start(&shard->ahead, SWEEP_MS);
 }
 
 /* ---- work on other threads ------------------------------------------------------------------ */

@@ -199,6 +199,8 @@ struct shard {
     uint32_t stage_cursor;             /* the next place to be doubted */
     uint64_t id_floor_ms;              /* ids up to this are of earlier runs */
     struct timer sweep;
+    struct timer ahead;
+    uint64_t ahead_unix_ms; /* delivery was told of what is due before */
     struct sign_entry sign_cache[SIGN_CACHE_MAX];
     uint64_t sign_clock;
     struct bounce_rules *bounce_rules;        /* for reports that come in */
