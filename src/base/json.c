@@ -55,6 +55,8 @@ static enum err read_field(struct reader *r, const json_t *value, const struct j
                            void *member, const struct step *at);
 static enum err read_text(struct reader *r, const json_t *value, uint64_t max, struct slice *out,
                           const struct step *at);
+static enum err read_raw_object(struct reader *r, const json_t *value, uint64_t max,
+                                struct slice *out, const struct step *at);
 static enum err read_u64(struct reader *r, const json_t *value, uint64_t max, uint64_t *out,
                          const struct step *at);
 static enum err read_time(struct reader *r, const json_t *value, uint64_t max,
@@ -325,6 +327,8 @@ static enum err read_field(struct reader *r, const json_t *value, const struct j
         return read_object(r, value, field->sub, member, at);
     case JSON_TIME:
         return read_time(r, value, field->max, member, at);
+    case JSON_RAW_OBJECT:
+        return read_raw_object(r, value, field->max, member, at);
     }
     return ERR_INTERNAL;
 }
@@ -340,6 +344,25 @@ static enum err read_text(struct reader *r, const json_t *value, uint64_t max, s
         return refuse_over(r, at, " bytes", max);
     }
     return copy_text(r, text, out);
+}
+
+/* Written anew, so that what is kept has one spelling and no more than it needs. */
+static enum err read_raw_object(struct reader *r, const json_t *value, uint64_t max,
+                                struct slice *out, const struct step *at)
+{
+    if (!is_object(value)) {
+        return refuse(r, at, "must be an object");
+    }
+    size_t len = json_dumpb(value, NULL, 0, JSON_COMPACT);
+    if (max > 0 && len > max) {
+        return refuse_over(r, at, " bytes", max);
+    }
+    char *text = arena_try(r->arena, len);
+    if (!text) {
+        return ERR_TOO_LARGE;
+    }
+    *out = slice_of(text, json_dumpb(value, text, len, JSON_COMPACT));
+    return ERR_OK;
 }
 
 static enum err read_u64(struct reader *r, const json_t *value, uint64_t max, uint64_t *out,

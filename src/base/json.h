@@ -29,8 +29,9 @@ enum json_type {
     JSON_MAP,  /* struct json_pairs; an object of scalars (numbers, booleans as text; is_text tells)
                 */
     JSON_LIST, /* struct json_items; an array of objects, each read by `sub` */
-    JSON_OBJECT, /* the struct described by `sub`, in place */
-    JSON_TIME,   /* struct json_time: a number (ms) or text, as given */
+    JSON_OBJECT,     /* the struct described by `sub`, in place */
+    JSON_TIME,       /* struct json_time: a number (ms) or text, as given */
+    JSON_RAW_OBJECT, /* struct slice; an object whatever is in it, as JSON text of ours */
 };
 
 struct json_texts {

@@ -319,3 +319,14 @@ void api_metadata(struct json_writer *w, struct slice pack)
     }
     json_close_object(w);
 }
+
+void api_pack(struct json_writer *w, const char *name, struct slice pack)
+{
+    struct slice item;
+    json_key(w, name);
+    json_open_array(w);
+    while (get_slice(&pack, &item)) {
+        json_text(w, item);
+    }
+    json_close_array(w);
+}

@@ -25,6 +25,11 @@ bool api_param_id(struct request *request, uint32_t index, enum id_kind kind,
 bool api_read_metadata(struct request *request, const struct json_pairs *pairs,
                        struct buf *pack) MUST_USE;
 
+/* A time to come, SCHEDULE_MAX_MS ahead at most: RFC 3339, milliseconds, or "in 2 hours"; answers
+ * 400 and returns false on anything else. What is past stays past. */
+bool api_read_time(struct request *request, struct slice param, const struct json_time *given,
+                   uint64_t *unix_ms) MUST_USE;
+
 /* ---- post ----------------------------------------------------------------------------------- */
 
 /* A message of the edge's pool; NULL after answering 503. */
@@ -75,6 +80,7 @@ void api_text_or_null(struct json_writer *w, const char *name, struct slice text
 void api_u64(struct json_writer *w, const char *name, uint64_t value);
 void api_bool(struct json_writer *w, const char *name, bool value);
 void api_metadata(struct json_writer *w, struct slice pack);
+void api_pack(struct json_writer *w, const char *name, struct slice pack); /* a list of texts */
 /* api_mail.c: members of a message; in a list, and whole; its attachments as a list. */
 void api_mail_members(struct json_writer *w, const struct row_mail *mail);
 void api_full_mail_members(struct json_writer *w, const struct shard_read *read);
@@ -103,6 +109,7 @@ extern const struct json_shape api_suppression_shape;
 extern const struct json_shape api_domain_shape;
 extern const struct json_shape api_domain_change_shape;
 extern const struct json_shape api_send_shape;
+extern const struct json_shape api_schedule_shape;
 extern const struct json_shape api_admin_account_shape;
 extern const struct json_shape api_admin_new_user_shape;
 extern const struct json_shape api_admin_user_shape;
@@ -155,6 +162,11 @@ void api_domain_change(struct request *request);
 void api_domain_delete(struct request *request);
 void api_domain_verify(struct request *request);
 void api_send_mail(struct request *request);
+void api_scheduled_list(struct request *request);
+void api_scheduled_get(struct request *request);
+void api_scheduled_change(struct request *request);
+void api_scheduled_cancel(struct request *request);
+void api_message_cancel(struct request *request);
 void api_route_create(struct request *request);
 void api_route_list(struct request *request);
 void api_route_get(struct request *request);

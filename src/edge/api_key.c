@@ -255,17 +255,6 @@ static bool read_key(struct request *request, struct shard_key *key, bool needs_
 
 /* ---- rendering ------------------------------------------------------------------------------ */
 
-static void write_pack(struct json_writer *w, const char *name, struct slice pack)
-{
-    struct slice item;
-    json_key(w, name);
-    json_open_array(w);
-    while (get_slice(&pack, &item)) {
-        json_text(w, item);
-    }
-    json_close_array(w);
-}
-
 static void write_time(struct json_writer *w, const char *name, uint64_t unix_ms)
 {
     json_key(w, name);
@@ -311,9 +300,9 @@ static void write_key(struct json_writer *w, const struct row_api_key *row, stru
     api_text(w, "mode", row->mode == MODE_TEST ? SLICE("test") : SLICE("live"));
     api_text(w, "permission", row->permission == PERMISSION_SEND ? SLICE("send") : SLICE("full"));
     write_scopes(w, row);
-    write_pack(w, "domains", row->domains);
-    write_pack(w, "addresses", row->addresses);
-    write_pack(w, "allowedIps", row->allowed_ips);
+    api_pack(w, "domains", row->domains);
+    api_pack(w, "addresses", row->addresses);
+    api_pack(w, "allowedIps", row->allowed_ips);
     write_time(w, "expiresAt", row->expires_unix_ms);
     api_bool(w, "enabled", row->is_enabled);
     api_metadata(w, row->metadata);

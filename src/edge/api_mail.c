@@ -8,17 +8,6 @@
 
 /* ---- rendering ------------------------------------------------------------------------------ */
 
-static void write_pack(struct json_writer *w, const char *name, struct slice pack)
-{
-    json_key(w, name);
-    json_open_array(w);
-    struct slice item;
-    while (get_slice(&pack, &item)) {
-        json_text(w, item);
-    }
-    json_close_array(w);
-}
-
 static void write_mode(struct json_writer *w, uint8_t mode)
 {
     api_text(w, "mode", mode == MODE_TEST ? SLICE("test") : SLICE("live"));
@@ -65,8 +54,8 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail)
         api_text(w, "name", mail->from_name);
     }
     json_close_object(w);
-    write_pack(w, "to", is_inbound && mail->to.len == 0 ? mail->envelope_to : mail->to);
-    write_pack(w, "cc", mail->cc);
+    api_pack(w, "to", is_inbound && mail->to.len == 0 ? mail->envelope_to : mail->to);
+    api_pack(w, "cc", mail->cc);
     api_text_or_null(w, "subject", mail->subject);
     api_text_or_null(w, "spf", mail->spf);
     api_text_or_null(w, "dkim", mail->dkim);
@@ -77,9 +66,15 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail)
     api_u64(w, "size_bytes", mail->size_bytes);
     const char *status = is_inbound ? "" : mail_status_text((enum mail_status)mail->status);
     api_text_or_null(w, "send_status", slice_str(status));
+    json_key(w, "scheduled_at");
+    if (mail->scheduled_unix_ms != 0) {
+        json_u64(w, mail->scheduled_unix_ms);
+    } else {
+        json_nil(w);
+    }
     api_text_or_null(w, "webhook_status", webhook_status(mail));
     api_metadata(w, mail->metadata);
-    write_pack(w, "tags", mail->tags);
+    api_pack(w, "tags", mail->tags);
 }
 
 static void write_attempt(struct json_writer *w, const struct attempt_view *view)
@@ -283,7 +278,7 @@ static void write_headers(struct json_writer *w, struct slice block)
 void api_full_mail_members(struct json_writer *w, const struct shard_read *read)
 {
     api_mail_members(w, &read->mail);
-    write_pack(w, "bcc", read->mail.bcc);
+    api_pack(w, "bcc", read->mail.bcc);
     api_text(w, "message_id", read->mail.message_id);
     api_text_or_null(w, "text_body", read->text);
     api_text_or_null(w, "html_body", read->html);

@@ -36,10 +36,17 @@ struct send_body {
     struct json_pairs metadata;
     struct json_texts tags;
     struct slice template_id;
+    struct slice template_data;
     struct json_time scheduled_at;
+    struct slice priority;
+    struct slice pool;
     bool has_scheduled_at;
     bool track_opens;
+    bool has_track_opens;
     bool track_clicks;
+    bool has_track_clicks;
+    bool has_unsubscribe;
+    bool requires_tls;
     bool is_sandbox;
 };
 
@@ -87,8 +94,19 @@ static const struct json_field send_fields[] = {
      .type = JSON_TIME,
      AT(scheduled_at),
      .has_offset = offsetof(struct send_body, has_scheduled_at)},
-    {.name = "trackOpens", .type = JSON_BOOL, AT(track_opens)},
-    {.name = "trackClicks", .type = JSON_BOOL, AT(track_clicks)},
+    {.name = "templateData", .type = JSON_RAW_OBJECT, AT(template_data), .max = TEMPLATE_DATA_MAX},
+    {.name = "trackOpens",
+     .type = JSON_BOOL,
+     AT(track_opens),
+     .has_offset = offsetof(struct send_body, has_track_opens)},
+    {.name = "trackClicks",
+     .type = JSON_BOOL,
+     AT(track_clicks),
+     .has_offset = offsetof(struct send_body, has_track_clicks)},
+    {.name = "listUnsubscribe", .type = JSON_BOOL, AT(has_unsubscribe)},
+    {.name = "priority", .type = JSON_TEXT, AT(priority)},
+    {.name = "requireTls", .type = JSON_BOOL, AT(requires_tls)},
+    {.name = "pool", .type = JSON_TEXT, AT(pool)},
     {.name = "sandbox", .type = JSON_BOOL, AT(is_sandbox)},
 };
 #undef AT
@@ -166,25 +184,68 @@ static bool read_content(struct request *request, const struct send_body *body,
     if (!slice_is_ascii(body->in_reply_to)) {
         return fail(request, SLICE("inReplyTo"), "inReplyTo is a message id in ASCII");
     }
-    if (body->html.len == 0 && body->text.len == 0) {
+    if (body->html.len == 0 && body->text.len == 0 && body->template_id.len == 0) {
         return fail(request, SLICE("text"), "html or text is required");
     }
-    if (body->template_id.len > 0) {
-        return fail(request, SLICE("templateId"), "templates are not available on this server");
-    }
-    if (body->has_scheduled_at) {
-        return fail(request, SLICE("scheduledAt"),
-                    "scheduled sending is not available on this server");
-    }
-    if (body->track_opens || body->track_clicks) {
-        return fail(request, body->track_opens ? SLICE("trackOpens") : SLICE("trackClicks"),
-                    "tracking is not available on this server");
-    }
-    send->is_sandbox = body->is_sandbox;
     send->subject = body->subject;
     send->html = body->html;
     send->text = body->text;
     send->in_reply_to = body->in_reply_to;
+    return true;
+}
+
+static enum choice choice_of(bool is_given, bool value)
+{
+    return !is_given ? CHOICE_DEFAULT : value ? CHOICE_YES : CHOICE_NO;
+}
+
+static bool read_pool(struct request *request, struct slice pool)
+{
+    bool is_good = pool.len <= POOL_NAME_MAX;
+    for (size_t i = 0; is_good && i < pool.len; i++) {
+        char c = pool.data[i];
+        is_good = (c >= 'a' && c <= 'z') || ascii_is_digit(c) || c == '-';
+    }
+    return is_good || fail(request, SLICE("pool"), "a pool has 1 to 32 of a-z, 0-9 and -");
+}
+
+static bool read_priority(struct request *request, struct slice text, enum mail_priority *priority)
+{
+    for (int i = 0; text.len > 0 && i < PRIORITY_COUNT; i++) {
+        if (slice_equal(text, slice_str(mail_priority_text((enum mail_priority)i)))) {
+            *priority = (enum mail_priority)i;
+            return true;
+        }
+    }
+    return text.len == 0 || fail(request, SLICE("priority"), "priority is transactional or bulk");
+}
+
+/* How it is to be sent, rather than what. */
+static bool read_options(struct request *request, const struct send_body *body,
+                         struct shard_send *send)
+{
+    if (body->template_id.len > 0 &&
+        id_parse(ID_TEMPLATE, body->template_id, &send->template) != ERR_OK) {
+        return fail(request, SLICE("templateId"), "this is not the id of a template");
+    }
+    if (body->template_data.len > 0 && body->template_id.len == 0) {
+        return fail(request, SLICE("templateData"), "templateData goes with a templateId");
+    }
+    if (body->has_scheduled_at && !api_read_time(request, SLICE("scheduledAt"), &body->scheduled_at,
+                                                 &send->scheduled_unix_ms)) {
+        return false;
+    }
+    if (!read_pool(request, body->pool) ||
+        !read_priority(request, body->priority, &send->priority)) {
+        return false;
+    }
+    send->template_data = body->template_data;
+    send->tracks_opens = choice_of(body->has_track_opens, body->track_opens);
+    send->tracks_clicks = choice_of(body->has_track_clicks, body->track_clicks);
+    send->has_unsubscribe = body->has_unsubscribe;
+    send->requires_tls = body->requires_tls;
+    send->pool = body->pool;
+    send->is_sandbox = body->is_sandbox;
     return true;
 }
 
@@ -327,8 +388,9 @@ static void on_accepted(struct request *request, struct msg *msg)
     struct api_body body;
     api_json_start(&body);
     json_open_object(&body.w);
-    api_id(&body.w, "id", ID_MESSAGE, msg->body.send.id);
-    api_text(&body.w, "status", SLICE("queued"));
+    bool is_scheduled = msg->body.send.is_scheduled;
+    api_id(&body.w, "id", is_scheduled ? ID_SCHEDULED : ID_MESSAGE, msg->body.send.id);
+    api_text(&body.w, "status", is_scheduled ? SLICE("scheduled") : SLICE("queued"));
     json_close_object(&body.w);
     api_json_send(request, 202, &body);
 }
@@ -343,9 +405,9 @@ void api_send_mail(struct request *request)
     struct shard_send *send = &msg->body.send;
     send->caller = request->caller;
     if (!api_read(request, &api_send_shape, &body) || !read_people(request, &body, send) ||
-        !read_content(request, &body, send) || !read_headers(request, &body, send) ||
-        !read_labels(request, &body, send) || !read_attachments(request, &body, send) ||
-        !read_idempotency(request, send)) {
+        !read_content(request, &body, send) || !read_options(request, &body, send) ||
+        !read_headers(request, &body, send) || !read_labels(request, &body, send) ||
+        !read_attachments(request, &body, send) || !read_idempotency(request, send)) {
         msg_put(msg->home, msg); /* request was answered, and may be gone */
         return;
     }

@@ -141,6 +141,9 @@ static void write_field(struct json_writer *w, const struct json_field *field)
         json_key(w, "type");
         json_raw(w, SLICE("[\"string\",\"integer\"]"));
         break;
+    case JSON_RAW_OBJECT:
+        write_word_type(w, "object", is_nullable);
+        break;
     }
 }
 

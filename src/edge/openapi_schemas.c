@@ -28,6 +28,9 @@ static const struct schema {
            "plan:s"},
 
     {"Accepted", "id:s status:s"},
+    {"Scheduled", "id:s status:s messageId:s scheduledAt:i createdAt:i from:@Person to:[s] cc:[s] "
+                  "subject:s? mode:s metadata:o tags:[s]"},
+    {"Cancelled", "ok:b id:s status:s"},
 
     {"Key", "id:s name:s prefix:s last4:s mode:s permission:s scopes:[s] domains:[s] addresses:[s] "
             "allowedIps:[s] expiresAt:i? enabled:b metadata:o status:s createdAt:i createdBy:s? "
@@ -56,7 +59,7 @@ static const struct schema {
     {"Person", "address:s name?:s"},
     {"Message", "id:s direction:s mode:s from_addr:s to_addr?:s from:@Person to:[s] cc:[s] "
                 "subject:s? spf:s? dkim:s? dmarc:s? spam:s? thread_id:s? received_at:i "
-                "size_bytes:i send_status:s? "
+                "size_bytes:i send_status:s? scheduled_at:i? "
                 "webhook_status:s? metadata:o tags:[s]"},
     {"Header", "name:s value:s"},
     {"FullMessage",

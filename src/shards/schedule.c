@@ -12,9 +12,10 @@
  *
  * Suppressions are looked at twice: when the mail is accepted and when it falls due.
  */
+#include "shards/schedule.h"
+
 #include "base/clock.h"
 #include "base/log.h"
-#include "shards/schedule.h"
 #include "shards/shard_int.h"
 
 #include <string.h>

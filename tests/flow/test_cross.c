@@ -21,6 +21,7 @@ static const struct {
     const char *body;
 } bodies[] = {
     {"/v1/send", "{'from':'a@send.test','to':'c@d.test','text':'x','sandbox':true}"},
+    {"/v1/scheduled/:id", "{'scheduledAt':'in 2 hours'}"},
     {"/v1/keys", "{'name':'k','scopes':[]}"},
     {"/api/keys", "{'name':'k','scopes':[]}"},
     {"/api/domains", "{'domain':'made.test'}"},
@@ -44,6 +45,7 @@ struct scene {
     const char *domain;
     const char *key_id;
     const char *mail;
+    const char *scheduled;
     const char *delivery;
     const char *route;
     const char *user;
@@ -85,6 +87,7 @@ static const char *path_of(struct scene *scene, const struct route *route)
         {"keys/:id", offsetof(struct scene, key_id)},
         {"domains/:id", offsetof(struct scene, domain)},
         {"messages/:id", offsetof(struct scene, mail)},
+        {"scheduled/:id", offsetof(struct scene, scheduled)},
         {"deliveries/:id", offsetof(struct scene, delivery)},
         {"routes/:id", offsetof(struct scene, route)},
         {"members/:id", offsetof(struct scene, user)},
@@ -156,6 +159,11 @@ static void open_scene(struct scene *scene)
     scene->key_id = reply_text(make(world, "{'name':'victim','scopes':[]}"), "id");
     scene->mail = world_send(world, "{'from':'a@send.test','to':'b@test.invalid','text':'x',"
                                     "'sandbox':true}");
+    struct reply *later = world_post(world, "/v1/send",
+                                     "{'from':'a@send.test','to':'b@test.invalid','text':'x',"
+                                     "'sandbox':true,'scheduledAt':'in 2 hours'}");
+    cr_assert_eq(later->status, 202, "%.*s", SLICE_FMT(later->body));
+    scene->scheduled = reply_text(later, "id");
     struct reply *read = world_get(world, "/api/messages/%s", scene->mail);
     scene->delivery = reply_text(read, "deliveries.0.id");
     struct reply *route =
@@ -333,7 +341,8 @@ Test(cross, nobody_elses_things_are_found)
             cr_expect_eq(got->status, 404, "%s %s: %ld %.*s", method_of(route), route->path,
                          got->status, SLICE_FMT(got->body));
         }
-        bool is_mail = strstr(route->path, "/messages/:") || strstr(route->path, "/deliveries/:");
+        bool is_mail = strstr(route->path, "/messages/:") || strstr(route->path, "/scheduled/:") ||
+                       strstr(route->path, "/deliveries/:");
         if (is_mail) {
             struct reply *got = try(&scene, route, reply_text(test, "key"));
             cr_expect_eq(got->status, 404, "%s %s with a test key: %ld", method_of(route),
@@ -350,7 +359,8 @@ Test(cross, nobody_elses_things_are_found)
  * business either way. */
 Test(cross, a_key_of_one_domain_reaches_nothing_of_another)
 {
-    static const char *const bound[] = {"/domains/:", "/messages/:", "/deliveries/:", "/routes/:"};
+    static const char *const bound[] = {
+        "/domains/:", "/messages/:", "/deliveries/:", "/routes/:", "/scheduled/:"};
     struct scene scene;
     open_scene(&scene);
     const char *other = world_domain(scene.world, "other.test");

@@ -146,6 +146,87 @@ Test(api_send, answers_202_with_the_id)
     rig_end(&rig);
 }
 
+/* ---- how it is to be sent ------------------------------------------------------------------- */
+
+Test(api_send, hands_the_options_to_the_shard)
+{
+    struct rig rig;
+    struct client client;
+    rig_init(&rig);
+    rig_start(&rig);
+    client_open(&rig, &client);
+    struct id template = mail_id(5);
+    char text[ID_TEXT_MAX];
+    char body[512];
+    (void)id_text(ID_TEMPLATE, template, text);
+    (void)snprintf(body, sizeof body,
+                   "{'from':'a@send.test','to':'b@dest.test','templateId':'%s',"
+                   "'templateData':{'name':'Ann','items':[1,{'a':null}]},'trackOpens':true,"
+                   "'trackClicks':false,'listUnsubscribe':true,'priority':'bulk',"
+                   "'requireTls':true,'pool':'news-2'}",
+                   text);
+    post(&client, "", body);
+    const struct shard_send *send = &rig_await(&rig, 1)->body.send;
+    cr_expect(id_equal(send->template, template));
+    cr_expect(is(send->template_data, "{\"name\":\"Ann\",\"items\":[1,{\"a\":null}]}"));
+    cr_expect_eq(send->tracks_opens, CHOICE_YES);
+    cr_expect_eq(send->tracks_clicks, CHOICE_NO);
+    cr_expect(send->has_unsubscribe);
+    cr_expect_eq(send->priority, PRIORITY_BULK);
+    cr_expect(send->requires_tls);
+    cr_expect(is(send->pool, "news-2"));
+    rig_answer(&rig, 1, ERR_OK);
+    client_send(&client, "");
+    send = &rig_await(&rig, 2)->body.send;
+    cr_expect_eq(send->tracks_opens, CHOICE_DEFAULT);
+    cr_expect_eq(send->priority, PRIORITY_TRANSACTIONAL);
+    cr_expect(id_is_none(send->template));
+    cr_expect_eq(send->scheduled_unix_ms, 0);
+    rig_answer(&rig, 2, ERR_OK);
+    client_close(&client);
+    rig_end(&rig);
+}
+
+static const struct {
+    const char *given;
+    uint64_t unix_ms;
+} times[] = {
+    {"'2025-06-15T17:06:40Z'", RIG_UNIX_MS + 7200000},
+    {"'2025-06-15T19:06:40.250+02:00'", RIG_UNIX_MS + 7200250},
+    {"1750007200000", RIG_UNIX_MS + 7200000},
+    {"'in 2 hours'", RIG_UNIX_MS + 7200000},
+    {"'In 1 Minute'", RIG_UNIX_MS + 60000},
+    {"'in 30 secs'", RIG_UNIX_MS + 30000},
+    {"'in 30 days'", RIG_UNIX_MS + SCHEDULE_MAX_MS},
+    {"'in 4 weeks'", RIG_UNIX_MS + UINT64_C(28) * 86400000},
+    {"1", 1},
+};
+
+Test(api_send, reads_a_time_however_it_is_written)
+{
+    struct rig rig;
+    struct client client;
+    rig_init(&rig);
+    rig_start(&rig);
+    client_open(&rig, &client);
+    for (uint32_t i = 0; i < ARRAY_LEN(times); i++) {
+        char body[256];
+        (void)snprintf(body, sizeof body,
+                       "{'from':'a@send.test','to':'b@dest.test','text':'x','scheduledAt':%s}",
+                       times[i].given);
+        post(&client, "", body);
+        struct msg *msg = rig_await(&rig, i + 1);
+        cr_expect_eq(msg->body.send.scheduled_unix_ms, times[i].unix_ms, "%s", times[i].given);
+        msg->body.send.is_scheduled = true;
+        rig_answer(&rig, i + 1, ERR_OK);
+        client_expect(&client, i + 1, 202);
+        cr_expect(client_says(&client, i + 1, "{\"id\":\"ssnd_"));
+        cr_expect(client_says(&client, i + 1, "\"status\":\"scheduled\"}"));
+    }
+    client_close(&client);
+    rig_end(&rig);
+}
+
 Test(api_send, hashes_the_body_for_an_idempotency_key_only)
 {
     struct rig rig;
@@ -305,9 +386,22 @@ static const struct {
     {FT ",'text':'x','tags':'one'}", "tags"},
     {FT ",'text':'x','sandbox':'yes'}", "sandbox"},
     {FT ",'text':'x','templateId':'tpl_1'}", "templateId"},
-    {FT ",'text':'x','scheduledAt':'in 2 hours'}", "scheduledAt"},
-    {FT ",'text':'x','trackOpens':true}", "trackOpens"},
-    {FT ",'text':'x','trackClicks':true}", "trackClicks"},
+    {FT ",'text':'x','templateId':'msg_1','templateData':{}}", "templateId"},
+    {FT ",'text':'x','templateData':{}}", "templateData"},
+    {FT ",'text':'x','templateData':[]}", "templateData"},
+    {FT ",'text':'x','scheduledAt':'tomorrow'}", "scheduledAt"},
+    {FT ",'text':'x','scheduledAt':'in two hours'}", "scheduledAt"},
+    {FT ",'text':'x','scheduledAt':'in 2 years'}", "scheduledAt"},
+    {FT ",'text':'x','scheduledAt':'in 721 hours'}", "scheduledAt"},
+    {FT ",'text':'x','scheduledAt':'in 99999999999999999999 hours'}", "scheduledAt"},
+    {FT ",'text':'x','scheduledAt':1752592000001}", "scheduledAt"},
+    {FT ",'text':'x','scheduledAt':true}", "scheduledAt"},
+    {FT ",'text':'x','trackOpens':'no'}", "trackOpens"},
+    {FT ",'text':'x','priority':'urgent'}", "priority"},
+    {FT ",'text':'x','pool':'Marketing'}", "pool"},
+    {FT ",'text':'x','pool':'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}", "pool"},
+    {FT ",'text':'x','requireTls':1}", "requireTls"},
+    {FT ",'text':'x','trackClicks':1}", "trackClicks"},
 };
 
 /* Nothing of a refused request reaches a shard, and the connection goes on. */

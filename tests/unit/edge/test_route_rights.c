@@ -12,6 +12,7 @@ static const struct {
     enum right write;
 } areas[] = {
     {"/v1/send", RIGHT_NONE, RIGHT_MAIL_SEND},
+    {"/v1/scheduled", RIGHT_MAIL_READ, RIGHT_MAIL_SEND},
     {"/v1/keys", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
     {"/api/keys", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
     {"/api/audit", RIGHT_KEYS_READ, RIGHT_KEYS_WRITE},
