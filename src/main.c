@@ -99,6 +99,7 @@ struct server {
     uint16_t tcp_port;
     uint16_t tls_tcp_port;
     uint16_t smtp_tcp_port;
+    uint16_t submit_tcp_ports[2 * SUBMIT_LISTEN_MAX];
     uint64_t session_keys; /* as the ledger has them */
     uint64_t drain_deadline_ms;
     bool has_failed_start;
@@ -228,9 +229,12 @@ static void write_run_file(const struct server *server, bool is_present)
     snprintf(temporary, sizeof temporary, "%s.new", path);
     FILE *file = fopen(temporary, "we");
     if (file == NULL ||
-        fprintf(file, "{\"pid\":%d,\"http\":%u,\"https\":%u,\"smtp\":%u}\n", (int)getpid(),
-                (unsigned)server->tcp_port, (unsigned)server->tls_tcp_port,
-                (unsigned)server->smtp_tcp_port) < 0 ||
+        fprintf(file,
+                "{\"pid\":%d,\"http\":%u,\"https\":%u,\"smtp\":%u,\"submission\":%u,"
+                "\"submissions\":%u}\n",
+                (int)getpid(), (unsigned)server->tcp_port, (unsigned)server->tls_tcp_port,
+                (unsigned)server->smtp_tcp_port, (unsigned)server->submit_tcp_ports[0],
+                (unsigned)server->submit_tcp_ports[SUBMIT_LISTEN_MAX]) < 0 ||
         fclose(file) != 0 || rename(temporary, path) == -1) {
         LOG_WARN("main.run_file", LOG_STR("path", path), LOG_STR("reason", strerror(errno)));
     }
@@ -336,6 +340,8 @@ static void control(struct server *server, struct actor *to, enum msg_kind kind,
     msg->body.control.tcp_port = server->tcp_port;
     msg->body.control.tls_tcp_port = server->tls_tcp_port;
     msg->body.control.smtp_tcp_port = server->smtp_tcp_port;
+    memcpy(msg->body.control.submit_tcp_ports, server->submit_tcp_ports,
+           sizeof server->submit_tcp_ports);
     msg->body.control.session_keys = server->session_keys;
     server->waiting += 1;
     actor_post(to, msg);
@@ -371,6 +377,8 @@ static void announce_ready(struct server *server)
     LOG_INFO("main.ready", LOG_U64("http_port", server->tcp_port),
              LOG_U64("https_port", server->tls_tcp_port),
              LOG_U64("smtp_port", server->smtp_tcp_port),
+             LOG_U64("submission_port", server->submit_tcp_ports[0]),
+             LOG_U64("submissions_port", server->submit_tcp_ports[SUBMIT_LISTEN_MAX]),
              LOG_U64("loops", server->place.loop_count),
              LOG_U64("shards", server->place.shard_count), LOG_U64("boot", server->place.boot));
 }
@@ -435,6 +443,8 @@ static void on_edge_started(struct server *server, const struct msg *msg)
     server->tcp_port = msg->body.control.tcp_port;
     server->tls_tcp_port = msg->body.control.tls_tcp_port;
     server->smtp_tcp_port = msg->body.control.smtp_tcp_port;
+    memcpy(server->submit_tcp_ports, msg->body.control.submit_tcp_ports,
+           sizeof server->submit_tcp_ports);
     server->next_edge += 1;
     if (server->next_edge < server->place.loop_count) {
         control(server, server->place.edges[server->next_edge], MSG_EDGE_CONTROL, CONTROL_START);

@@ -45,6 +45,11 @@
       "loopback): DANE is obeyed")                                                                 \
     X(smtp_listen, TEXT, "", 0, 0,                                                                 \
       "SMTP listener for mail that comes in, host:port; empty for none")                           \
+    X(submission_listen, TEXT, "", 0, 0,                                                           \
+      "listeners for mail that clients submit over STARTTLS, host:port, comma separated")          \
+    X(submissions_listen, TEXT, "", 0, 0, "the same with TLS from the start")                      \
+    X(submission_auth_failures_max, UINT, "20", 0, 1000000,                                        \
+      "wrong API keys over SMTP from one address in 10 minutes, then a ban as long; 0: no limit")  \
     X(smtp_hostname, TEXT, "", 0, 0,                                                               \
       "name said to SMTP clients and in Authentication-Results; default: hostname")                \
     X(smtp_greet_delay_ms, UINT, "0", 0, 60000,                                                    \

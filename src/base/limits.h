@@ -309,6 +309,14 @@ _Static_assert(CONNS_PER_LOOP_MAX *(SMTP_AUTH_LINE_MAX + SMTP_CHUNK_MAX + SMTP_O
 #define JUDGE_MS              10000 /* for DNS once a mail is complete; then temperror */
 #define JUDGE_ARENA_BYTES     (SPF_ARENA_BYTES + DMARC_ARENA_BYTES + AUTHOR_ARENA_BYTES + 16 * KIB)
 
+/* ---- mail that clients submit ---------------------------------------------------------------- */
+#define SUBMIT_LISTEN_MAX      4    /* addresses of one kind of listener */
+#define SUBMIT_AUTH_REFUSED    3    /* wrong keys of one connection */
+#define SUBMIT_AUTH_PAUSE_MS   1000 /* before a wrong key is answered */
+#define SUBMIT_SENTENCE_MAX    256
+#define SUBMISSION_HEADER_MAX  MIME_FIELD_BYTES_MAX /* more of it would not be read */
+#define SUBMISSION_ARENA_BYTES (8 * MIB)            /* its fields decoded, and 2,000 addresses */
+
 _Static_assert(INBOUND_RCPT_MAX *(ADDR_MAX + 32) + 8 * KIB <= INBOUND_ARENA_BYTES,
                "an envelope fits its arena");
 
@@ -325,6 +333,10 @@ _Static_assert(AUTHORS_MAX * 2 * KIB <= AUTHOR_ARENA_BYTES, "and each author's d
 _Static_assert(MAIL_BYTES_MAX < MSG_ARENA_MAX, "a composed mail fits its message");
 _Static_assert(MAIL_BYTES_MAX + MIME_READ_ARENA_BYTES < MSG_ARENA_MAX,
                "a received mail and what is read from it fit one message");
+_Static_assert(MAIL_BYTES_MAX + SUBMISSION_ARENA_BYTES + MIME_READ_ARENA_BYTES < MSG_ARENA_MAX,
+               "so do a submitted mail, its header, and what is read of it");
+_Static_assert(API_RCPT_MAX *(ADDR_MAX + 64) + 8 * KIB <= INBOUND_ARENA_BYTES,
+               "the envelope of a submitted mail fits the arena of one that comes in");
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
                "a send's body, the text read from it and its decoded attachments share one arena");

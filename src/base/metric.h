@@ -57,6 +57,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(SMTP_ACCEPTS, COUNTER, "meerkat_smtp_accepts_total", "incoming SMTP connections")            \
     X(SMTP_TURNED_AWAY, COUNTER, "meerkat_smtp_turned_away_total",                                 \
       "incoming SMTP connections refused at once: limits, bans, no PROXY header, early talkers")   \
+    X(SUBMIT_SESSIONS, GAUGE, "meerkat_submission_sessions", "open SMTP sessions of clients")      \
+    X(SUBMIT_MAILS, COUNTER, "meerkat_submission_mails_total", "mails accepted from them")         \
+    X(SUBMIT_REFUSED, COUNTER, "meerkat_submission_refused_total",                                 \
+      "mails of theirs that were refused or put off at their end")                                 \
+    X(SUBMIT_AUTH_FAILED, COUNTER, "meerkat_submission_auth_failed_total",                         \
+      "wrong API keys over SMTP")                                                                  \
     X(INBOUND_MAILS, COUNTER, "meerkat_inbound_mails_total", "received mails accepted")            \
     X(INBOUND_BYTES, COUNTER, "meerkat_inbound_bytes_total", "bytes of received mails accepted")   \
     X(INBOUND_PUT_OFF, COUNTER, "meerkat_inbound_deferred_total",                                  \

@@ -28,6 +28,7 @@ static void on_ended(struct edge *edge, struct msg *msg)
     LIST_EACH_SAFE (&edge->sessions, it, after) {
         session_credentials_ended(CONTAINER_OF(it, struct session, link), &msg->body.ended);
     }
+    submit_credentials_ended(edge, &msg->body.ended);
     msg_return(msg, ERR_OK);
 }
 
@@ -39,6 +40,7 @@ static void stop(struct edge *edge, struct msg *msg);
 static void try_stop(struct edge *edge);
 static void on_google_closed(void *context);
 static void on_smtp_closed(void *context);
+static void on_submit_closed(void *context);
 
 struct edge *edge_new(const struct place *place, uint16_t index, struct loop *loop)
 {
@@ -76,6 +78,7 @@ void edge_free(struct edge *edge)
     CHECK(edge->password_jobs == 0);
     CHECK(edge->google == NULL);
     CHECK(edge->smtp == NULL);
+    CHECK(edge->submit == NULL);
     actor_fini(&edge->actor);
     buf_fini(&edge->openapi);
     if (edge->tls != NULL) {
@@ -222,7 +225,7 @@ static void on_tls_accept(struct listener *listener, uv_os_sock_t socket)
 
 static void on_smtp_accept(struct listener *listener, uv_os_sock_t socket)
 {
-    smtp_in_accept(CONTAINER_OF(listener, struct edge, smtp_listener)->smtp, socket);
+    smtp_in_accept(CONTAINER_OF(listener, struct edge, smtp_listener)->smtp, socket, false);
 }
 
 /* The file's mode keeps others out; the kernel's word on who is there does not depend on it. */
@@ -239,8 +242,8 @@ static void on_admin_accept(struct listener *listener, uv_os_sock_t socket)
     session_accept(CONTAINER_OF(listener, struct edge, admin), socket, SESSION_ADMIN);
 }
 
-static enum err open_one(struct edge *edge, struct listener *listener, struct slice where,
-                         uint16_t *tcp_port, listener_fn *on_accept)
+enum err edge_listen(struct edge *edge, struct listener *listener, struct slice where,
+                     uint16_t *tcp_port, listener_fn *on_accept)
 {
     struct conn_addr addr;
     uint16_t fallback = 0;
@@ -315,10 +318,10 @@ static void describe(struct edge *edge, const struct control *control)
 
 static enum err open_smtp(struct edge *edge, uint16_t *tcp_port)
 {
-    enum err err = smtp_in_open(edge, &edge->smtp);
+    enum err err = smtp_in_open(edge, false, &edge->smtp);
     if (err == ERR_OK) {
-        err = open_one(edge, &edge->smtp_listener, edge->place->conf->smtp_listen, tcp_port,
-                       on_smtp_accept);
+        err = edge_listen(edge, &edge->smtp_listener, edge->place->conf->smtp_listen, tcp_port,
+                          on_smtp_accept);
     }
     return err;
 }
@@ -329,19 +332,24 @@ static void start(struct edge *edge, struct msg *msg)
     struct control *control = &msg->body.control;
     enum err err = ERR_OK;
     session_keys_set(edge, control->session_keys);
-    /* HTTPS cannot do without; SMTP has STARTTLS when there is one. */
-    if (conf->https_listen.len > 0 || (conf->smtp_listen.len > 0 && conf->tls_cert.len > 0)) {
+    /* HTTPS and submission cannot do without; SMTP has STARTTLS when there is one. */
+    if (conf->https_listen.len > 0 || submit_is_wanted(conf) ||
+        (conf->smtp_listen.len > 0 && conf->tls_cert.len > 0)) {
         err = load_certificate(edge);
     }
     if (err == ERR_OK && conf->https_listen.len > 0) {
-        err =
-            open_one(edge, &edge->https, conf->https_listen, &control->tls_tcp_port, on_tls_accept);
+        err = edge_listen(edge, &edge->https, conf->https_listen, &control->tls_tcp_port,
+                          on_tls_accept);
     }
     if (err == ERR_OK && conf->smtp_listen.len > 0) {
         err = open_smtp(edge, &control->smtp_tcp_port);
     }
+    if (err == ERR_OK && submit_is_wanted(conf)) {
+        err = submit_open(edge, control->submit_tcp_ports);
+    }
     if (err == ERR_OK && conf->http_listen.len > 0) {
-        err = open_one(edge, &edge->http, conf->http_listen, &control->tcp_port, on_plain_accept);
+        err =
+            edge_listen(edge, &edge->http, conf->http_listen, &control->tcp_port, on_plain_accept);
     }
     if (err == ERR_OK && edge->index == 0) {
         err = open_admin(edge);
@@ -383,6 +391,7 @@ static void close_listeners(struct edge *edge)
     listener_close(&edge->https, on_listener_closed);
     listener_close(&edge->admin, on_listener_closed);
     listener_close(&edge->smtp_listener, on_listener_closed);
+    submit_close_listeners(edge);
     edge->listeners_open = 0;
 }
 
@@ -397,7 +406,9 @@ static void finish_drain(struct edge *edge)
 
 static bool has_sessions(const struct edge *edge)
 {
-    return edge->session_count > 0 || (edge->smtp != NULL && smtp_in_session_count(edge->smtp) > 0);
+    return edge->session_count > 0 ||
+           (edge->smtp != NULL && smtp_in_session_count(edge->smtp) > 0) ||
+           (edge->submit != NULL && smtp_in_session_count(edge->submit) > 0);
 }
 
 void edge_session_gone(struct edge *edge)
@@ -417,6 +428,9 @@ static void end_sessions(struct edge *edge)
     }
     if (edge->smtp != NULL) {
         smtp_in_drain(edge->smtp);
+    }
+    if (edge->submit != NULL) {
+        smtp_in_drain(edge->submit);
     }
 }
 
@@ -438,6 +452,9 @@ static void on_drain_due(struct timer *timer)
         }
         if (edge->smtp != NULL) {
             smtp_in_cut(edge->smtp);
+        }
+        if (edge->submit != NULL) {
+            smtp_in_cut(edge->submit);
         }
         timer_start(&edge->drain_timer, DRAIN_POLL_MS);
     }
@@ -462,7 +479,7 @@ static void try_stop(struct edge *edge)
 {
     const struct msg_pool *pool = &edge->actor.pools[MSG_POOL_REQUEST];
     if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0 ||
-        edge->google != NULL || edge->smtp != NULL) {
+        edge->google != NULL || edge->smtp != NULL || edge->submit != NULL) {
         return;
     }
     struct msg *msg = edge->stop;
@@ -491,6 +508,9 @@ static void stop(struct edge *edge, struct msg *msg)
     if (edge->smtp != NULL) {
         smtp_in_close(edge->smtp, on_smtp_closed, edge);
     }
+    if (edge->submit != NULL) {
+        smtp_in_close(edge->submit, on_submit_closed, edge);
+    }
     try_stop(edge);
 }
 
@@ -505,5 +525,12 @@ static void on_smtp_closed(void *context)
 {
     struct edge *edge = context;
     edge->smtp = NULL;
+    try_stop(edge);
+}
+
+static void on_submit_closed(void *context)
+{
+    struct edge *edge = context;
+    edge->submit = NULL;
     try_stop(edge);
 }

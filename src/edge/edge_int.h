@@ -23,6 +23,7 @@
 #include "edge/google.h"
 #include "edge/routes.h"
 #include "edge/smtp_in.h"
+#include "edge/submit.h"
 #include "net/conn.h"
 #include "net/http.h"
 #include "net/listen.h"
@@ -54,6 +55,7 @@ struct edge {
     struct listener https;
     struct listener admin; /* of the first edge */
     struct listener smtp_listener;
+    struct submit_listener submit_listeners[SUBMIT_LISTENERS];
     uint32_t listeners_open;
     struct tls_context *tls;
     struct link sessions;
@@ -71,9 +73,10 @@ struct edge {
         uint64_t token; /* of the request that asked; it may have gone */
         uint64_t keys;
         uint32_t next_edge;
-    } rotation;            /* of those keys, begun here: ledger, then every edge */
-    struct google *google; /* NULL: sign-in with Google is not configured */
-    struct smtp_in *smtp;  /* NULL: no mail comes in */
+    } rotation;             /* of those keys, begun here: ledger, then every edge */
+    struct google *google;  /* NULL: sign-in with Google is not configured */
+    struct smtp_in *smtp;   /* NULL: no mail comes in */
+    struct smtp_in *submit; /* NULL: none is submitted over SMTP */
     char public_url[CONF_URL_MAX];
     struct seal_key attachment_key; /* signs links to attachments */
     uint64_t started_ms;
@@ -154,6 +157,10 @@ struct request {
 };
 
 /* edge.c */
+/* tcp_port: 0 picks a free one, which is then told; the other edges share it. Errors: ERR_INVALID
+ * (no address), ERR_IO; logged. */
+MUST_USE enum err edge_listen(struct edge *edge, struct listener *listener, struct slice where,
+                              uint16_t *tcp_port, listener_fn *on_accept);
 uint32_t edge_slot_take(struct edge *edge, struct request *request); /* UINT32_MAX when full */
 void edge_slot_put(struct edge *edge, struct request *request);
 uint64_t edge_slot_token(const struct edge *edge, uint32_t slot);

@@ -15,15 +15,18 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "mail/addr.h"
 
-#define SECOND_MS  1000
-#define UNREAD_MAX (CONN_READ_BYTES + 16 * KIB)
-#define TOKEN_MARK (UINT64_C(1) << 63) /* the edge's own tokens begin with a slot below 2^31 */
-#define SLOT_BITS  32
+#define SECOND_MS   1000
+#define UNREAD_MAX  (CONN_READ_BYTES + 16 * KIB)
+#define TOKEN_MARK  (UINT64_C(1) << 63) /* the edge's own tokens begin with a slot below 2^31 */
+#define SUBMIT_MARK (UINT64_C(1) << 62) /* of a session of the instance for submission */
+#define SLOT_BITS   32
+#define SLOT_NONE   (UINT32_MAX >> 2) /* a drop: nobody waits for it */
 
 static void on_open(struct conn *conn);
 static void on_data(struct conn *conn, struct slice data);
@@ -63,7 +66,8 @@ struct msg *smtp_in_take(struct smtp_session *session, enum msg_kind kind)
     struct msg *msg = has_room ? msg_take(actor, kind) : NULL;
     if (msg != NULL) {
         uint64_t slot = session->slot;
-        msg->token = TOKEN_MARK | slot << SLOT_BITS | smtp->slots[slot].generation;
+        uint64_t mark = TOKEN_MARK | (smtp->is_submission ? SUBMIT_MARK : 0);
+        msg->token = mark | slot << SLOT_BITS | smtp->slots[slot].generation;
     }
     return msg;
 }
@@ -78,11 +82,11 @@ bool smtp_in_is_mine(const struct msg *msg)
     return (msg->token & TOKEN_MARK) != 0;
 }
 
-static struct smtp_session *find(const struct smtp_in *smtp, uint64_t token)
+struct smtp_session *smtp_in_find(const struct smtp_in *smtp, uint64_t token)
 {
-    uint64_t slot = (token & ~TOKEN_MARK) >> SLOT_BITS;
-    if (slot == UINT32_MAX >> 1) {
-        return NULL; /* a drop: nobody waits for it */
+    uint64_t slot = (token & ~(TOKEN_MARK | SUBMIT_MARK)) >> SLOT_BITS;
+    if (slot == SLOT_NONE) {
+        return NULL;
     }
     CHECK(slot < smtp->edge->place->conf->smtp_sessions_max);
     const struct smtp_slot *found = &smtp->slots[slot];
@@ -92,7 +96,7 @@ static struct smtp_session *find(const struct smtp_in *smtp, uint64_t token)
 static void post_drop(struct smtp_in *smtp, struct msg *msg, struct account_id account,
                       struct id mail)
 {
-    msg->token = TOKEN_MARK | (uint64_t)(UINT32_MAX >> 1) << SLOT_BITS;
+    msg->token = TOKEN_MARK | (uint64_t)SLOT_NONE << SLOT_BITS;
     msg->body.stage = (struct shard_stage){.op = STAGE_DROP, .account = account, .mail = mail};
     actor_post(place_shard(smtp->edge->place, account), msg);
 }
@@ -162,13 +166,17 @@ static void orphan_home(struct smtp_in *smtp, const struct smtp_home *home)
 /* The message is put first: who sends the next one finds at least this one in the pool. */
 void smtp_in_home(struct edge *edge, struct msg *msg)
 {
+    if ((msg->token & SUBMIT_MARK) != 0) {
+        submit_home(edge->submit, msg);
+        return;
+    }
     struct smtp_home home = home_of(msg);
     uint64_t token = msg->token;
     msg_put(&edge->actor, msg);
     if (edge->smtp == NULL) {
         return;
     }
-    struct smtp_session *session = find(edge->smtp, token);
+    struct smtp_session *session = smtp_in_find(edge->smtp, token);
     if (session != NULL && !smtp_server_is_closed(&session->server)) {
         inbound_home(session, &home);
     } else {
@@ -227,7 +235,18 @@ static struct slice hostname_of(const struct conf *conf)
     return conf->smtp_hostname.len > 0 ? conf->smtp_hostname : conf->hostname;
 }
 
-enum err smtp_in_open(struct edge *edge, struct smtp_in **out)
+static enum err open_dns(struct edge *edge, struct dns **dns)
+{
+    struct slice servers = edge->place->conf->dns_servers;
+    enum err err = dns_open(edge->loop, servers, dns);
+    if (err != ERR_OK) {
+        LOG_ERROR("smtp.dns", LOG_TEXT("servers", servers), LOG_ERR(err),
+                  LOG_STR("remedy", "write dns_servers as ip[:port], parted by commas"));
+    }
+    return err;
+}
+
+enum err smtp_in_open(struct edge *edge, bool is_submission, struct smtp_in **out)
 {
     const struct conf *conf = edge->place->conf;
     CHECK_LOOP(edge->loop);
@@ -235,15 +254,14 @@ enum err smtp_in_open(struct edge *edge, struct smtp_in **out)
     if (!proxies_are_good(conf->smtp_proxies) || !hostname_is_good(hostname_of(conf))) {
         return ERR_INVALID;
     }
-    enum err err = dns_open(edge->loop, conf->dns_servers, &dns);
+    enum err err = is_submission ? ERR_OK : open_dns(edge, &dns);
     if (err != ERR_OK) {
-        LOG_ERROR("smtp.dns", LOG_TEXT("servers", conf->dns_servers), LOG_ERR(err),
-                  LOG_STR("remedy", "write dns_servers as ip[:port], parted by commas"));
         return err;
     }
     struct smtp_guard_options guard = {
         .sessions_max = (uint32_t)conf->smtp_address_sessions_max,
         .connects_max = (uint32_t)conf->smtp_address_per_min,
+        .auth_failures_max = (uint32_t)conf->submission_auth_failures_max,
         .rcpt_failures_max = (uint32_t)conf->smtp_rcpt_failures_max,
         .window_ms = SMTP_GUARD_WINDOW_MS,
         .ban_ms = SMTP_GUARD_BAN_MS,
@@ -251,8 +269,9 @@ enum err smtp_in_open(struct edge *edge, struct smtp_in **out)
     struct smtp_in *smtp = mem_zalloc(sizeof *smtp);
     uint32_t slots = (uint32_t)conf->smtp_sessions_max;
     smtp->edge = edge;
+    smtp->is_submission = is_submission;
     smtp->dns = dns;
-    smtp->spam = spam_is_wanted(conf) ? spam_open(edge->loop, dns, conf) : NULL;
+    smtp->spam = dns != NULL && spam_is_wanted(conf) ? spam_open(edge->loop, dns, conf) : NULL;
     smtp->guard = smtp_guard_new(&guard);
     smtp->hostname = hostname_of(conf);
     list_init(&smtp->sessions);
@@ -285,7 +304,11 @@ static void on_dns_closed(void *context)
 static void on_spam_closed(void *context)
 {
     struct smtp_in *smtp = context;
-    dns_close(smtp->dns, on_dns_closed, smtp);
+    if (smtp->dns != NULL) {
+        dns_close(smtp->dns, on_dns_closed, smtp);
+    } else {
+        on_dns_closed(smtp);
+    }
 }
 
 void smtp_in_close(struct smtp_in *smtp, smtp_in_closed_fn *tell, void *context)
@@ -324,6 +347,15 @@ static void init_server(struct smtp_session *session)
         .rcpt_refused_max = SMTP_IN_RCPT_REFUSED,
         .auth_refused_max = 1,
     };
+    if (session->smtp->is_submission) {
+        options.offers.auth = true;
+        options.offers.requiretls = true;
+        options.rcpt_max = API_RCPT_MAX;
+        options.auth_refused_max = SUBMIT_AUTH_REFUSED;
+        options.needs_tls = true;
+        options.needs_auth = true;
+        options.is_tls = session->is_implicit_tls;
+    }
     smtp_server_init(&session->server, &options);
 }
 
@@ -334,33 +366,45 @@ static uint64_t limit_ms(const struct smtp_session *session, uint64_t usual_ms)
     return override_ms != 0 ? override_ms : usual_ms;
 }
 
-static void on_greet_due(struct timer *timer);
+static void on_pause_over(struct timer *timer);
 
-void smtp_in_accept(struct smtp_in *smtp, uv_os_sock_t socket)
+static void note_sessions(const struct smtp_in *smtp)
+{
+    metric_set(smtp->is_submission ? METRIC_SUBMIT_SESSIONS : METRIC_SMTP_SESSIONS,
+               smtp->session_count);
+}
+
+static uint32_t conns_of(const struct edge *edge)
+{
+    return edge->session_count + (edge->smtp == NULL ? 0 : edge->smtp->session_count) +
+           (edge->submit == NULL ? 0 : edge->submit->session_count);
+}
+
+void smtp_in_accept(struct smtp_in *smtp, uv_os_sock_t socket, bool is_implicit_tls)
 {
     struct edge *edge = smtp->edge;
     uint32_t slot = smtp->first_free_slot;
     CHECK_LOOP(edge->loop);
     metric_add(METRIC_SMTP_ACCEPTS, 1);
-    if (smtp->is_draining || slot == UINT32_MAX ||
-        edge->session_count + smtp->session_count >= CONNS_PER_LOOP_MAX) {
+    if (smtp->is_draining || slot == UINT32_MAX || conns_of(edge) >= CONNS_PER_LOOP_MAX) {
         metric_add(METRIC_SMTP_TURNED_AWAY, 1);
         (void)close(socket); /* nothing was read or promised */
         return;
     }
     struct smtp_session *session = mem_zalloc(sizeof *session);
     session->smtp = smtp;
+    session->is_implicit_tls = is_implicit_tls;
     session->slot = slot;
     smtp->first_free_slot = smtp->slots[slot].next_free;
     smtp->slots[slot].session = session;
     list_push_back(&smtp->sessions, &session->link);
     smtp->session_count += 1;
-    metric_set(METRIC_SMTP_SESSIONS, smtp->session_count);
+    note_sessions(smtp);
     init_server(session);
     inbound_init(&session->mail);
     proxy_init(&session->proxy);
     buf_init(&session->unread, UNREAD_MAX);
-    timer_init(&session->greet, edge->loop, on_greet_due);
+    timer_init(&session->greet, edge->loop, on_pause_over);
     if (conn_accept(&session->conn, edge->loop, socket, NULL, &handler) == ERR_OK) {
         conn_set_deadline(&session->conn, limit_ms(session, SMTP_IN_COMMAND_MS));
     }
@@ -384,7 +428,7 @@ static void on_closed(struct conn *conn)
     list_remove(&session->link);
     CHECK(smtp->session_count > 0);
     smtp->session_count -= 1;
-    metric_set(METRIC_SMTP_SESSIONS, smtp->session_count);
+    note_sessions(smtp);
     smtp_server_fini(&session->server);
     proxy_fini(&session->proxy);
     buf_fini(&session->unread);
@@ -394,8 +438,7 @@ static void on_closed(struct conn *conn)
 
 /* ---- coming in ------------------------------------------------------------------------------ */
 
-/* A line a second at most: a flood is counted, not written down. */
-static void log_turned_away(const struct smtp_session *session, const char *reason)
+void smtp_in_log_turned_away(const struct smtp_session *session, const char *reason)
 {
     struct smtp_in *smtp = session->smtp;
     uint64_t now_ms = loop_now_ms(smtp->edge->loop);
@@ -413,18 +456,54 @@ static void log_turned_away(const struct smtp_session *session, const char *reas
 static void greet(struct smtp_session *session)
 {
     if (session->server.is_early && conf_of(session)->smtp_greet_delay_ms > 0) {
-        log_turned_away(session, "early");
+        smtp_in_log_turned_away(session, "early");
         smtp_server_refuse(&session->server, 554, "5.7.1", SLICE("you spoke before the greeting"));
     } else {
         smtp_server_accept(&session->server, SLICE(""));
     }
 }
 
-static void on_greet_due(struct timer *timer)
+static void on_pause_over(struct timer *timer)
 {
     struct smtp_session *session = CONTAINER_OF(timer, struct smtp_session, greet);
-    greet(session);
+    if (smtp_server_asked(&session->server) == SMTP_EVENT_AUTH) {
+        submit_auth_refuse(session);
+    } else {
+        greet(session);
+    }
     smtp_in_go_on(session);
+}
+
+/* TLS from the start: nobody is told anything before it is there. */
+static void start_implicit(struct smtp_session *session)
+{
+    struct tls_context *tls = session->smtp->edge->tls;
+    CHECK(tls != NULL); /* the listener was opened with it */
+    session->is_tls_starting = true;
+    conn_start_tls(&session->conn, tls, SLICE(""));
+    conn_set_deadline(&session->conn, limit_ms(session, SMTP_IN_TLS_MS));
+}
+
+static void welcome(struct smtp_session *session)
+{
+    uint64_t delay_ms = conf_of(session)->smtp_greet_delay_ms;
+    if (delay_ms > 0 && session->is_guarded && !session->is_implicit_tls) {
+        timer_start(&session->greet, delay_ms);
+    } else {
+        greet(session);
+    }
+}
+
+static void turn_away(struct smtp_session *session, uint16_t code, const char *reason,
+                      const char *text)
+{
+    smtp_in_log_turned_away(session, reason);
+    if (session->is_implicit_tls) {
+        conn_abort(&session->conn); /* a handshake is more than it is worth */
+    } else {
+        smtp_server_refuse(&session->server, code, code == 421 ? "4.7.0" : "5.7.1",
+                           slice_str(text));
+    }
 }
 
 /* It is known whom the connection comes from. */
@@ -435,29 +514,23 @@ static void admit(struct smtp_session *session)
     enum smtp_guard_verdict verdict =
         is_self ? SMTP_GUARD_OK
                 : smtp_guard_enter(smtp->guard, &session->peer, loop_now_ms(smtp->edge->loop));
-    uint64_t delay_ms = conf_of(session)->smtp_greet_delay_ms;
     switch (verdict) {
     case SMTP_GUARD_OK:
         session->is_guarded = !is_self;
-        if (delay_ms > 0 && !is_self) {
-            timer_start(&session->greet, delay_ms);
+        if (session->is_implicit_tls) {
+            start_implicit(session);
         } else {
-            greet(session);
+            welcome(session);
         }
         break;
     case SMTP_GUARD_BUSY:
-        log_turned_away(session, "sessions");
-        smtp_server_refuse(&session->server, 421, "4.7.0",
-                           SLICE("too many connections from your address"));
+        turn_away(session, 421, "sessions", "too many connections from your address");
         break;
     case SMTP_GUARD_FAST:
-        log_turned_away(session, "rate");
-        smtp_server_refuse(&session->server, 421, "4.7.0",
-                           SLICE("too many connections a minute from your address"));
+        turn_away(session, 421, "rate", "too many connections a minute from your address");
         break;
     case SMTP_GUARD_BANNED:
-        log_turned_away(session, "banned");
-        smtp_server_refuse(&session->server, 554, "5.7.1", SLICE("your address is blocked"));
+        turn_away(session, 554, "banned", "your address is blocked");
         break;
     }
 }
@@ -468,7 +541,11 @@ static void on_open(struct conn *conn)
     struct smtp_session *session = session_of(conn);
     if (session->is_tls_starting) {
         session->is_tls_starting = false;
-        smtp_server_tls_started(&session->server);
+        if (session->is_implicit_tls) {
+            welcome(session);
+        } else {
+            smtp_server_tls_started(&session->server);
+        }
         smtp_in_go_on(session);
         return;
     }
@@ -490,7 +567,7 @@ static bool take_header(struct smtp_session *session, struct slice *data)
     case PROXY_EVENT_MORE:
         return false;
     case PROXY_EVENT_INVALID:
-        log_turned_away(session, "no PROXY header");
+        smtp_in_log_turned_away(session, "no PROXY header");
         conn_abort(&session->conn);
         return false;
     case PROXY_EVENT_DONE:
@@ -502,6 +579,10 @@ static bool take_header(struct smtp_session *session, struct slice *data)
         session->peer = session->proxy.header.source;
     }
     admit(session);
+    if (session->is_tls_starting) { /* what follows the header belongs to the handshake */
+        conn_take_early(&session->conn, *data);
+        return false;
+    }
     return true;
 }
 
@@ -520,6 +601,15 @@ static void on_starttls(struct smtp_session *session)
 
 static void on_event(struct smtp_session *session, enum smtp_event event)
 {
+    static const struct handles {
+        void (*mail)(struct smtp_session *session);
+        void (*rcpt)(struct smtp_session *session);
+        void (*data)(struct smtp_session *session);
+        void (*chunk)(struct smtp_session *session);
+        void (*end)(struct smtp_session *session);
+    } incoming = {inbound_mail, inbound_rcpt, inbound_data, inbound_chunk, inbound_end},
+      submitted = {submit_mail, submit_rcpt, submit_data, submit_chunk, submit_end};
+    const struct handles *handle = session->smtp->is_submission ? &submitted : &incoming;
     switch (event) {
     case SMTP_EVENT_HELLO:
         inbound_reset(session);
@@ -528,23 +618,23 @@ static void on_event(struct smtp_session *session, enum smtp_event event)
     case SMTP_EVENT_STARTTLS:
         on_starttls(session);
         break;
-    case SMTP_EVENT_AUTH: /* never offered */
-        smtp_server_refuse(&session->server, 502, "5.5.1", SLICE("AUTH is not offered"));
+    case SMTP_EVENT_AUTH: /* offered to clients that submit */
+        submit_auth(session);
         break;
     case SMTP_EVENT_MAIL:
-        inbound_mail(session);
+        handle->mail(session);
         break;
     case SMTP_EVENT_RCPT:
-        inbound_rcpt(session);
+        handle->rcpt(session);
         break;
     case SMTP_EVENT_DATA:
-        inbound_data(session);
+        handle->data(session);
         break;
     case SMTP_EVENT_CHUNK:
-        inbound_chunk(session);
+        handle->chunk(session);
         break;
     case SMTP_EVENT_END:
-        inbound_end(session);
+        handle->end(session);
         break;
     case SMTP_EVENT_RESET:
     case SMTP_EVENT_QUIT:
@@ -573,6 +663,15 @@ static void flush(struct smtp_session *session)
     }
 }
 
+/* Between commands; no longer than the credential counts. */
+static uint64_t idle_ms(const struct smtp_session *session)
+{
+    uint64_t idle = limit_ms(session, SMTP_IN_COMMAND_MS);
+    uint64_t end = session->submit.expires_unix_ms;
+    uint64_t now = clock_unix_ms();
+    return end == 0 ? idle : min_u64(idle, end > now ? end - now : 1);
+}
+
 static void set_deadline(struct smtp_session *session)
 {
     const struct inbound *mail = &session->mail;
@@ -589,7 +688,7 @@ static void set_deadline(struct smtp_session *session)
         uint64_t left_ms = end_ms > now_ms ? end_ms - now_ms : 1;
         conn_set_deadline(&session->conn, limit_ms(session, min_u64(left_ms, SMTP_IN_DATA_MS)));
     } else {
-        conn_set_deadline(&session->conn, limit_ms(session, SMTP_IN_COMMAND_MS));
+        conn_set_deadline(&session->conn, idle_ms(session));
     }
 }
 
@@ -638,8 +737,16 @@ static void update_reading(struct smtp_session *session)
     session->is_paused = should_pause;
 }
 
+static void say_farewell(struct smtp_session *session)
+{
+    bool is_drain = session->farewell == NULL;
+    smtp_server_close(&session->server, 421, is_drain ? "4.3.2" : "4.7.0",
+                      slice_str(is_drain ? "shutting down" : session->farewell));
+}
+
 static void finish(struct smtp_session *session)
 {
+    timer_stop(&session->greet);
     inbound_reset(session);
     flush(session);
     buf_clear(&session->unread);
@@ -653,7 +760,7 @@ static void pump(struct smtp_session *session, struct slice data)
     bool has_moved = feed(session, &data);
     session->is_in_pump = false;
     if (session->is_leaving && !session->mail.is_open) {
-        smtp_server_close(&session->server, 421, "4.3.2", SLICE("shutting down"));
+        say_farewell(session);
     }
     if (smtp_server_is_closed(&session->server)) {
         finish(session);
@@ -735,9 +842,20 @@ void smtp_in_drain(struct smtp_in *smtp)
         struct smtp_session *session = CONTAINER_OF(it, struct smtp_session, link);
         session->is_leaving = true;
         if (!is_in_mail(session) && !session->is_tls_starting) {
-            smtp_server_close(&session->server, 421, "4.3.2", SLICE("shutting down"));
+            say_farewell(session);
             finish(session);
         }
+    }
+}
+
+void smtp_in_end(struct smtp_session *session, const char *farewell)
+{
+    CHECK(!session->is_in_pump);
+    session->farewell = farewell;
+    session->is_leaving = true;
+    if (!session->mail.is_storing && !smtp_server_is_closed(&session->server)) {
+        say_farewell(session);
+        finish(session);
     }
 }
 

@@ -1,7 +1,8 @@
 /* smtp_in_int.h - what the files of incoming SMTP share: sessions and the mail each has in hand.
  *
  * smtp_in.c has the sessions: connection, machine, deadlines. smtp_in_mail.c has the mail of a
- * session: recipients, bytes, chunks, the end. smtp_in_trace.c writes what we put above it.
+ * session: recipients, bytes, chunks, the end. smtp_in_trace.c writes what we put above it. What is
+ * different when clients submit is in submit.c and submit_mail.c.
  *
  * A message names its session by slot and generation, so one that comes home to a session that has
  * gone finds nobody. What it has left in a shard, chunks of an unfinished mail, is then dropped by
@@ -36,7 +37,7 @@ struct smtp_slot {
 
 struct smtp_in {
     struct edge *edge;
-    struct dns *dns;
+    struct dns *dns;   /* NULL for submission */
     struct spam *spam; /* NULL: nobody is asked */
     struct smtp_guard *guard;
     struct slice hostname;
@@ -47,6 +48,7 @@ struct smtp_in {
     struct link drops; /* chunks to be dropped that found no message */
     struct timer drop_timer;
     uint64_t said_ms; /* the last line about somebody who was turned away */
+    bool is_submission;
     bool is_draining;
     smtp_in_closed_fn *on_closed;
     void *context;
@@ -64,7 +66,8 @@ struct inbound_rcpt {
     uint8_t account; /* in accounts */
 };
 
-/* One mail, from MAIL to its answer. All of it is empty between two mails. */
+/* One mail, from MAIL to its answer. All of it is empty between two mails. One that is submitted
+ * has no accounts, no judge and no chunks: it stays in `data` whole. */
 struct inbound {
     struct arena arena; /* sender, recipients, trace */
     struct slice sender;
@@ -104,6 +107,16 @@ struct inbound {
     bool is_storing;    /* SHARD_INBOUND is out */
 };
 
+/* What a session that submits has beside the mail in hand. */
+struct submit {
+    struct caller caller;         /* who has authenticated, or is being asked about */
+    struct credential credential; /* of the same; none: nobody yet */
+    uint64_t expires_unix_ms;     /* of the credential; 0: never */
+    struct slice *rcpts;          /* API_RCPT_MAX, in the arena of the mail in hand */
+    uint32_t rcpt_count;
+    bool requires_tls;
+};
+
 struct smtp_session {
     struct conn conn;
     struct smtp_in *smtp;
@@ -114,11 +127,14 @@ struct smtp_session {
     struct timer greet;
     struct ip6 peer; /* whom it comes from, behind a balancer too */
     struct inbound mail;
+    struct submit submit;
+    const char *farewell; /* is_leaving: in the 421 */
     uint32_t slot;
     bool is_balancer; /* the conn's peer must send a PROXY header */
     bool has_header;  /* and has */
     bool is_guarded;  /* counted by the guard */
     bool is_in_pump;
+    bool is_implicit_tls;
     bool is_tls_starting;
     bool is_paused;
     bool is_leaving; /* 421 after the mail in hand */
@@ -131,6 +147,12 @@ void smtp_in_go_on(struct smtp_session *session);
 /* From the edge's pool, in the session's name; NULL when all are out. */
 struct msg *smtp_in_take(struct smtp_session *session, enum msg_kind kind);
 void smtp_in_post(struct actor *to, struct msg *msg);
+/* The session that msg was sent by; NULL when it has gone. */
+struct smtp_session *smtp_in_find(const struct smtp_in *smtp, uint64_t token);
+/* Says 421, after the answer to a mail that is being stored. Not inside an event. */
+void smtp_in_end(struct smtp_session *session, const char *farewell);
+/* A line a second at most: a flood is counted, not written down. */
+void smtp_in_log_turned_away(const struct smtp_session *session, const char *reason);
 /* Chunks in a shard that nobody wants. */
 void smtp_in_drop(struct smtp_in *smtp, struct account_id account, struct id mail);
 
@@ -148,6 +170,10 @@ struct smtp_home {
 void inbound_init(struct inbound *mail);
 /* Forgets the mail in hand; what is staged of it is dropped. */
 void inbound_reset(struct smtp_session *session);
+/* Counts bytes in hand; false when the loop has no room for them. Given back by the reset. */
+bool inbound_reserve(struct smtp_session *session, uint64_t bytes);
+/* It cannot be taken: the rest of it is read and forgotten. */
+void inbound_fail(struct smtp_session *session, enum err err);
 /* The events of the machine; each answers now or later. */
 void inbound_mail(struct smtp_session *session);
 void inbound_rcpt(struct smtp_session *session);
@@ -155,6 +181,25 @@ void inbound_data(struct smtp_session *session);
 void inbound_chunk(struct smtp_session *session);
 void inbound_end(struct smtp_session *session);
 void inbound_home(struct smtp_session *session, const struct smtp_home *home);
+
+/* submit.c */
+
+void submit_mail(struct smtp_session *session);
+void submit_auth(struct smtp_session *session);
+/* The pause after a wrong key is over. */
+void submit_auth_refuse(struct smtp_session *session);
+void submit_rcpt(struct smtp_session *session);
+void submit_data(struct smtp_session *session);
+void submit_chunk(struct smtp_session *session);
+void submit_end(struct smtp_session *session);
+/* Owns: takes msg. */
+void submit_home(struct smtp_in *smtp, struct msg *msg);
+
+/* submit_mail.c */
+
+/* The mail in hand becomes what POST /v1/send would have posted. Errors: ERR_BAD_FIELD and why. */
+MUST_USE enum err submit_fill(const struct smtp_session *session, struct msg *msg,
+                              const char **problem);
 
 /* smtp_in_trace.c */
 

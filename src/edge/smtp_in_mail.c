@@ -45,7 +45,7 @@ static void release(struct smtp_session *session, uint64_t bytes)
     edge->body_bytes -= bytes;
 }
 
-static bool reserve(struct smtp_session *session, uint64_t bytes)
+bool inbound_reserve(struct smtp_session *session, uint64_t bytes)
 {
     struct edge *edge = session->smtp->edge;
     if (edge->body_bytes + bytes > EDGE_BODY_BYTES) {
@@ -346,7 +346,7 @@ void inbound_data(struct smtp_session *session)
 }
 
 /* The rest of the mail is read and forgotten. */
-static void fail_mail(struct smtp_session *session, enum err err)
+void inbound_fail(struct smtp_session *session, enum err err)
 {
     struct inbound *mail = &session->mail;
     CHECK(err != ERR_OK);
@@ -428,7 +428,7 @@ static void begin_staging(struct smtp_session *session)
     struct inbound *mail = &session->mail;
     struct msg *msgs[INBOUND_ACCOUNTS_MAX];
     if (!take_each(session, MSG_SHARD_STAGE, msgs)) {
-        fail_mail(session, ERR_BUSY);
+        inbound_fail(session, ERR_BUSY);
         return;
     }
     for (uint32_t i = 0; i < mail->account_count; i++) {
@@ -446,12 +446,12 @@ static void stage_chunk(struct smtp_session *session)
     struct msg *msgs[INBOUND_ACCOUNTS_MAX];
     struct slice chunk = slice_head(buf_slice(&mail->data), CHUNK_BYTES);
     uint64_t copies = (uint64_t)chunk.len * mail->account_count;
-    if (!reserve(session, copies)) {
-        fail_mail(session, ERR_BUSY);
+    if (!inbound_reserve(session, copies)) {
+        inbound_fail(session, ERR_BUSY);
         return;
     }
     if (!take_each(session, MSG_SHARD_STAGE, msgs)) {
-        fail_mail(session, ERR_BUSY);
+        inbound_fail(session, ERR_BUSY);
         return;
     }
     mail->chunks += 1;
@@ -476,8 +476,8 @@ void inbound_chunk(struct smtp_session *session)
     if (mail->failed != ERR_OK) {
         return;
     }
-    if (!reserve(session, chunk.len)) {
-        fail_mail(session, ERR_BUSY);
+    if (!inbound_reserve(session, chunk.len)) {
+        inbound_fail(session, ERR_BUSY);
         return;
     }
     sha256_add(&mail->bytes, chunk);
@@ -525,7 +525,7 @@ static void stage_home(struct smtp_session *session, const struct smtp_home *hom
     CHECK(index != SIZE_MAX && mail->waiting > 0);
     mail->waiting -= 1;
     if (home->err != ERR_OK) {
-        fail_mail(session, home->err);
+        inbound_fail(session, home->err);
     } else if (home->op == STAGE_BEGIN) {
         mail->accounts[index].staged = home->id;
     }
@@ -724,7 +724,7 @@ static void store(struct smtp_session *session)
     struct buf trace;
     uint64_t copies = (uint64_t)mail->data.len * mail->account_count;
     CHECK(mail->chunks == 0 || mail->data.len == 0);
-    if (!reserve(session, copies) || !take_each(session, MSG_SHARD_INBOUND, msgs)) {
+    if (!inbound_reserve(session, copies) || !take_each(session, MSG_SHARD_INBOUND, msgs)) {
         put_off(session, ERR_BUSY);
         return;
     }

@@ -170,6 +170,14 @@ void conn_start_tls_pinned(struct conn *conn, struct tls_context *context, struc
     chore_start(conn->loop, &conn->turn_end);
 }
 
+void conn_take_early(struct conn *conn, struct slice data)
+{
+    CHECK_LOOP(conn->loop);
+    if (conn->tls != NULL && data.len > 0 && is_state(conn, CONN_STATE_OPEN) && !conn->has_failed) {
+        take_cipher(conn, data);
+    }
+}
+
 void conn_write(struct conn *conn, struct slice data)
 {
     CHECK_LOOP(conn->loop);

@@ -99,6 +99,9 @@ void conn_start_tls(struct conn *conn, struct tls_context *context, struct slice
 /* The same with a context of TLS_VERIFY_DANE; server_name is the TLSA base domain. */
 void conn_start_tls_pinned(struct conn *conn, struct tls_context *context, struct slice server_name,
                            const struct tls_pins *pins);
+/* From on_data of a plain conn, right after conn_start_tls: bytes that came with what was plain and
+ * belong to the handshake already (those behind a PROXY header). */
+void conn_take_early(struct conn *conn, struct slice data);
 
 /* Copies into the queue. Ignored after a failure or once closing. Failures of the conn (ERR_IO) are
  * more than CONN_WRITE_MAX_BYTES queued, for the writer ignored conn_is_choked, and writing before

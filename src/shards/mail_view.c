@@ -277,10 +277,12 @@ static enum err read_mail(struct view_work *work)
     if (err != ERR_OK) {
         return err;
     }
-    return mail->direction == DIRECTION_INBOUND ? read_received(work) : read_composed(work);
+    bool is_theirs = mail->direction == DIRECTION_INBOUND || mail->is_submitted;
+    return is_theirs ? read_received(work) : read_composed(work);
 }
 
-/* A received mail is read again each time; what is shown of it moves to the message's arena. */
+/* A mail that others composed is read again each time; what is shown of it moves to the message's
+ * arena. */
 static enum err read_received(struct view_work *work)
 {
     struct shard_read *body = &work->job.msg->body.read;
@@ -290,6 +292,7 @@ static enum err read_received(struct view_work *work)
         .family = work->job.shard->family,
         .mail = work->mail,
         .chunk_count = body->mail.chunk_count,
+        .has_no_trace = body->mail.is_submitted,
     };
     struct slice raw;
     struct mime_read mail;

@@ -749,6 +749,7 @@ struct control {
     uint16_t tcp_port;    /* EDGE START: in: port to share (0: pick), out: the real one */
     uint16_t tls_tcp_port;
     uint16_t smtp_tcp_port;
+    uint16_t submit_tcp_ports[2 * SUBMIT_LISTEN_MAX]; /* STARTTLS, then implicit TLS */
     uint64_t session_keys; /* EDGE START, SESSION_KEYS: session_keys_pack */
 };
 

@@ -14,6 +14,7 @@
 #include "shards/body_rows.h"
 #include "shards/schedule.h"
 #include "shards/shard_int.h"
+#include "shards/submitted.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,7 @@ static uint64_t estimate(const struct shard_send *send);
 static void compose_work(struct shard_job *job);
 static void compose_done(struct shard_job *job);
 static enum err compose(struct send_work *work);
+static enum err write_mail(struct send_work *work, struct buf *out);
 static enum err add_rows(struct send_work *work, struct slice mail);
 static void store(struct send_work *work);
 static void store_mail(struct send_work *work);
@@ -385,6 +387,9 @@ static void assign_ids(struct send_work *work)
 /* About what the composed mail will weigh; never far below. */
 static uint64_t estimate(const struct shard_send *send)
 {
+    if (send->raw.len > 0) {
+        return MAIL_INLINE_MAX + send->raw.len; /* what strangers composed is read on a worker */
+    }
     uint64_t bytes = PART_OVERHEAD + send->subject.len + send->text.len + send->html.len;
     bytes += send->text.len == 0 ? send->html.len : 0;
     bytes += (uint64_t)(send->to_count + send->cc_count) * 64;
@@ -421,8 +426,32 @@ static void compose_done(struct shard_job *job)
 /* Loop or worker; touches only what the work owns. */
 static enum err compose(struct send_work *work)
 {
+    struct buf out;
+    buf_init(&out, min_size(work->job.shard->place->conf->mail_max, MAIL_BYTES_MAX));
+    enum err err = write_mail(work, &out);
+    if (err == ERR_OK) {
+        struct slice whole = buf_slice(&out);
+        struct dkim_body body;
+        dkim_body_start(&body);
+        dkim_body_add(&body, slice_from(whole, (size_t)work->spans.header_len));
+        work->body_hash = dkim_body_finish(&body);
+        work->size_bytes = whole.len;
+        err = add_rows(work, whole);
+    }
+    buf_fini(&out);
+    return err;
+}
+
+static enum err write_mail(struct send_work *work, struct buf *out)
+{
     struct msg *msg = work->job.msg;
     const struct shard_send *send = &msg->body.send;
+    if (send->raw.len > 0) {
+        const struct submission_adds adds = {.message_id = work->message_id,
+                                             .feedback_id = work->feedback_id,
+                                             .date_unix_ms = work->now_unix_ms};
+        return submitted_compose(msg, &adds, out, &work->spans, &work->message_id);
+    }
     work->text = send->text;
     if (work->text.len == 0 && send->html.len > 0) {
         work->text = mime_text_from_html(send->html, &msg->arena);
@@ -447,20 +476,7 @@ static enum err compose(struct send_work *work)
         .attachment_count = send->attachment_count,
         .date_unix_ms = work->due_unix_ms,
     };
-    struct buf out;
-    buf_init(&out, min_size(work->job.shard->place->conf->mail_max, MAIL_BYTES_MAX));
-    enum err err = mime_write(&mail, &out, &work->spans);
-    if (err == ERR_OK) {
-        struct slice whole = buf_slice(&out);
-        struct dkim_body body;
-        dkim_body_start(&body);
-        dkim_body_add(&body, slice_from(whole, (size_t)work->spans.header_len));
-        work->body_hash = dkim_body_finish(&body);
-        work->size_bytes = whole.len;
-        err = add_rows(work, whole);
-    }
-    buf_fini(&out);
-    return err;
+    return mime_write(&mail, out, &work->spans);
 }
 
 static enum err add_rows(struct send_work *work, struct slice mail)
@@ -523,6 +539,7 @@ static void store_mail(struct send_work *work)
         .status = work->is_scheduled ? MAIL_SCHEDULED : MAIL_QUEUED,
         .needs_utf8 = work->spans.needs_utf8 || send->from.needs_utf8,
         .needs_8bit = work->spans.needs_8bit,
+        .is_submitted = send->raw.len > 0,
         .from_name = send->from.name,
         .from_addr = send->from.text,
         .to = pack_addrs(arena, send->to, send->to_count),

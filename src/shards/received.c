@@ -29,7 +29,8 @@ static enum err load_chunk(const struct received_at *at, uint32_t index, struct 
 /* One chunk at a time passes through a small arena, so that the mail is in memory once. */
 enum err received_load(const struct received_at *at, struct arena *arena, struct slice *raw)
 {
-    uint64_t most = (uint64_t)(at->chunk_count > 0 ? at->chunk_count - 1 : 0) * CHUNK_BYTES;
+    uint32_t first = at->has_no_trace ? 0 : 1;
+    uint64_t most = (uint64_t)(at->chunk_count > first ? at->chunk_count - first : 0) * CHUNK_BYTES;
     struct arena one;
     size_t len = 0;
     enum err err = ERR_OK;
@@ -38,7 +39,7 @@ enum err received_load(const struct received_at *at, struct arena *arena, struct
     }
     char *bytes = arena_bytes(arena, (size_t)most);
     arena_init(&one, CHUNK_ROW_MAX, 2 * CHUNK_ROW_MAX);
-    for (uint32_t i = 1; err == ERR_OK && i < at->chunk_count; i++) {
+    for (uint32_t i = first; err == ERR_OK && i < at->chunk_count; i++) {
         struct slice data;
         arena_clear(&one);
         err = load_chunk(at, i, &one, &data);

@@ -404,6 +404,10 @@ static bool read_run_file(struct world *world)
     if (is_ours) { /* not one left behind by a killed daemon */
         world->http_port = (uint16_t)json_integer_value(json_object_get(run, "http"));
         world->smtp_port = (uint16_t)json_integer_value(json_object_get(run, "smtp"));
+        world->submission_port =
+            (uint16_t)json_integer_value(json_object_get(run, "submission"));
+        world->submissions_port =
+            (uint16_t)json_integer_value(json_object_get(run, "submissions"));
         world->https_port = (uint16_t)json_integer_value(json_object_get(run, "https"));
     }
     json_decref(run);

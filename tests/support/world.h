@@ -59,6 +59,8 @@ struct world {
     uint16_t http_port;
     uint16_t https_port;
     uint16_t smtp_port; /* with smtp_listen set */
+    uint16_t submission_port;
+    uint16_t submissions_port;
     void *curl;         /* one handle: the connection is kept */
     json_t *documents;
 };

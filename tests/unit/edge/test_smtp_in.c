@@ -819,7 +819,7 @@ Test(smtp_in, does_not_start_with_options_it_cannot_read, T)
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct smtp_in *smtp = NULL;
         set(&post.rig, table[i].option, table[i].value);
-        cr_assert_eq(smtp_in_open(post.rig.edge, &smtp), ERR_INVALID, "%s", table[i].value);
+        cr_assert_eq(smtp_in_open(post.rig.edge, false, &smtp), ERR_INVALID, "%s", table[i].value);
         set(&post.rig, table[i].option, "");
     }
     post_end(&post);
