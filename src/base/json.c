@@ -69,6 +69,8 @@ static enum err read_pair(struct reader *r, const json_t *value, struct json_pai
                           const struct step *at);
 static enum err read_list(struct reader *r, const json_t *value, const struct json_field *field,
                           struct json_items *out, const struct step *at);
+static enum err read_tree(struct reader *r, const json_t *value, struct json_value *out);
+static enum err read_items(struct reader *r, const json_t *value, struct json_value *out);
 static enum err copy_text(struct reader *r, struct slice text, struct slice *out);
 static bool whole_number(const json_t *value, uint64_t *out);
 static size_t print_number(const json_t *value, char out[NUMBER_BYTES_MAX]);
@@ -515,6 +517,84 @@ static enum err read_list(struct reader *r, const json_t *value, const struct js
         out->count++;
     }
     return ERR_OK;
+}
+
+enum err json_tree(struct slice text, struct arena *arena, struct json_value *root)
+{
+    struct json_fault fault = {.param = {0}};
+    struct reader reader = {.arena = arena, .fault = &fault};
+    json_error_t error;
+
+    *root = (struct json_value){.kind = JSON_IS_NULL};
+    enum err err = scan(&reader, text);
+    if (err != ERR_OK) {
+        return err;
+    }
+    json_t *tree = json_loadb(text.data ? text.data : "", text.len,
+                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!tree) {
+        return refuse_syntax(&reader, &error, text);
+    }
+    err = read_tree(&reader, tree, root);
+    json_decref(tree);
+    return err;
+}
+
+/* As deep as scan lets anything be. */
+static enum err read_tree(struct reader *r, const json_t *value, struct json_value *out)
+{
+    char number[NUMBER_BYTES_MAX];
+
+    switch (json_typeof(value)) {
+    case JSON_STRING:
+        out->kind = JSON_IS_TEXT;
+        return copy_text(r, slice_of(json_string_value(value), json_string_length(value)),
+                         &out->text);
+    case JSON_INTEGER:
+    case JSON_REAL:
+        out->kind = JSON_IS_NUMBER;
+        return copy_text(r, slice_of(number, print_number(value, number)), &out->text);
+    case JSON_TRUE:
+    case JSON_FALSE:
+        out->kind = JSON_IS_BOOL;
+        out->is_true = json_is_true(value);
+        out->text = out->is_true ? SLICE("true") : SLICE("false");
+        return ERR_OK;
+    case JSON_NULL:
+        return ERR_OK;
+    default: /* an array or an object, whose name here is not jansson's */
+        return read_items(r, value, out);
+    }
+}
+
+static enum err read_items(struct reader *r, const json_t *value, struct json_value *out)
+{
+    json_t *object = (json_t *)value; /* as in read_map */
+    bool is_list = json_is_array(value);
+    size_t count = is_list ? json_array_size(value) : json_object_size(value);
+    void *it = is_list ? NULL : json_object_iter(object);
+    enum err err = ERR_OK;
+
+    out->kind = is_list ? JSON_IS_LIST : JSON_IS_MAP;
+    if (count == 0) {
+        return ERR_OK;
+    }
+    out->items = arena_try(r->arena, count * sizeof(*out->items));
+    if (!out->items) {
+        return ERR_TOO_LARGE;
+    }
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        struct json_value *item = &out->items[out->count++];
+        if (!is_list) {
+            err = copy_text(r, slice_str(json_object_iter_key(it)), &item->name);
+        }
+        if (err == ERR_OK) {
+            const json_t *from = is_list ? json_array_get(value, i) : json_object_iter_value(it);
+            err = read_tree(r, from, item);
+        }
+        it = is_list ? NULL : json_object_iter_next(object, it);
+    }
+    return err;
 }
 
 /* With a terminator behind it, outside its length. */

@@ -92,6 +92,30 @@ struct json_fault {
 MUST_USE enum err json_read(struct slice body, const struct json_shape *shape, struct arena *arena,
                             void *out, struct json_fault *fault);
 
+/* ---- reading what has no shape -------------------------------------------------------------- */
+
+enum json_kind {
+    JSON_IS_NULL,
+    JSON_IS_BOOL,
+    JSON_IS_NUMBER,
+    JSON_IS_TEXT,
+    JSON_IS_LIST,
+    JSON_IS_MAP
+};
+
+struct json_value {
+    enum json_kind kind;
+    bool is_true;             /* BOOL */
+    struct slice name;        /* of a member of a MAP */
+    struct slice text;        /* TEXT without quotes; BOOL, NUMBER: as JSON writes them */
+    struct json_value *items; /* LIST, MAP */
+    uint32_t count;
+};
+
+/* The whole text as a tree in arena, under the same ceilings as json_read. Errors: ERR_NOT_JSON,
+ * ERR_TOO_LARGE when the arena is full. */
+MUST_USE enum err json_tree(struct slice text, struct arena *arena, struct json_value *root);
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 struct json_writer {

@@ -188,6 +188,16 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define SUPPRESSION_NOTE_MAX  500  /* bytes; the text of a reply is cut there */
 #define SUPPRESSIONS_PER_POST 1000 /* a line of the log each: a quarter of a batch */
 
+/* ---- templates ------------------------------------------------------------------------------ */
+#define TEMPLATES_PER_ACCOUNT 500
+#define TEMPLATE_NAME_MAX     200       /* bytes */
+#define TEMPLATE_BYTES_MAX    (1 * MIB) /* subject, html and text together */
+#define TEMPLATE_TAGS_MAX     10000     /* of one part; each is some 80 bytes while it renders */
+#define TEMPLATE_TAG_MAX      128       /* bytes of a name of a value */
+#define TEMPLATE_DEPTH_MAX    16        /* sections within sections; each is a call within a call */
+#define TEMPLATE_STEPS_MAX    4000000   /* nodes met and names compared, of one part: 50 ms */
+#define TEMPLATE_ARENA_BYTES  (16 * MIB) /* values as a tree, and the nodes of three parts */
+
 /* ---- mailboxes ------------------------------------------------------------------------------ */
 #define MAILBOXES_PER_ACCOUNT 1000
 #define MAILBOX_NAME_MAX      200   /* bytes */
