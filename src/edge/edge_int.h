@@ -149,7 +149,8 @@ struct request {
     bool is_head;
     bool is_close;
     bool is_answered;
-    bool is_old; /* HTTP/1.0: keep-alive must be said */
+    bool is_old;    /* HTTP/1.0: keep-alive must be said */
+    bool is_packed; /* the body came as gzip */
 
     struct slice fault_param;    /* of a refusal, when there is more to say of it; static */
     struct slice fault_sentence; /* likewise */

@@ -47,7 +47,7 @@ static const struct failure {
     {404, "there is no such thing in this account"},
     {409, "it exists already, or its present state does not allow that"},
     {413, "the body is larger than x-body-max bytes"},
-    {415, "the content encoding is not supported"},
+    {415, "the content encoding is not gzip"},
     {429, "over the account's or the key's limit; retry-after says when to come back"},
     {503, "the service sheds load; retry-after says when to come back"},
 };

@@ -250,7 +250,7 @@ static const struct {
     {"more than this route takes", "POST /api/domains HTTP/1.1\r\nContent-Length: 65537\r\n", 413,
      true},
     {"huge", "POST /v1/send HTTP/1.1\r\nContent-Length: 9223372036854775807\r\n", 413, true},
-    {"compressed", "POST /v1/send HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 9999\r\n",
+    {"compressed", "POST /v1/send HTTP/1.1\r\nContent-Encoding: br\r\nContent-Length: 9999\r\n",
      415, true},
     {"to nowhere", "POST /v1/nowhere HTTP/1.1\r\nContent-Length: 9999\r\n", 404, true},
     {"to nowhere, chunked", "POST /v1/nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", 404,
