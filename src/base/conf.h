@@ -121,6 +121,9 @@
     X(rate_address_per_min, UINT, "6000", 0, 4294967295,                                           \
       "requests without a valid credential that an address may make a minute on one loop; "        \
       "0: no limit")                                                                               \
+    X(track_bot_ms, UINT, "2000", 0, 600000,                                                       \
+      "clicks this soon after delivery, or on several links at once, are a scanner's; "            \
+      "milliseconds, 0: no such guess")                                                            \
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \

@@ -136,6 +136,17 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define REPORT_RCPTS_MAX  100         /* recipients that a report may speak of: those of one copy */
 #define REPORT_LINES_MAX  2000        /* lines looked at in a bounce that is written for people */
 
+/* ---- opens and clicks ----------------------------------------------------------------------- */
+#define TRACK_URL_MAX     2048                  /* an address that is counted; longer ones stay */
+#define TRACK_LINKS_MAX   500                   /* of one mail; those beyond stay */
+#define TRACK_LINK_MAX    3200                  /* a link of ours: base, token, what is around */
+#define TRACK_AGENT_MAX   256                   /* bytes of a User-Agent that are kept */
+#define TRACK_EVENTS_MAX  1000                  /* opens and clicks that one mail keeps */
+#define TRACK_AGAIN_MS    (UINT64_C(60) * 1000) /* the same again within this is the same */
+#define TRACK_BURST_LINKS 3                     /* different ones at once: no person does that */
+#define TRACK_MAILS_MAX   1024                  /* that one shard remembers the last events of */
+#define TRACK_OPEN_MSGS   (EDGE_POOL_MSGS / 8)  /* under way per edge; more go uncounted */
+
 /* ---- DKIM ----------------------------------------------------------------------------------- */
 #define DKIM_HEADER_MAX     (1 * MIB) /* signed or verified; mime_write makes 400 KiB at most */
 #define DKIM_FIELDS_MAX     4096      /* of a header that is verified */

@@ -1,4 +1,4 @@
-/* attempt_dns.c - MX, SPF, two DKIM keys, DMARC and the return path of one domain. */
+/* attempt_dns.c - MX, SPF, two DKIM keys, DMARC, return path and link host of one domain. */
 #include "deliver/attempt_dns.h"
 
 #include <stdlib.h>
@@ -7,7 +7,16 @@
 #include "mail/dkim.h"
 #include "shards/actor.h"
 
-enum question { ASK_MX, ASK_SPF, ASK_RSA, ASK_ED, ASK_DMARC, ASK_RETURN_PATH, ASK_COUNT };
+enum question {
+    ASK_MX,
+    ASK_SPF,
+    ASK_RSA,
+    ASK_ED,
+    ASK_DMARC,
+    ASK_RETURN_PATH,
+    ASK_TRACK,
+    ASK_COUNT
+};
 
 struct ask {
     struct dns_query query;
@@ -104,6 +113,9 @@ static void judge(struct deliver_verify *verify, enum question question,
     case ASK_RETURN_PATH:
         checks->return_path = names_host(answer, verify->return_path_target);
         break;
+    case ASK_TRACK:
+        checks->track = names_host(answer, verify->track_target);
+        break;
     case ASK_COUNT:
         CHECK(false);
         break;
@@ -139,7 +151,9 @@ void attempt_dns_start(struct dns *dns, struct msg *msg, attempt_dns_fn *on_done
     attempt->msg = msg;
     attempt->on_done = on_done;
     attempt->context = context;
-    attempt->waiting = ASK_COUNT;
+    /* The last question is asked only where there is something to ask for. */
+    uint32_t count = verify->track_host.len > 0 ? ASK_COUNT : ASK_TRACK;
+    attempt->waiting = count;
     struct arena *arena = &msg->arena;
     struct slice domain = verify->domain;
     const struct {
@@ -152,8 +166,9 @@ void attempt_dns_start(struct dns *dns, struct msg *msg, attempt_dns_fn *on_done
         [ASK_ED] = {DNS_TXT, arena_format(arena, "mk2._domainkey.%.*s", SLICE_FMT(domain))},
         [ASK_DMARC] = {DNS_TXT, arena_format(arena, "_dmarc.%.*s", SLICE_FMT(domain))},
         [ASK_RETURN_PATH] = {DNS_CNAME, verify->return_path_host},
+        [ASK_TRACK] = {DNS_CNAME, verify->track_host},
     };
-    for (uint32_t i = 0; i < ASK_COUNT; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         attempt->asks[i].attempt = attempt;
         dns_ask(dns, &attempt->asks[i].query, questions[i].type, questions[i].name, on_answer);
     }

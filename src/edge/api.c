@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/metric.h"
 
-#define MORE_HEADERS_MAX 2048 /* of one answer, beside those of all */
+#define MORE_HEADERS_MAX 4096 /* of one answer, beside those of all */
 #define ANSWER_BYTES_MAX (MAIL_BYTES_MAX + MIB)
 #define RETRY_AFTER_S    1
 

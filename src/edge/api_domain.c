@@ -36,6 +36,19 @@ static struct slice return_path_host(const struct request *request, struct slice
                         SLICE_FMT(domain));
 }
 
+/* What the host of a domain's links must be an alias of. */
+static struct slice track_target(const struct request *request)
+{
+    struct slice url = slice_str(request->edge->public_url);
+    size_t scheme = slice_find(url, SLICE("://"));
+    struct slice rest = scheme == SIZE_MAX ? url : slice_from(url, scheme + 3);
+    struct slice authority = slice_cut(&rest, '/');
+    struct slice host = slice_cut(&authority, ':');
+    bool is_name = host.len > 0 && slice_find_byte(host, '[') == SIZE_MAX &&
+                   !ascii_is_digit(host.data[host.len - 1]);
+    return is_name ? host : request->edge->place->conf->hostname;
+}
+
 /* ---- rendering ------------------------------------------------------------------------------ */
 
 static void write_row(struct json_writer *w, const struct row_domain *row)
@@ -54,6 +67,13 @@ static void write_row(struct json_writer *w, const struct row_domain *row)
     api_text_or_null(w, "webhookAckMode", has_hook ? slice_str(ack_mode) : SLICE(""));
     api_u64(w, "retentionDays", row->retention_days);
     api_bool(w, "zeroRetention", row->is_zero_retention);
+    json_key(w, "tracking");
+    json_open_object(w);
+    api_text_or_null(w, "host", row->track_host);
+    api_bool(w, "verified", row->track_verified);
+    api_bool(w, "opens", row->tracks_opens);
+    api_bool(w, "clicks", row->tracks_clicks);
+    json_close_object(w);
     api_u64(w, "created_at", row->created_unix_ms);
     json_close_object(w);
 }
@@ -104,16 +124,19 @@ static void write_records(struct request *request, struct json_writer *w,
          SLICE("v=DMARC1; p=none"), row->dmarc_verified, false},
         {"CNAME", "return-path", return_path_host(request, name, arena),
          request->edge->place->conf->hostname, row->return_path_verified, false},
+        {"CNAME", "tracking", row->track_host, track_target(request), row->track_verified, false},
     };
     json_key(w, "dns");
     json_open_array(w);
     for (size_t i = 0; i < ARRAY_LEN(records); i++) {
-        write_record(w, row, &records[i]);
+        if (records[i].name.len > 0) {
+            write_record(w, row, &records[i]);
+        }
     }
     json_close_array(w);
 }
 
-static void answer_one(struct request *request, uint16_t status, const struct row_domain *row)
+void api_domain_answer(struct request *request, uint16_t status, const struct row_domain *row)
 {
     struct api_body body;
     api_json_start(&body);
@@ -127,7 +150,7 @@ static void answer_one(struct request *request, uint16_t status, const struct ro
 
 /* ---- handlers ------------------------------------------------------------------------------- */
 
-static struct msg *take(struct request *request, enum domain_op op)
+struct msg *api_domain_take(struct request *request, enum domain_op op)
 {
     struct msg *msg = api_take(request, MSG_SHARD_DOMAIN);
     if (msg != NULL) {
@@ -143,7 +166,7 @@ static struct msg *take(struct request *request, enum domain_op op)
 static void on_created(struct request *request, struct msg *msg)
 {
     CHECK(msg->body.domain.row_count == 1);
-    answer_one(request, 201, &msg->body.domain.rows[0]);
+    api_domain_answer(request, 201, &msg->body.domain.rows[0]);
 }
 
 struct create_body {
@@ -172,7 +195,7 @@ void api_domain_create(struct request *request)
                        SLICE("domain is not a valid domain name"));
         return;
     }
-    struct msg *msg = take(request, DOMAIN_CREATE);
+    struct msg *msg = api_domain_take(request, DOMAIN_CREATE);
     if (msg != NULL) {
         msg->body.domain.name = name;
         api_post(request, api_shard(request), msg, on_created);
@@ -209,7 +232,7 @@ void api_domain_list(struct request *request)
             return;
         }
     }
-    struct msg *msg = take(request, DOMAIN_LIST);
+    struct msg *msg = api_domain_take(request, DOMAIN_LIST);
     if (msg != NULL) {
         msg->body.domain.limit = limit;
         msg->body.domain.before_unix_ms = before;
@@ -220,7 +243,7 @@ void api_domain_list(struct request *request)
 static void on_got(struct request *request, struct msg *msg)
 {
     CHECK(msg->body.domain.row_count == 1);
-    answer_one(request, 200, &msg->body.domain.rows[0]);
+    api_domain_answer(request, 200, &msg->body.domain.rows[0]);
 }
 
 static void post_for_id(struct request *request, enum domain_op op, request_msg_fn *on_return)
@@ -228,7 +251,7 @@ static void post_for_id(struct request *request, enum domain_op op, request_msg_
     if (!api_param_id(request, 0, ID_DOMAIN, &request->subject)) {
         return;
     }
-    struct msg *msg = take(request, op);
+    struct msg *msg = api_domain_take(request, op);
     if (msg != NULL) {
         api_post(request, api_shard(request), msg, on_return);
     }
@@ -267,7 +290,7 @@ void api_domain_change(struct request *request)
         !api_read(request, &api_domain_change_shape, &body)) {
         return;
     }
-    struct msg *msg = take(request, DOMAIN_CHANGE);
+    struct msg *msg = api_domain_take(request, DOMAIN_CHANGE);
     if (msg != NULL) {
         struct shard_domain *change = &msg->body.domain;
         change->given |= body.has_retention_days ? DOMAIN_FIELD_RETENTION : 0;
@@ -304,6 +327,9 @@ static void on_judged(struct request *request, struct msg *msg)
     api_bool(&body.w, "spf", row->spf_verified);
     api_bool(&body.w, "dkim", row->dkim_rsa_verified);
     api_bool(&body.w, "dmarc", row->dmarc_verified);
+    if (row->track_host.len > 0) {
+        api_bool(&body.w, "tracking", row->track_verified);
+    }
     json_close_object(&body.w);
     api_u64(&body.w, "checkedAt", row->checked_unix_ms);
     json_close_object(&body.w);
@@ -312,7 +338,7 @@ static void on_judged(struct request *request, struct msg *msg)
 
 static void post_checks(struct request *request, struct domain_checks checks)
 {
-    struct msg *next = take(request, DOMAIN_CHECKED);
+    struct msg *next = api_domain_take(request, DOMAIN_CHECKED);
     if (next != NULL) {
         next->body.domain.checks = checks;
         api_post(request, api_shard(request), next, on_judged);
@@ -347,6 +373,8 @@ static void on_row(struct request *request, struct msg *msg)
     verify->spf_include = spf_include(request, arena);
     verify->return_path_host = return_path_host(request, row->name, arena);
     verify->return_path_target = request->edge->place->conf->hostname;
+    verify->track_host = arena_dup(arena, row->track_host);
+    verify->track_target = arena_dup(arena, track_target(request));
     api_post(request, request->edge->place->deliver, next, on_looked_up);
 }
 

@@ -86,6 +86,11 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail);
 void api_full_mail_members(struct json_writer *w, const struct shard_read *read);
 void api_attachments(struct request *request, struct json_writer *w, const struct shard_read *read);
 
+/* api_domain.c: a message about a domain, NULL after answering 503; the answer that shows one with
+ * its DNS records. */
+struct msg *api_domain_take(struct request *request, enum domain_op op);
+void api_domain_answer(struct request *request, uint16_t status, const struct row_domain *row);
+
 /* ---- bodies, for the route table ------------------------------------------------------------ */
 
 extern const struct json_shape api_login_shape;
@@ -108,6 +113,7 @@ extern const struct json_shape api_mark_shape;
 extern const struct json_shape api_suppression_shape;
 extern const struct json_shape api_domain_shape;
 extern const struct json_shape api_domain_change_shape;
+extern const struct json_shape api_domain_tracking_shape;
 extern const struct json_shape api_send_shape;
 extern const struct json_shape api_schedule_shape;
 extern const struct json_shape api_admin_account_shape;
@@ -161,6 +167,13 @@ void api_domain_get(struct request *request);
 void api_domain_change(struct request *request);
 void api_domain_delete(struct request *request);
 void api_domain_verify(struct request *request);
+void api_domain_track(struct request *request);
+void api_domain_untrack(struct request *request);
+void api_track_open(struct request *request);
+void api_track_click(struct request *request);
+/* A message of theirs came home.
+ * Owns: takes msg. */
+void track_home(struct edge *edge, struct msg *msg);
 void api_send_mail(struct request *request);
 void api_scheduled_list(struct request *request);
 void api_scheduled_get(struct request *request);

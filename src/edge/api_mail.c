@@ -73,6 +73,10 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail)
         json_nil(w);
     }
     api_text_or_null(w, "webhook_status", webhook_status(mail));
+    if (!is_inbound) {
+        api_u64(w, "opens", mail->opens);
+        api_u64(w, "clicks", mail->clicks);
+    }
     api_metadata(w, mail->metadata);
     api_pack(w, "tags", mail->tags);
 }
@@ -98,6 +102,16 @@ static void write_attempt(struct json_writer *w, const struct attempt_view *view
     json_close_object(w);
 }
 
+static void write_time_or_null(struct json_writer *w, const char *name, uint64_t unix_ms)
+{
+    json_key(w, name);
+    if (unix_ms != 0) {
+        json_u64(w, unix_ms);
+    } else {
+        json_nil(w);
+    }
+}
+
 static void write_delivery(struct json_writer *w, const struct delivery_view *view)
 {
     const struct row_delivery *row = &view->row;
@@ -117,11 +131,12 @@ static void write_delivery(struct json_writer *w, const struct delivery_view *vi
     api_text_or_null(w, "bounceClass", row->bounce_class);
     api_text_or_null(w, "remote_host", row->remote_host);
     api_text_or_null(w, "tls", row->tls);
-    json_key(w, "next_attempt_at");
-    if (row->next_attempt_unix_ms != 0) {
-        json_u64(w, row->next_attempt_unix_ms);
-    } else {
-        json_nil(w);
+    write_time_or_null(w, "next_attempt_at", row->next_attempt_unix_ms);
+    if (!is_hook) {
+        api_u64(w, "opens", row->opens);
+        api_u64(w, "clicks", row->clicks);
+        write_time_or_null(w, "opened_at", row->opened_unix_ms);
+        write_time_or_null(w, "clicked_at", row->clicked_unix_ms);
     }
     json_key(w, "log");
     json_open_array(w);
@@ -161,6 +176,24 @@ static void write_attachment(struct json_writer *w, const struct row_attachment 
     json_close_object(w);
 }
 
+/* Pairs of name and value; some values are yes or no. */
+static void write_event_data(struct json_writer *w, struct slice pack)
+{
+    struct slice name;
+    struct slice value;
+    json_key(w, "data");
+    json_open_object(w);
+    while (get_slice(&pack, &name) && get_slice(&pack, &value)) {
+        json_key_slice(w, name);
+        if (slice_equal(name, SLICE("bot")) || slice_equal(name, SLICE("proxy"))) {
+            json_bool(w, slice_equal(value, SLICE("yes")));
+        } else {
+            json_text(w, value);
+        }
+    }
+    json_close_object(w);
+}
+
 static void write_event(struct json_writer *w, const struct row_event *row)
 {
     json_open_object(w);
@@ -178,6 +211,9 @@ static void write_event(struct json_writer *w, const struct row_event *row)
     }
     if (row->detail.len > 0) {
         api_text(w, "detail", row->detail);
+    }
+    if (row->data.len > 0) {
+        write_event_data(w, row->data);
     }
     json_close_object(w);
 }

@@ -87,6 +87,7 @@ void edge_free(struct edge *edge)
     rate_fini(&edge->rates);
     crypto_wipe(&edge->token_keys, sizeof edge->token_keys);
     crypto_wipe(&edge->attachment_key, sizeof edge->attachment_key);
+    crypto_wipe(&edge->track_key, sizeof edge->track_key);
     free(edge);
 }
 
@@ -157,6 +158,11 @@ static void on_home(struct edge *edge, struct msg *msg)
                        (msg->kind == MSG_SHARD_LEDGER && msg->body.ledger.is_rotation);
     if (is_rotation) {
         session_rotation_home(edge, msg);
+        try_stop(edge);
+        return;
+    }
+    if (msg->kind == MSG_SHARD_TRACK) {
+        track_home(edge, msg);
         try_stop(edge);
         return;
     }
@@ -311,6 +317,7 @@ static void describe(struct edge *edge, const struct control *control)
     (void)conf_public_url(edge->place->conf, control->tcp_port, control->tls_tcp_port,
                           edge->public_url);
     edge->attachment_key = crypto_derive(edge->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
+    edge->track_key = crypto_derive(edge->place->master, SLICE(TRACK_LINK_PURPOSE));
     buf_clear(&edge->openapi);
     openapi_write(slice_str(edge->public_url), &edge->openapi);
     CHECK(!edge->openapi.is_over);

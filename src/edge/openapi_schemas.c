@@ -40,12 +40,13 @@ static const struct schema {
     {"AuditActor", "type:s id?:s name?:s"},
     {"Audit", "id:s type:s createdAt:i actor:@AuditActor ip:s? target:s detail:s"},
 
+    {"Tracking", "host:s? verified:b opens:b clicks:b"},
     {"Domain", "id:s domain:s status:s mx_verified:b spf_verified:b dkim_verified:b "
                "dmarc_verified:b webhookUrl:s? webhookAckMode:s? retentionDays:i zeroRetention:b "
-               "created_at:i"},
+               "tracking:@Tracking created_at:i"},
     {"DnsRecord", "type:s name:s value:s priority?:i purpose:s status:s"},
     {"DomainWithDns", "domain:@Domain dns:[@DnsRecord]"},
-    {"Checks", "mx:b spf:b dkim:b dmarc:b"},
+    {"Checks", "mx:b spf:b dkim:b dmarc:b tracking?:b"},
     {"DomainChecks", "status:s checks:@Checks checkedAt:i"},
 
     {"DomainHook", "domain:s webhookUrl:s ackMode:s routeId:s signingSecret:s"},
@@ -60,7 +61,7 @@ static const struct schema {
     {"Message", "id:s direction:s mode:s from_addr:s to_addr?:s from:@Person to:[s] cc:[s] "
                 "subject:s? spf:s? dkim:s? dmarc:s? spam:s? thread_id:s? received_at:i "
                 "size_bytes:i send_status:s? scheduled_at:i? "
-                "webhook_status:s? metadata:o tags:[s]"},
+                "webhook_status:s? opens?:i clicks?:i metadata:o tags:[s]"},
     {"Header", "name:s value:s"},
     {"FullMessage",
      "+Message bcc:[s] message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
@@ -70,10 +71,10 @@ static const struct schema {
     {"Delivery",
      "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
      "last_response:s? enhanced_status:s? bounceClass:s? remote_host:s? tls:s? next_attempt_at:i? "
-     "log:[@Attempt]"},
+     "opens?:i clicks?:i opened_at?:i? clicked_at?:i? log:[@Attempt]"},
     {"Attachment", "id:s filename:s? contentType:s? size:i contentId:s? disposition:s url:s "
                    "expiresAt:i"},
-    {"Event", "id:s type:s createdAt:i to?:s code?:i enhanced?:s detail?:s"},
+    {"Event", "id:s type:s createdAt:i to?:s code?:i enhanced?:s detail?:s data?:o"},
     {"MessageWithDeliveries", "message:@FullMessage deliveries:[@Delivery] "
                               "attachments:[@Attachment] events:[@Event]"},
     {"Retried", "ok:b status:s"},

@@ -123,6 +123,14 @@ static const struct route routes[] = {
     {HTTP_METHOD_POST, "/api/domains/:id/verify", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
      api_domain_verify, DOC("domains", "Look the DNS records of a domain up", "DomainChecks")},
 
+    {HTTP_METHOD_PUT, "/api/domains/:id/tracking", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
+     api_domain_track,
+     DOC("domains", "Choose whether opens and clicks are counted, and the host of their links",
+         "DomainWithDns", .body = &api_domain_tracking_shape)},
+    {HTTP_METHOD_DELETE, "/api/domains/:id/tracking", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
+     api_domain_untrack,
+     DOC("domains", "Count nothing, and forget the host of the links", "DomainWithDns")},
+
     {HTTP_METHOD_PUT, "/api/domains/:id/webhook", ROUTE_CREDENTIAL, RIGHT_WEBHOOKS_WRITE, SMALL,
      api_hook_set,
      DOC("webhooks", "Set the webhook of a domain", "DomainHook", .body = &api_hook_shape)},
@@ -174,6 +182,10 @@ static const struct route routes[] = {
     {HTTP_METHOD_GET, "/att/:mid/:idx", ROUTE_PUBLIC, RIGHT_NONE, 0, api_attachment,
      DOC("messages", "Fetch an attachment by its signed link", NULL, .query = "exp sig",
          .media = "application/octet-stream")},
+    {HTTP_METHOD_GET, "/t/o/:token", ROUTE_PUBLIC, RIGHT_NONE, 0, api_track_open,
+     DOC("messages", "The picture that tells of an open", NULL, .media = "image/gif")},
+    {HTTP_METHOD_GET, "/t/c/:token", ROUTE_PUBLIC, RIGHT_NONE, 0, api_track_click,
+     DOC("messages", "Follow a link that tells of a click", NULL, .status = 302)},
     {HTTP_METHOD_POST, "/api/deliveries/:id/retry", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE, SMALL,
      api_delivery_retry, DOC("messages", "Try a delivery again now", "Retried")},
 

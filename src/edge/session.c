@@ -251,12 +251,14 @@ static void remember(struct session *session, struct credential credential)
     session->used_count = (uint8_t)min_u64(session->used_count + 1U, SESSION_CREDENTIALS);
 }
 
-/* Probes and scrapers come at their own pace; the operator answers to nobody. */
+/* Probes and scrapers come at their own pace, and who follows a link of a mail is sent on whatever
+ * others behind the same address do; the operator answers to nobody. */
 static bool is_counted(const struct request *request)
 {
     const struct route *route = request->route;
     return !request->session->is_operator &&
-           (route == NULL || (route->handle != api_health && route->handle != api_metrics));
+           (route == NULL || (route->handle != api_health && route->handle != api_metrics &&
+                              route->handle != api_track_open && route->handle != api_track_click));
 }
 
 /* Counts a request that no account answers for; false when its address has made too many. */

@@ -332,7 +332,26 @@ static void list_done(struct shard_job *job)
 
 /* ---- change --------------------------------------------------------------------------------- */
 
-/* How long mails of the domain are kept. What is too old by now goes with the next sweep. */
+/* A host that is another one has to be looked up before links use it. */
+static bool change_tracking(struct row_domain *row, const struct shard_domain *body)
+{
+    struct row_domain before = *row;
+    if (body->given & DOMAIN_FIELD_TRACK_HOST && !slice_equal(row->track_host, body->track_host)) {
+        row->track_host = body->track_host;
+        row->track_verified = false;
+    }
+    if (body->given & DOMAIN_FIELD_TRACK_OPENS) {
+        row->tracks_opens = body->tracks_opens;
+    }
+    if (body->given & DOMAIN_FIELD_TRACK_CLICKS) {
+        row->tracks_clicks = body->tracks_clicks;
+    }
+    return !slice_equal(row->track_host, before.track_host) ||
+           row->tracks_opens != before.tracks_opens || row->tracks_clicks != before.tracks_clicks;
+}
+
+/* How long mails of the domain are kept, and what is counted. What is too old by now goes with the
+ * next sweep. */
 static void domain_change(struct shard *shard, struct msg *msg, const struct principal *who)
 {
     struct shard_domain *body = &msg->body.domain;
@@ -351,6 +370,14 @@ static void domain_change(struct shard *shard, struct msg *msg, const struct pri
     }
     if (body->given & DOMAIN_FIELD_ZERO_RETENTION) {
         row->is_zero_retention = body->is_zero_retention;
+    }
+    if (change_tracking(row, body)) {
+        struct slice detail =
+            arena_format(&msg->arena, "tracking opens %s, clicks %s, host %.*s",
+                         row->tracks_opens ? "on" : "off", row->tracks_clicks ? "on" : "off",
+                         SLICE_FMT(row->track_host));
+        shard_put_domain(shard, key, row);
+        note(work, "domain.changed", detail);
     }
     if (row->retention_days != before.retention_days ||
         row->is_zero_retention != before.is_zero_retention) {
@@ -449,6 +476,7 @@ static void domain_checked(struct shard *shard, struct msg *msg)
             .dkim_ed = true,
             .dmarc = true,
             .return_path = true,
+            .track = true,
         };
     }
     if (!work->checks.mx && !checks_may_send(&work->checks)) {
@@ -485,6 +513,7 @@ static void store_checks(struct domain_work *work)
         work->row.dkim_ed_verified = checks->dkim_ed;
         work->row.dmarc_verified = checks->dmarc;
         work->row.return_path_verified = checks->return_path;
+        work->row.track_verified = checks->track && work->row.track_host.len > 0;
         work->row.checked_unix_ms = clock_unix_ms();
         work->row.status = checks_may_send(checks) ? DOMAIN_VERIFIED : DOMAIN_FAILED;
         shard_put_domain(shard, key, &work->row);

@@ -157,6 +157,29 @@ static bool is_bounce(struct slice type)
            slice_equal(type, SLICE("email.delivery_delayed"));
 }
 
+static bool get_pair(struct slice *pack, struct slice *name, struct slice *value)
+{
+    return get_slice(pack, name) && get_slice(pack, value);
+}
+
+/* What is known of an open or a click, beside whose it is. */
+static void add_tracked(struct json_writer *w, const char *name, struct slice pack)
+{
+    struct slice item;
+    struct slice value;
+    json_key(w, name);
+    json_open_object(w);
+    while (get_pair(&pack, &item, &value)) {
+        json_key_slice(w, item);
+        if (slice_equal(item, SLICE("bot")) || slice_equal(item, SLICE("proxy"))) {
+            json_bool(w, slice_equal(value, SLICE("yes")));
+        } else {
+            json_text(w, value);
+        }
+    }
+    json_close_object(w);
+}
+
 static void compose_outbound(const struct hook_facts *facts, struct json_writer *w)
 {
     const struct row_event *event = facts->event;
@@ -175,6 +198,10 @@ static void compose_outbound(const struct hook_facts *facts, struct json_writer 
     add_metadata(w, mail->metadata);
     if (is_bounce(event->type)) {
         add_bounce(w, event);
+    } else if (slice_equal(event->type, SLICE("email.opened"))) {
+        add_tracked(w, "open", event->data);
+    } else if (slice_equal(event->type, SLICE("email.clicked"))) {
+        add_tracked(w, "click", event->data);
     }
     json_close_object(w);
 }

@@ -27,6 +27,7 @@
 #include "mail/addr.h"
 #include "mail/dsn.h"
 #include "mail/mime_write.h"
+#include "mail/track_link.h"
 #include "shards/msg.def"
 #include "shards/words.h"
 
@@ -225,7 +226,13 @@ enum domain_op {
     DOMAIN_CHECKED
 };
 /* Members that the client gave. */
-enum domain_field { DOMAIN_FIELD_RETENTION = 1 << 0, DOMAIN_FIELD_ZERO_RETENTION = 1 << 1 };
+enum domain_field {
+    DOMAIN_FIELD_RETENTION = 1 << 0,
+    DOMAIN_FIELD_ZERO_RETENTION = 1 << 1,
+    DOMAIN_FIELD_TRACK_HOST = 1 << 2,
+    DOMAIN_FIELD_TRACK_OPENS = 1 << 3,
+    DOMAIN_FIELD_TRACK_CLICKS = 1 << 4,
+};
 struct domain_checks {
     bool mx;
     bool spf;
@@ -233,6 +240,7 @@ struct domain_checks {
     bool dkim_ed;
     bool dmarc;
     bool return_path;
+    bool track;
 };
 struct shard_domain {
     struct caller caller;
@@ -243,6 +251,9 @@ struct shard_domain {
     uint32_t given;              /* CHANGE: enum domain_field */
     uint32_t retention_days;
     bool is_zero_retention;
+    struct slice track_host; /* empty: none */
+    bool tracks_opens;
+    bool tracks_clicks;
     uint64_t before_unix_ms; /* LIST; UINT64_MAX for the newest */
     uint32_t limit;
     /* out; private keys are left out */
@@ -527,6 +538,15 @@ struct shard_attachment {
     struct slice data;
 };
 
+/* Somebody opened a mail or followed one of its links; the edge has checked the link. Home whether
+ * it was worth an event or not. */
+struct shard_track {
+    struct track_ref ref;
+    struct slice agent; /* User-Agent, up to TRACK_AGENT_MAX */
+    struct slice ip;
+    bool is_head; /* only asked what there is */
+};
+
 enum mailbox_op {
     MAILBOX_CREATE,
     MAILBOX_LIST,
@@ -704,6 +724,8 @@ struct deliver_verify {
     struct slice spf_include;
     struct slice return_path_host; /* name that must be an alias of return_path_target */
     struct slice return_path_target;
+    struct slice track_host; /* likewise of track_target; empty: there is none */
+    struct slice track_target;
     /* out; err ERR_DNS_TEMP when nothing could be looked up */
     struct domain_checks checks;
 };
@@ -778,6 +800,7 @@ union msg_body {
     struct shard_inbound inbound;
     struct shard_route route;
     struct shard_attachment attachment;
+    struct shard_track track;
     struct shard_mailbox mailbox;
     struct shard_suppression suppression;
     struct shard_claim claim;

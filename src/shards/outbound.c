@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "mail/dkim.h"
 #include "mail/mime_write.h"
+#include "mail/track_html.h"
 #include "shards/body_rows.h"
 #include "shards/schedule.h"
 #include "shards/shard_int.h"
@@ -50,6 +51,8 @@ struct send_work {
     struct slice message_id;
     struct slice feedback_id;
     struct slice text; /* as sent: given, or made from html */
+    bool tracks_opens;
+    bool tracks_clicks;
     struct mime_spans spans;
     struct sha256 body_hash;
     uint64_t size_bytes;
@@ -68,6 +71,7 @@ static enum err follow_script(struct send_work *work, struct rcpt *rcpt);
 static bool leaves(const struct send_work *work);
 static enum err gather_rcpts(struct send_work *work);
 static void assign_ids(struct send_work *work);
+static void choose_tracking(struct send_work *work);
 static uint64_t estimate(const struct shard_send *send);
 static void compose_work(struct shard_job *job);
 static void compose_done(struct shard_job *job);
@@ -99,6 +103,7 @@ void outbound_send(struct shard *shard, struct msg *msg)
         return;
     }
     assign_ids(work);
+    choose_tracking(work);
     if (estimate(&msg->body.send) > MAIL_INLINE_MAX) {
         shard_offload(shard, &work->job, compose_work, compose_done);
         return;
@@ -384,6 +389,19 @@ static void assign_ids(struct send_work *work)
                                      SLICE_FMT(work->domain.name), ACCOUNT_BODY_LEN, digits);
 }
 
+/* As asked for, or else as the domain says; once, because composing may leave the loop. */
+static void choose_tracking(struct send_work *work)
+{
+    const struct shard_send *send = &work->job.msg->body.send;
+    bool has_html = send->html.len > 0 || !id_is_none(send->template);
+    bool opens = send->tracks_opens == CHOICE_DEFAULT ? work->domain.tracks_opens
+                                                      : send->tracks_opens == CHOICE_YES;
+    bool clicks = send->tracks_clicks == CHOICE_DEFAULT ? work->domain.tracks_clicks
+                                                        : send->tracks_clicks == CHOICE_YES;
+    work->tracks_opens = has_html && opens;
+    work->tracks_clicks = has_html && clicks;
+}
+
 /* About what the composed mail will weigh; never far below. */
 static uint64_t estimate(const struct shard_send *send)
 {
@@ -423,6 +441,23 @@ static void compose_done(struct shard_job *job)
     answer(work, err);
 }
 
+/* The html as it is sent; in out when it is not as it was given. */
+static struct slice tracked_html(struct send_work *work, struct buf *out)
+{
+    struct slice html = work->job.msg->body.send.html;
+    struct track_html how = {
+        .mail = work->mail,
+        .opens = work->tracks_opens,
+        .clicks = work->tracks_clicks,
+    };
+    buf_init(out, html.len + TRACK_GROWTH_MAX);
+    if (!how.opens && !how.clicks) {
+        return html;
+    }
+    track_rewrite(work->job.shard, &work->domain, &how, html, out);
+    return buf_slice(out);
+}
+
 /* Loop or worker; touches only what the work owns. */
 static enum err compose(struct send_work *work)
 {
@@ -452,6 +487,7 @@ static enum err write_mail(struct send_work *work, struct buf *out)
                                              .date_unix_ms = work->now_unix_ms};
         return submitted_compose(msg, &adds, out, &work->spans, &work->message_id);
     }
+    struct buf html;
     work->text = send->text;
     if (work->text.len == 0 && send->html.len > 0) {
         work->text = mime_text_from_html(send->html, &msg->arena);
@@ -469,14 +505,16 @@ static enum err write_mail(struct send_work *work, struct buf *out)
         .in_reply_to = send->in_reply_to,
         .feedback_id = work->feedback_id,
         .text = work->text,
-        .html = send->html,
+        .html = tracked_html(work, &html),
         .headers = send->headers,
         .header_count = send->header_count,
         .attachments = send->attachments,
         .attachment_count = send->attachment_count,
         .date_unix_ms = work->due_unix_ms,
     };
-    return mime_write(&mail, out, &work->spans);
+    enum err err = mime_write(&mail, out, &work->spans);
+    buf_fini(&html);
+    return err;
 }
 
 static enum err add_rows(struct send_work *work, struct slice mail)
@@ -571,6 +609,8 @@ static void store_mail(struct send_work *work)
         .delivery_count = work->rcpt_count,
         .attachment_count = send->attachment_count,
         .open_count = work->open_count,
+        .tracks_opens = work->tracks_opens,
+        .tracks_clicks = work->tracks_clicks,
         .priority = (uint8_t)send->priority,
         .requires_tls = send->requires_tls,
         .pool = send->pool,

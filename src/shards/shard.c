@@ -128,6 +128,8 @@ void shard_free(struct shard *shard)
     crypto_wipe(&shard->return_path_seal, sizeof(shard->return_path_seal));
     crypto_wipe(&shard->hook_seal, sizeof(shard->hook_seal));
     crypto_wipe(&shard->attachment_seal, sizeof(shard->attachment_seal));
+    crypto_wipe(&shard->track_seal, sizeof(shard->track_seal));
+    free(shard->tracks);
     routing_forget(shard, (struct account_id){.value = 0});
     free(shard);
 }
@@ -334,6 +336,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_RAW] = mail_raw,
     [MSG_SHARD_ATTACHMENT] = mail_attachment,
     [MSG_SHARD_RETRY] = mail_retry,
+    [MSG_SHARD_TRACK] = track_handle,
     [MSG_SHARD_CLAIM] = claim_claim,
     [MSG_SHARD_CHUNK] = claim_chunk,
     [MSG_SHARD_OUTCOME] = claim_outcome,
@@ -437,6 +440,7 @@ static void on_start(struct shard *shard, struct msg *msg)
         shard->attachment_seal =
             crypto_derive(shard->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
         shard->ahead_unix_ms = clock_unix_ms() + SCHEDULE_AHEAD_MS;
+        shard->track_seal = crypto_derive(shard->place->master, SLICE(TRACK_LINK_PURPOSE));
         scan_owe_due(shard, 0);
         scan_start(shard);
         timer_start(&shard->ahead, SWEEP_MS);

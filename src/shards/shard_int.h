@@ -161,6 +161,7 @@ struct domain_work;
 struct erase_plan;
 struct ended_walk;
 struct route_set;
+struct track_table;
 
 struct shard {
     struct actor actor;
@@ -209,6 +210,8 @@ struct shard {
     struct seal_key return_path_seal;         /* likewise; key of the return path's check */
     struct seal_key hook_seal;                /* likewise; of webhook secrets */
     struct seal_key attachment_seal;          /* likewise; key of attachment links */
+    struct seal_key track_seal;               /* likewise; key of links that count */
+    struct track_table *tracks;               /* last opens and clicks; NULL until the first */
     struct route_set *routes[ROUTE_SETS_MAX]; /* compiled patterns, by account */
 };
 
@@ -553,6 +556,14 @@ void mail_retry(struct shard *shard, struct msg *msg);
 /* ---- attachment.c --------------------------------------------------------------------------- */
 
 void mail_attachment(struct shard *shard, struct msg *msg);
+
+/* ---- track.c -------------------------------------------------------------------------------- */
+
+void track_handle(struct shard *shard, struct msg *msg);
+/* Appends html to out, changed as how says; base and key are filled in here. Any thread. */
+struct track_html;
+void track_rewrite(const struct shard *shard, const struct row_domain *domain,
+                   struct track_html *how, struct slice html, struct buf *out);
 
 /* ---- mailbox.c ------------------------------------------------------------------------------ */
 

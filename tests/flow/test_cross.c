@@ -26,6 +26,7 @@ static const struct {
     {"/api/keys", "{'name':'k','scopes':[]}"},
     {"/api/domains", "{'domain':'made.test'}"},
     {"/api/domains/:id", "{'retentionDays':3}"},
+    {"/api/domains/:id/tracking", "{'opens':true}"},
     {"/api/domains/:id/webhook", "{'url':'https://hooks.example.com/in'}"},
     {"/api/domains/:id/webhook-events", "{'events':['email.delivered']}"},
     {"/api/routes", "{'match':'*@send.test','action':'store'}"},

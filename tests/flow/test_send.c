@@ -3,7 +3,7 @@
  *
  * Not covered here: what is refused (test_send_refused.c), what servers may answer
  * (test_delivery.c), TLS and signatures as real peers see them (test_peers.c). Batches, schedules,
- * templates, tracking and attachments by URL do not exist yet.
+ * templates and attachments by URL do not exist yet.
  */
 #include <criterion/criterion.h>
 

@@ -54,6 +54,8 @@ static void fill(struct msg *msg)
         .spf_include = arena_dup(arena, SLICE("spf.meerkat.test")),
         .return_path_host = arena_dup(arena, SLICE("bounces.send.test")),
         .return_path_target = arena_dup(arena, SLICE("mail.meerkat.test")),
+        .track_host = arena_dup(arena, SLICE("link.send.test")),
+        .track_target = arena_dup(arena, SLICE("www.meerkat.test")),
     };
 }
 
@@ -105,6 +107,7 @@ static const struct fake_row good[] = {
      .text = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="},
     {.type = DNS_TXT, .name = "_dmarc.send.test", .text = "v=DMARC1; p=none"},
     {.type = DNS_CNAME, .name = "bounces.send.test", .text = "mail.meerkat.test"},
+    {.type = DNS_CNAME, .name = "link.send.test", .text = "www.meerkat.test"},
 };
 
 Test(attempt_dns, finds_everything_as_it_should_be)
@@ -118,6 +121,7 @@ Test(attempt_dns, finds_everything_as_it_should_be)
     cr_assert(checks.dkim_ed);
     cr_assert(checks.dmarc);
     cr_assert(checks.return_path);
+    cr_assert(checks.track);
 }
 
 Test(attempt_dns, finds_nothing_where_nothing_is)
@@ -136,6 +140,7 @@ static const struct fake_row all_temp[] = {
     {.type = DNS_TXT, .name = "mk2._domainkey.send.test", .err = ERR_DNS_TEMP},
     {.type = DNS_TXT, .name = "_dmarc.send.test", .err = ERR_DNS_TEMP},
     {.type = DNS_CNAME, .name = "bounces.send.test", .err = ERR_DNS_TEMP},
+    {.type = DNS_CNAME, .name = "link.send.test", .err = ERR_DNS_TEMP},
 };
 
 Test(attempt_dns, fails_only_when_no_question_was_answered)
@@ -223,11 +228,13 @@ Test(attempt_dns, finds_our_host_among_other_mail_hosts)
         {.type = DNS_MX, .name = "send.test", .text = "mx.elsewhere.test", .priority = 5},
         {.type = DNS_MX, .name = "send.test", .text = "mx.meerkat.test", .priority = 10},
         {.type = DNS_CNAME, .name = "bounces.send.test", .text = "mail.elsewhere.test"},
+        {.type = DNS_CNAME, .name = "link.send.test", .text = "mail.meerkat.test"},
     };
     enum err err;
     struct domain_checks checks = verify(rows, ARRAY_LEN(rows), &err);
     cr_assert(checks.mx);
     cr_assert_not(checks.return_path);
+    cr_assert_not(checks.track);
 }
 
 /* An old key next to the new one, and the keys under each other's names. */
