@@ -140,6 +140,7 @@ static void gone(struct trip *trip)
     list_remove(&trip->link);
     HASH_DEL(deliver->trips_by_row, trip);
     buf_fini(&trip->transcript);
+    trip_forget_look_ups(trip);
     free(trip);
     CHECK(deliver->trip_count > 0);
     deliver->trip_count -= 1;
@@ -287,6 +288,7 @@ static void on_route(struct route *route)
         trip_conclude(trip);
         return;
     }
+    trip_forget_look_ups(trip); /* of an earlier route */
     trip_ask_sts(trip);
 }
 
@@ -561,6 +563,7 @@ static void abandon(struct trip *trip)
         break;
     case TRIP_CONNECT:
     case TRIP_SEND:
+        trip_forget_look_ups(trip);
         if (trip->attempt != NULL) {
             trip_remember(trip, trip->attempt);
             attempt_smtp_abort(trip->attempt);

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/sm.h"
 #include "deliver/attempt_hook.h"
+#include "deliver/dane.h"
 #include "deliver/deliver_int.h"
 #include "deliver/sts.h"
 #include "deliver/tls_demand.h"
@@ -53,10 +54,12 @@ struct trip {
     struct attempt_mail mail;
     struct buf transcript;
     uint64_t started_unix_ms;
-    struct verdict failure;   /* of the last host */
-    struct tls_demand demand; /* of the host that is tried */
-    bool may_mend;            /* a host failed for a while, and not for want of TLS */
-    bool is_plain_retry;      /* TLS failed here; once more without (RFC 7435) */
+    struct verdict failure;             /* of the last host */
+    struct tls_demand demand;           /* of the host that is tried */
+    struct dane dane;                   /* likewise */
+    const struct route_host *dane_host; /* whose it is; NULL: nobody's */
+    bool may_mend;                      /* a host failed for a while, and not for want of TLS */
+    bool is_plain_retry;                /* TLS failed here; once more without (RFC 7435) */
     bool is_reused;
     bool is_reuse_over; /* a kept connection failed: a new one is opened */
     bool is_busy;       /* counted in site->busy */
@@ -93,6 +96,8 @@ void trip_sts_facts(const struct trip *trip, uint32_t target, struct tls_facts *
 /* Tries the next address of the route; when there is none left, concludes. */
 void trip_connect(struct trip *trip);
 void trip_call_hook(struct trip *trip);
+/* Ends look-ups that are made for the try, and forgets what they found. */
+void trip_forget_look_ups(struct trip *trip);
 /* Keeps what the attempt saw, for the outcome. */
 void trip_remember(struct trip *trip, const struct attempt_smtp *attempt);
 void trip_chunk_home(struct trip *trip, struct msg *msg);

@@ -7,22 +7,67 @@
 #include "base/log.h"
 #include "deliver/transcript.h"
 #include "deliver/trip_int.h"
+#include "mail/header.h"
 
 #define TARGETS_PER_TRIP 5 /* addresses tried in one attempt */
 
 /* ---- transport security --------------------------------------------------------------------- */
+
+/* "TLS-Required: No", RFC 8689 5: the mail is not worth waiting for safe ways. The field is in the
+ * first chunk if it is anywhere near the top. */
+static bool waives_tls(const struct trip *trip)
+{
+    struct slice rest = trip_claim(trip)->first_chunk;
+    struct header_field field;
+    while (header_next(&rest, &field)) {
+        if (slice_equal_nocase(field.name, SLICE("TLS-Required"))) {
+            return slice_equal_nocase(slice_trim(field.value), SLICE("no"));
+        }
+    }
+    return false;
+}
 
 /* What is known of the host that is next, for tls_demand. */
 static void gather_facts(const struct trip *trip, struct tls_facts *facts)
 {
     const struct deliver *deliver = trip->deliver;
     *facts = (struct tls_facts){
+        .dane = trip->dane.result,
         .requires_tls = trip_claim(trip)->requires_tls,
+        .waives_tls = waives_tls(trip),
         .is_smarthost = deliver->has_smarthost,
         .smarthost_tls = deliver->smarthost_tls,
         .has_password = deliver->place->conf->smarthost_user.len > 0 && deliver->has_smarthost,
     };
     trip_sts_facts(trip, trip->target, facts);
+}
+
+static void on_dane(struct dane *dane)
+{
+    trip_connect(CONTAINER_OF(dane, struct trip, dane));
+}
+
+/* Whether all is known that gather_facts tells of the next host; else trip_connect comes again. */
+static bool look_up(struct trip *trip)
+{
+    const struct route_target *target = &trip->route.targets[trip->target];
+    const struct route_host *host = &trip->route.hosts[target->host_index];
+    if (trip->deliver->has_smarthost || trip->dane_host == host) {
+        return true;
+    }
+    trip->dane_host = host;
+    bool is_known = dane_find(&trip->dane, trip->deliver->dns, &trip->route, host, on_dane);
+    /* Names that a CA of TLSA records may vouch for, beside the base: RFC 7672 3.2.2. */
+    trip->dane.pins.names[0] = trip_claim(trip)->entry.domain;
+    trip->dane.pins.names[1] = slice_str(host->name);
+    return is_known;
+}
+
+void trip_forget_look_ups(struct trip *trip)
+{
+    dane_cancel(&trip->dane);
+    dane_fini(&trip->dane);
+    trip->dane_host = NULL;
 }
 
 /* The one place that hears how TLS went with a host, once a connection, whether it was kept or
@@ -56,25 +101,24 @@ static void next_target(struct trip *trip)
     trip->target += 1;
 }
 
-/* Moves on to the next host that may be used at all. False when there is none. */
-static bool find_target(struct trip *trip)
+/* Whether the next host may be used at all. */
+static bool admit_target(struct trip *trip)
 {
-    for (; trip->target < trip->route.target_count; next_target(trip)) {
-        const struct route_target *target = &trip->route.targets[trip->target];
-        struct tls_facts facts;
-        gather_facts(trip, &facts);
-        tls_demand_of(&facts, &trip->demand);
-        if (trip->demand.is_usable) {
-            return true;
-        }
-        char text[VERDICT_TEXT_MAX];
-        (void)snprintf(text, sizeof text, "%s left out: %s", target->host, trip->demand.sentence);
-        transcript_add(&trip->transcript, "-- ", slice_str(text));
-        verdict_own(&trip->failure, SMTP_STEP_TLS, VERDICT_DEFERRED, trip->demand.enhanced, text);
-        trip->tls_policy = trip->demand.policy;
-        trip->has_host_failed = true;
-        note_tls(trip, trip->demand.result);
+    const struct route_target *target = &trip->route.targets[trip->target];
+    struct tls_facts facts;
+    gather_facts(trip, &facts);
+    tls_demand_of(&facts, &trip->demand);
+    if (trip->demand.is_usable) {
+        return true;
     }
+    char text[VERDICT_TEXT_MAX];
+    (void)snprintf(text, sizeof text, "%.255s left out: %s", target->host, trip->demand.sentence);
+    transcript_add(&trip->transcript, "-- ", slice_str(text));
+    verdict_own(&trip->failure, SMTP_STEP_TLS, VERDICT_DEFERRED, trip->demand.enhanced, text);
+    (void)snprintf(trip->remote_host, sizeof trip->remote_host, "%s", target->host);
+    trip->tls_policy = trip->demand.policy;
+    trip->has_host_failed = true;
+    note_tls(trip, trip->demand.result);
     return false;
 }
 
@@ -95,6 +139,8 @@ static void fill_options(const struct trip *trip, struct attempt_options *option
         .ehlo = conf->hostname,
         .tls = trip->is_plain_retry ? SMTP_TLS_NONE : demand->mode,
         .tls_context = context_for(deliver, demand->check),
+        .pins = demand->check == TLS_VERIFY_DANE ? &trip->dane.pins : NULL,
+        .pin_base = trip->dane.base,
         .policy = demand->policy,
         .user = deliver->has_smarthost ? conf->smarthost_user : slice_of(NULL, 0),
         .password = deliver->smarthost_password,
@@ -107,35 +153,74 @@ static void fill_options(const struct trip *trip, struct attempt_options *option
 static bool is_fit(const struct attempt_smtp *attempt, const struct attempt_options *options)
 {
     const struct attempt_options *had = attempt_smtp_options(attempt);
-    char addr[ADDR_TEXT_MAX];
-    (void)conn_addr_text(&options->addr, addr); /* terminated; no length needed */
     return had->tls == options->tls && had->tls_context == options->tls_context &&
-           strcmp(had->policy, options->policy) == 0 &&
-           strcmp(attempt_smtp_addr(attempt), addr) == 0 &&
-           strcmp(attempt_smtp_host(attempt), options->host) == 0;
+           strcmp(had->policy, options->policy) == 0;
 }
+
+static bool leads_to(const struct attempt_smtp *attempt, const struct route_target *target)
+{
+    char addr[ADDR_TEXT_MAX];
+    (void)conn_addr_text(&target->addr, addr); /* terminated; no length needed */
+    return strcmp(attempt_smtp_addr(attempt), addr) == 0 &&
+           strcmp(attempt_smtp_host(attempt), target->host) == 0;
+}
+
+static struct attempt_smtp *idle_to(const struct trip *trip, const struct route_target *target,
+                                    const struct attempt_options *options)
+{
+    LIST_EACH (&trip->entry->site->idle_conns, it) {
+        struct attempt_smtp *attempt = attempt_smtp_of_link(it);
+        if (leads_to(attempt, target) && (options == NULL || is_fit(attempt, options))) {
+            return attempt;
+        }
+    }
+    return NULL;
+}
+
+enum search { SEARCH_FOUND, SEARCH_WAITS, SEARCH_OVER };
 
 /* An idle connection of the site to any of the hosts, for a mail whose first try this is. A mail
  * that requires TLS goes its own way: the host may have to be asked for more. */
-static struct attempt_smtp *find_idle(struct trip *trip)
+static enum search find_idle(struct trip *trip, struct attempt_smtp **idle)
 {
     bool is_first = trip->tried == 0 && !trip->is_reuse_over && !trip_claim(trip)->requires_tls;
-    uint32_t first = trip->target;
     for (; is_first && trip->target < trip->route.target_count; trip->target++) {
+        const struct route_target *target = &trip->route.targets[trip->target];
         struct tls_facts facts;
         struct attempt_options options;
+        if (idle_to(trip, target, NULL) == NULL) {
+            continue;
+        }
+        if (!look_up(trip)) {
+            return SEARCH_WAITS;
+        }
         gather_facts(trip, &facts);
         tls_demand_of(&facts, &trip->demand);
         fill_options(trip, &options);
-        LIST_EACH (&trip->entry->site->idle_conns, it) {
-            struct attempt_smtp *attempt = attempt_smtp_of_link(it);
-            if (trip->demand.is_usable && is_fit(attempt, &options)) {
-                return attempt;
-            }
+        *idle = trip->demand.is_usable ? idle_to(trip, target, &options) : NULL;
+        if (*idle != NULL) {
+            return SEARCH_FOUND;
         }
     }
-    trip->target = first;
-    return NULL;
+    if (is_first) {
+        trip->is_reuse_over = true;
+        trip->target = 0;
+    }
+    return SEARCH_OVER;
+}
+
+/* The next address of a host that may be used. */
+static enum search find_target(struct trip *trip)
+{
+    for (; trip->target < trip->route.target_count; next_target(trip)) {
+        if (!look_up(trip)) {
+            return SEARCH_WAITS;
+        }
+        if (admit_target(trip)) {
+            return SEARCH_FOUND;
+        }
+    }
+    return SEARCH_OVER;
 }
 
 static void take_idle(struct trip *trip, struct attempt_smtp *attempt)
@@ -161,27 +246,41 @@ static void open_attempt(struct trip *trip)
     trip->attempt = attempt_smtp_open(&options, trip);
 }
 
+static void give_up(struct trip *trip)
+{
+    if (!trip->may_mend && !trip->deliver->is_abandoning) {
+        tls_demand_end(&trip->demand, &trip->failure);
+    }
+    trip_judge_all(trip, &trip->failure);
+    trip_conclude(trip);
+}
+
 void trip_connect(struct trip *trip)
 {
-    struct deliver *deliver = trip->deliver;
     CHECK(trip->attempt == NULL);
     CHECK(trip->is_busy);
-    struct attempt_smtp *idle = deliver->is_abandoning ? NULL : find_idle(trip);
-    if (idle != NULL) {
+    struct attempt_smtp *idle = NULL;
+    bool is_over = trip->tried >= TARGETS_PER_TRIP || trip->deliver->is_abandoning;
+    enum search search = is_over ? SEARCH_OVER : find_idle(trip, &idle);
+    if (search == SEARCH_FOUND) {
         take_idle(trip, idle);
         return;
     }
-    bool is_over = trip->tried >= TARGETS_PER_TRIP || deliver->is_abandoning;
-    if (is_over || !find_target(trip)) {
-        if (!trip->may_mend && !deliver->is_abandoning) {
-            tls_demand_end(&trip->demand, &trip->failure);
-        }
-        trip_judge_all(trip, &trip->failure);
-        trip_conclude(trip);
-        return;
+    if (search == SEARCH_OVER && !is_over) {
+        search = find_target(trip);
     }
-    sm_move(&trip->sm, TRIP_CONNECT);
-    open_attempt(trip);
+    switch (search) {
+    case SEARCH_FOUND:
+        sm_move(&trip->sm, TRIP_CONNECT);
+        open_attempt(trip);
+        break;
+    case SEARCH_WAITS: /* trip_connect comes again */
+        sm_move(&trip->sm, TRIP_CONNECT);
+        break;
+    case SEARCH_OVER:
+        give_up(trip);
+        break;
+    }
 }
 
 static void on_ready(struct attempt_smtp *attempt)
@@ -232,8 +331,8 @@ void trip_remember(struct trip *trip, const struct attempt_smtp *attempt)
 static void keep_idle(struct trip *trip, struct attempt_smtp *attempt)
 {
     struct site *site = trip->entry->site;
-    if (attempt_smtp_mails(attempt) >= MAILS_PER_CONN || trip->deliver->is_abandoning ||
-        !trip->deliver->is_open) {
+    if (trip->demand.is_waived || attempt_smtp_mails(attempt) >= MAILS_PER_CONN ||
+        trip->deliver->is_abandoning || !trip->deliver->is_open) {
         attempt_smtp_quit(attempt);
         return;
     }
