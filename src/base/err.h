@@ -40,6 +40,8 @@ enum err_retry {
     X(NOT_FOUND, "not_found", 404, 550, "5.1.1", NEVER, "not found")                               \
     X(DOMAIN_NOT_OWNED, "domain_not_owned", 404, 550, "5.7.1", NEVER,                              \
       "the sender's domain does not belong to this account")                                       \
+    X(TEMPLATE_NOT_FOUND, "template_not_found", 404, 550, "5.3.0", NEVER,                          \
+      "there is no such template in this account")                                                 \
     X(METHOD, "method_not_allowed", 405, 502, "5.5.1", NEVER, "this route has no such method")     \
     X(TIMEOUT, "timeout", 408, 421, "4.4.2", LATER, "the request took too long to arrive")         \
     X(EXISTS, "exists", 409, 550, "5.3.0", NEVER, "it already exists")                             \

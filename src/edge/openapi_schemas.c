@@ -89,6 +89,9 @@ static const struct schema {
     {"Threads", "data:[@Thread] total:i page:i per_page:i"},
     {"ThreadWithMessages", "+Thread messages:[@BoxMessage]"},
 
+    {"TemplateHint", "id:s name:s created_at:i updated_at:i"},
+    {"Template", "+TemplateHint subject:s? html:s? text:s?"},
+    {"Rendered", "subject:s? html:s? text:s?"},
     {"Suppression", "email:s reason:s note:s? created_at:i"},
 
     {"Limits", "dailyMax:i ratePerMin:i keyRatePerMin:i retentionDays:i"},

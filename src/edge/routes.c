@@ -5,6 +5,8 @@
 #include "edge/api_int.h"
 
 #define SMALL (64 * KIB) /* a body of a few fields */
+/* A template, or values for one, with every quote and line break escaped. */
+#define TEMPLATE_BODY_MAX (4 * TEMPLATE_BYTES_MAX)
 
 /* Chapter, summary, name of the answer's schema, then more members of struct route_doc. */
 #define DOC(tag_, summary_, ...)                                                                   \
@@ -188,6 +190,26 @@ static const struct route routes[] = {
      DOC("messages", "Follow a link that tells of a click", NULL, .status = 302)},
     {HTTP_METHOD_POST, "/api/deliveries/:id/retry", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE, SMALL,
      api_delivery_retry, DOC("messages", "Try a delivery again now", "Retried")},
+
+    {HTTP_METHOD_GET, "/api/templates", ROUTE_CREDENTIAL, RIGHT_MAIL_READ, 0, api_template_list,
+     DOC("templates", "List the templates, newest first, without their bodies", "[TemplateHint]",
+         .query = "before limit")},
+    {HTTP_METHOD_POST, "/api/templates", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE, TEMPLATE_BODY_MAX,
+     api_template_create,
+     DOC("templates", "Make a template: {{name}} stands for a value", "Template",
+         .body = &api_template_shape, .required = "name", .status = 201)},
+    {HTTP_METHOD_GET, "/api/templates/:id", ROUTE_CREDENTIAL, RIGHT_MAIL_READ, 0, api_template_get,
+     DOC("templates", "Show a template", "Template")},
+    {HTTP_METHOD_PUT, "/api/templates/:id", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE, TEMPLATE_BODY_MAX,
+     api_template_change,
+     DOC("templates", "Change a template: what is given, null for nothing", "Template",
+         .body = &api_template_shape)},
+    {HTTP_METHOD_DELETE, "/api/templates/:id", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE, SMALL,
+     api_template_delete, DOC("templates", "Delete a template", "Ok")},
+    {HTTP_METHOD_POST, "/api/templates/:id/preview", ROUTE_CREDENTIAL, RIGHT_MAIL_WRITE,
+     TEMPLATE_BODY_MAX, api_template_preview,
+     DOC("templates", "Show what a send would make of a template", "Rendered",
+         .body = &api_preview_shape)},
 
     {HTTP_METHOD_GET, "/api/contacts/suppressions", ROUTE_CREDENTIAL, RIGHT_SUPPRESSIONS_READ, 0,
      api_suppression_list,

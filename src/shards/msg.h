@@ -602,6 +602,35 @@ struct shard_suppression {
     uint32_t known_count; /* ADD: that were */
 };
 
+enum template_op {
+    TEMPLATE_CREATE,
+    TEMPLATE_LIST, /* without subject and bodies */
+    TEMPLATE_GET,
+    TEMPLATE_CHANGE,
+    TEMPLATE_DELETE,
+    TEMPLATE_PREVIEW, /* what a send would make of it */
+};
+enum template_field {
+    TEMPLATE_FIELD_NAME = 1 << 0,
+    TEMPLATE_FIELD_SUBJECT = 1 << 1,
+    TEMPLATE_FIELD_HTML = 1 << 2,
+    TEMPLATE_FIELD_TEXT = 1 << 3,
+};
+struct shard_template {
+    struct caller caller;
+    enum template_op op;
+    struct id id;
+    struct row_template wanted; /* CREATE, CHANGE: those of `given`; they compile */
+    uint32_t given;             /* enum template_field */
+    struct slice data;          /* PREVIEW: JSON object; empty for none */
+    struct id before;           /* LIST, as shard_list */
+    uint64_t before_unix_ms;
+    uint32_t limit;
+    /* out */
+    struct row_template *rows; /* newest first; PREVIEW: the one, rendered */
+    uint32_t row_count;
+};
+
 /* ---- bodies: delivery and shards ------------------------------------------------------------ */
 
 /* Names an outbox row, with what the schedule needs to know of it. */
@@ -803,6 +832,7 @@ union msg_body {
     struct shard_track track;
     struct shard_mailbox mailbox;
     struct shard_suppression suppression;
+    struct shard_template template;
     struct shard_claim claim;
     struct shard_chunk chunk;
     struct shard_outcome outcome;

@@ -13,6 +13,7 @@
 #include "mail/mime_write.h"
 #include "mail/track_html.h"
 #include "shards/body_rows.h"
+#include "shards/render.h"
 #include "shards/schedule.h"
 #include "shards/shard_int.h"
 #include "shards/submitted.h"
@@ -38,6 +39,7 @@ struct send_work {
     struct shard_job job;
     struct principal who;
     struct row_domain domain;
+    struct row_template template; /* with an id when the mail is made from one */
     struct row_usage usage;
     struct rcpt *rcpts; /* deduplicated; by domain, the suppressed ones of a domain last */
     uint32_t rcpt_count;
@@ -104,7 +106,8 @@ void outbound_send(struct shard *shard, struct msg *msg)
     }
     assign_ids(work);
     choose_tracking(work);
-    if (estimate(&msg->body.send) > MAIL_INLINE_MAX) {
+    /* What a template will weigh is known only when it is rendered. */
+    if (!id_is_none(work->template.id) || estimate(&msg->body.send) > MAIL_INLINE_MAX) {
         shard_offload(shard, &work->job, compose_work, compose_done);
         return;
     }
@@ -149,6 +152,9 @@ static enum err check(struct send_work *work, bool *is_replay)
     err = check_domain(work);
     if (err == ERR_OK) {
         err = check_quota(work);
+    }
+    if (err == ERR_OK) {
+        err = render_find(shard, msg, &work->template);
     }
     return err == ERR_OK ? check_rcpts(work) : err;
 }
@@ -463,7 +469,10 @@ static enum err compose(struct send_work *work)
 {
     struct buf out;
     buf_init(&out, min_size(work->job.shard->place->conf->mail_max, MAIL_BYTES_MAX));
-    enum err err = write_mail(work, &out);
+    enum err err = render_send(work->job.msg, &work->template);
+    if (err == ERR_OK) {
+        err = write_mail(work, &out);
+    }
     if (err == ERR_OK) {
         struct slice whole = buf_slice(&out);
         struct dkim_body body;
@@ -611,6 +620,7 @@ static void store_mail(struct send_work *work)
         .open_count = work->open_count,
         .tracks_opens = work->tracks_opens,
         .tracks_clicks = work->tracks_clicks,
+        .template = send->template,
         .priority = (uint8_t)send->priority,
         .requires_tls = send->requires_tls,
         .pool = send->pool,

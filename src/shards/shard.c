@@ -347,6 +347,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_ADMIN] = admin_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
     [MSG_SHARD_MAILBOX] = mailbox_handle,
+    [MSG_SHARD_TEMPLATE] = template_handle,
     [MSG_SHARD_SUPPRESSION] = suppression_handle,
     [MSG_SHARD_RCPT] = intake_rcpt,
     [MSG_SHARD_STAGE] = stage_handle,

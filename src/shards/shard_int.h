@@ -450,6 +450,10 @@ struct complaint {
 };
 void bounce_complain(struct shard *shard, const struct complaint *complaint);
 
+/* ---- template.c ----------------------------------------------------------------------------- */
+
+void template_handle(struct shard *shard, struct msg *msg);
+
 /* ---- return_path.c -------------------------------------------------------------------------- */
 
 /* The local part of the address that bounces of a group come back to, in arena. */

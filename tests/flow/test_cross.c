@@ -31,6 +31,7 @@ static const struct {
     {"/api/domains/:id/webhook-events", "{'events':['email.delivered']}"},
     {"/api/routes", "{'match':'*@send.test','action':'store'}"},
     {"/v1/mailboxes", "{'address':'info@send.test'}"},
+    {"/api/templates", "{'name':'n','text':'Hi {{name}}'}"},
     {"/api/contacts/suppressions", "{'email':'gone@dest.test'}"},
     {"/api/routes/:id/replay", "{'since':1}"},
     {"/api/auth/password", "{'current':'correct horse','next':'correct horses'}"},
@@ -51,6 +52,7 @@ struct scene {
     const char *route;
     const char *user;
     const char *mailbox;
+    const char *template;
     const char *thread; /* of the account, but there is none: no mail came in */
 };
 
@@ -93,6 +95,7 @@ static const char *path_of(struct scene *scene, const struct route *route)
         {"routes/:id", offsetof(struct scene, route)},
         {"members/:id", offsetof(struct scene, user)},
         {"mailboxes/:id", offsetof(struct scene, mailbox)},
+        {"templates/:id", offsetof(struct scene, template)},
         {"threads/:id", offsetof(struct scene, thread)},
     };
     struct slice path = slice_str(route->path);
@@ -174,6 +177,10 @@ static void open_scene(struct scene *scene)
     struct reply *mailbox = world_post(world, "/v1/mailboxes", "{'address':'box@send.test'}");
     cr_assert_eq(mailbox->status, 201, "%.*s", SLICE_FMT(mailbox->body));
     scene->mailbox = reply_text(mailbox, "id");
+    struct reply *template =
+        world_post(world, "/api/templates", "{'name':'n','text':'Hi {{name}}'}");
+    cr_assert_eq(template->status, 201, "%.*s", SLICE_FMT(template->body));
+    scene->template = reply_text(template, "id");
     scene->thread = world_text(world, "thr_%s", strchr(scene->mail, '_') + 1);
 }
 

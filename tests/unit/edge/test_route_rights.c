@@ -21,6 +21,7 @@ static const struct {
     {"/api/routes", RIGHT_ROUTES_READ, RIGHT_ROUTES_WRITE},
     {"/api/messages", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
     {"/api/deliveries", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
+    {"/api/templates", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
     {"/api/contacts/suppressions", RIGHT_SUPPRESSIONS_READ, RIGHT_SUPPRESSIONS_WRITE},
     {"/v1/mailboxes", RIGHT_MAILBOXES_READ, RIGHT_MAILBOXES_WRITE},
     {"/v1/messages", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
