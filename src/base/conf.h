@@ -91,6 +91,9 @@
     X(hook_timeout_ms, UINT, "15000", 10, 15000, "a webhook must have answered by then")           \
     X(delivery_max, UINT, "1000", 1, 1365, "delivery attempts at once")                            \
     X(site_max, UINT, "20", 1, 1000, "connections at once to one destination")                     \
+    X(site_policy, TEXT, "", 0, 0,                                                                 \
+      "file about mail providers and source addresses, read before what is shipped; and on "       \
+      "SIGHUP")                                                                                    \
     X(reserve_mb, UINT, "256", 1, 1048576,                                                         \
       "free disk space below which no new mail is accepted, MiB")                                  \
     X(drain_ms, UINT, "20000", 100, 600000, "time for a graceful stop, milliseconds")              \

@@ -217,23 +217,30 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define PAGE_NUMBER_MAX       20000 /* no list looks at more rows */
 
 /* ---- delivery ------------------------------------------------------------------------------- */
-#define POOL_NAME_MAX       32      /* of a sending pool: [a-z0-9-] */
-#define SCHED_ENTRIES_MAX   1000000 /* 100 bytes each; the rest waits in the outbox */
-#define ATTEMPTS_MAX        (DELIVER_POOL_MSGS / 3) /* each needs a claim, a chunk and an outcome */
-#define SITE_MAX            100000 /* destinations remembered; idle ones are dropped first */
-#define MAILS_PER_CONN      100
-#define SMTP_IDLE_MS        5000 /* an unused connection is kept this long */
-#define SMTP_REPLY_LINE     2048 /* bytes; RFC 5321 4.5.3.1.5 says 512, real servers exceed it */
-#define SMTP_REPLY_LINES    100
-#define SMTP_TRANSCRIPT_MAX (8 * KIB) /* kept per attempt */
-#define MX_HOSTS_MAX        20
-#define MX_ADDRS_MAX        40
-#define LEASE_MS            (UINT64_C(30) * 60 * 1000)
-#define RETRY_ATTEMPTS_MAX  500 /* asked for by hand: each copies the transcripts before it */
-#define DNS_NAME_MAX        255
-#define DNS_ANSWERS_MAX     64
-#define DNS_CACHE_ENTRIES   10000
-#define DNS_PENDING_MAX     2000
+#define POOL_NAME_MAX        32          /* of a sending pool: [a-z0-9-] */
+#define SCHED_ENTRIES_MAX    1000000     /* 100 bytes each; the rest waits in the outbox */
+#define POLICY_BYTES_MAX     (256 * KIB) /* of the file about destinations */
+#define POLICY_PROVIDERS_MAX 256
+#define POLICY_PATTERNS_MAX  64 /* MX hosts of one provider */
+#define POLICY_DOMAINS_MAX   1000
+#define POLICY_POOLS_MAX     64
+#define POLICY_SOURCES_MAX   64  /* addresses of one pool */
+#define GROUP_LOOKUPS_MAX    200 /* of domains whose hosts are not known, at once */
+#define ATTEMPTS_MAX         (DELIVER_POOL_MSGS / 3) /* a claim, a chunk and an outcome for each */
+#define SITE_MAX             100000 /* destinations remembered; idle ones are dropped first */
+#define MAILS_PER_CONN       100
+#define SMTP_IDLE_MS         5000 /* an unused connection is kept this long */
+#define SMTP_REPLY_LINE      2048 /* bytes; RFC 5321 4.5.3.1.5 says 512, real servers exceed it */
+#define SMTP_REPLY_LINES     100
+#define SMTP_TRANSCRIPT_MAX  (8 * KIB) /* kept per attempt */
+#define MX_HOSTS_MAX         20
+#define MX_ADDRS_MAX         40
+#define LEASE_MS             (UINT64_C(30) * 60 * 1000)
+#define RETRY_ATTEMPTS_MAX   500 /* asked for by hand: each copies the transcripts before it */
+#define DNS_NAME_MAX         255
+#define DNS_ANSWERS_MAX      64
+#define DNS_CACHE_ENTRIES    10000
+#define DNS_PENDING_MAX      2000
 
 /* ---- SMTP, as a server ---------------------------------------------------------------------- */
 #define SMTP_COMMAND_MAX    2048 /* 512 of RFC 5321 4.5.3.1.4, and what all extensions add: 1,200 */

@@ -43,6 +43,15 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(SCHED_ENTRIES, GAUGE, "meerkat_schedule_entries",                                            \
       "outbox rows known to the delivery schedule")                                                \
     X(ATTEMPTS_OPEN, GAUGE, "meerkat_attempts_open", "delivery attempts in flight")                \
+    X(SCHED_TRANSACTIONAL, GAUGE, "meerkat_schedule_due_transactional",                            \
+      "transactional entries that are due and wait for their site")                                \
+    X(SCHED_BULK, GAUGE, "meerkat_schedule_due_bulk",                                              \
+      "bulk entries that are due and wait for their site")                                         \
+    X(SITES, GAUGE, "meerkat_sites", "destinations with work or with a record")                    \
+    X(SITES_CLOSED, GAUGE, "meerkat_sites_closed",                                                 \
+      "destinations that are left alone: circuit open, or held by the operator")                   \
+    X(SITE_THROTTLED, COUNTER, "meerkat_site_throttled_total",                                     \
+      "tries that a destination answered with too fast or too many")                               \
     X(DELIVERED, COUNTER, "meerkat_deliveries_delivered_total", "recipients delivered")            \
     X(DEFERRED, COUNTER, "meerkat_deliveries_deferred_total",                                      \
       "recipients put off after a temporary failure")                                              \

@@ -22,8 +22,10 @@
 #define EXPIRE_EVERY_MS 3600000
 #define PASSWORD_BYTES  4096
 #define TRIPS_PER_PUMP  64 /* then sockets get their turn */
+#define COUNT_EVERY_MS  1000
 
 static void on_msg(struct actor *actor, struct msg *msg);
+static void on_grouped(struct group_finder *finder);
 static void on_due(struct timer *timer);
 static void on_daily(struct timer *timer);
 static void on_drain_due(struct timer *timer);
@@ -124,6 +126,53 @@ static void open_sts(struct deliver *deliver, const struct conf *conf)
     deliver->sts = sts_new(&options);
 }
 
+/* ---- policy --------------------------------------------------------------------------------- */
+
+static void open_policy(struct deliver *deliver, const struct conf *conf)
+{
+    char why[POLICY_WHY_MAX];
+    deliver->policy = policy_load(conf->site_policy, why);
+    if (deliver->policy == NULL) {
+        fatal("site_policy %.*s: %s", SLICE_FMT(conf->site_policy), why);
+    }
+    deliver->groups = (struct group_finder){
+        .loop = deliver->loop,
+        .dns = deliver->dns,
+        .sched = &deliver->sched,
+        .policy = deliver->policy,
+        .on_found = on_grouped,
+        .has_smarthost = deliver->has_smarthost,
+    };
+    list_init(&deliver->groups.looks);
+}
+
+/* A file that cannot be read changes nothing: mail goes on under the policy that was good. */
+static void reload(struct deliver *deliver)
+{
+    char why[POLICY_WHY_MAX];
+    struct policy *policy = policy_load(deliver->place->conf->site_policy, why);
+    if (policy == NULL) {
+        LOG_ERROR("deliver.policy", LOG_TEXT("file", deliver->place->conf->site_policy),
+                  LOG_STR("reason", why));
+        return;
+    }
+    policy_free(deliver->policy);
+    deliver->policy = policy;
+    deliver->groups.policy = policy;
+    sched_ask_again(&deliver->sched);
+    struct site *site = NULL;
+    while ((site = site_table_next(deliver->sites, site)) != NULL) {
+        struct slice group = group_of_site(site);
+        if (!group_is_hook(group) && !deliver->has_smarthost) {
+            site_set_rules(site, policy_rules(policy, group));
+            sched_site_changed(&deliver->sched, site);
+        }
+    }
+    LOG_INFO("deliver.policy", LOG_U64("providers", policy->provider_count),
+             LOG_U64("pools", policy->pool_count));
+    deliver_pump(deliver);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 struct deliver *deliver_new(const struct place *place, struct loop *loop)
@@ -161,6 +210,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
     if (place->conf->dns_validates) {
         dns_trust(deliver->dns);
     }
+    open_policy(deliver, place->conf);
     open_http(deliver, place->conf);
     open_sts(deliver, place->conf);
     return deliver;
@@ -175,6 +225,7 @@ void deliver_free(struct deliver *deliver)
     sched_fini(&deliver->sched);
     site_table_free(deliver->sites);
     sts_free(deliver->sts);
+    policy_free(deliver->policy);
     tls_context_drop(deliver->tls_any);
     tls_context_drop(deliver->tls_strict);
     tls_context_drop(deliver->tls_dane);
@@ -191,18 +242,6 @@ struct actor *deliver_actor(struct deliver *deliver)
 
 /* ---- admission ------------------------------------------------------------------------------ */
 
-/* No domain has a slash. */
-bool deliver_is_hook_site(struct slice name)
-{
-    return slice_find_byte(name, '/') != SIZE_MAX;
-}
-
-struct slice deliver_site_name(const struct deliver *deliver, struct slice domain)
-{
-    bool is_relayed = deliver->has_smarthost && !deliver_is_hook_site(domain);
-    return is_relayed ? SLICE("smarthost") : domain;
-}
-
 static uint32_t trip_ceiling(const struct deliver *deliver)
 {
     return (uint32_t)min_u64(deliver->place->conf->delivery_max, ATTEMPTS_MAX);
@@ -215,12 +254,26 @@ static void set_due_timer(struct deliver *deliver, uint64_t next_unix_ms, uint64
         delay_ms = min_u64(delay_ms, next_unix_ms > now_unix_ms ? next_unix_ms - now_unix_ms : 1);
     }
     bool is_full = deliver->trip_count >= trip_ceiling(deliver); /* the next end pumps */
-    uint64_t opening_ms = is_full ? UINT64_MAX : site_next_opening_ms(deliver->sites);
+    uint64_t site_ms = is_full ? UINT64_MAX : sched_next_site_ms(&deliver->sched);
     uint64_t now_ms = loop_now_ms(deliver->loop);
-    if (opening_ms != UINT64_MAX) {
-        delay_ms = min_u64(delay_ms, opening_ms > now_ms ? opening_ms - now_ms : 1);
+    if (site_ms != UINT64_MAX) {
+        delay_ms = min_u64(delay_ms, site_ms > now_ms ? site_ms - now_ms : 1);
     }
     timer_start(&deliver->due, delay_ms);
+}
+
+static void count_all(struct deliver *deliver)
+{
+    uint64_t now_ms = loop_now_ms(deliver->loop);
+    metric_set(METRIC_SCHED_ENTRIES, deliver->sched.count);
+    metric_set(METRIC_ATTEMPTS_OPEN, deliver->trip_count);
+    metric_set(METRIC_SCHED_TRANSACTIONAL, deliver->sched.due[PRIORITY_TRANSACTIONAL]);
+    metric_set(METRIC_SCHED_BULK, deliver->sched.due[PRIORITY_BULK]);
+    metric_set(METRIC_SITES, site_table_count(deliver->sites));
+    if (now_ms >= deliver->counted_ms + COUNT_EVERY_MS) { /* it looks at each */
+        deliver->counted_ms = now_ms;
+        metric_set(METRIC_SITES_CLOSED, site_table_closed(deliver->sites, now_ms));
+    }
 }
 
 void deliver_pump(struct deliver *deliver)
@@ -232,10 +285,13 @@ void deliver_pump(struct deliver *deliver)
     }
     deliver->is_pumping = true;
     uint64_t now_unix_ms = clock_unix_ms();
-    uint64_t next_unix_ms = sched_advance(&deliver->sched, now_unix_ms);
+    uint64_t now_ms = loop_now_ms(deliver->loop);
+    uint64_t next_unix_ms = sched_advance(&deliver->sched, now_unix_ms, now_ms);
+    group_find(&deliver->groups);
     uint32_t started = 0;
     while (deliver->trip_count < trip_ceiling(deliver) && started < TRIPS_PER_PUMP) {
-        struct sched_entry *entry = sched_next(&deliver->sched, loop_now_ms(deliver->loop));
+        uint32_t free = trip_ceiling(deliver) - deliver->trip_count;
+        struct sched_entry *entry = sched_next(&deliver->sched, free, now_ms);
         if (entry == NULL) {
             break;
         }
@@ -246,10 +302,14 @@ void deliver_pump(struct deliver *deliver)
     if (started == TRIPS_PER_PUMP) {
         next_unix_ms = now_unix_ms; /* more may start after a turn of the loop */
     }
-    metric_set(METRIC_SCHED_ENTRIES, deliver->sched.count);
-    metric_set(METRIC_ATTEMPTS_OPEN, deliver->trip_count);
+    count_all(deliver);
     set_due_timer(deliver, next_unix_ms, now_unix_ms);
     deliver->is_pumping = false;
+}
+
+static void on_grouped(struct group_finder *finder)
+{
+    deliver_pump(CONTAINER_OF(finder, struct deliver, groups));
 }
 
 static void on_due(struct timer *timer)
@@ -268,9 +328,8 @@ static void on_wake(struct deliver *deliver, struct msg *msg)
     uint32_t taken = 0;
     CHECK(wake->entry_count <= WAKE_ENTRIES_MAX);
     while (taken < wake->entry_count) {
-        struct outbox_entry entry = wake->entries[taken];
-        entry.domain = deliver_site_name(deliver, entry.domain);
-        if (!sched_add(&deliver->sched, &entry, entry.due_unix_ms)) {
+        const struct outbox_entry *entry = &wake->entries[taken];
+        if (!sched_add(&deliver->sched, entry, entry->due_unix_ms)) {
             break;
         }
         taken += 1;
@@ -345,11 +404,7 @@ static void close_idle(struct deliver *deliver)
 {
     struct site *site = NULL;
     while ((site = site_table_idle(deliver->sites)) != NULL) {
-        struct link *link = list_pop_front(&site->idle_conns);
-        CHECK(link != NULL); /* counted there */
-        site->idle_count -= 1;
-        attempt_smtp_quit(attempt_smtp_of_link(link));
-        site_put(site);
+        trip_close_idle(site);
     }
 }
 
@@ -383,6 +438,7 @@ static void drain(struct deliver *deliver, struct msg *msg)
     deliver->drain = msg;
     timer_stop(&deliver->due);
     timer_stop(&deliver->daily);
+    group_cancel(&deliver->groups);
     uint64_t now_ms = loop_now_ms(deliver->loop);
     uint64_t deadline_ms = msg->body.control.deadline_ms;
     timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
@@ -433,6 +489,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         break;
     case CONTROL_RELOAD:
         bounce_rules_read(&deliver->bounce_rules, deliver->place->conf->bounce_rules);
+        reload(deliver);
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_SESSION_KEYS: /* for edges */

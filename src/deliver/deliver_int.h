@@ -10,6 +10,8 @@
 #include "base/list.h"
 #include "deliver/attempt_smtp.h"
 #include "deliver/deliver.h"
+#include "deliver/group.h"
+#include "deliver/policy.h"
 #include "deliver/route.h"
 #include "deliver/sched.h"
 #include "deliver/site.h"
@@ -36,11 +38,14 @@ struct deliver {
     struct site_table *sites;
     struct bounce_rules *bounce_rules; /* read again by CONTROL_RELOAD */
     struct sched sched;
-    struct timer due;   /* the next entry, or the next circuit to open */
+    struct policy *policy;
+    struct group_finder groups;
+    struct timer due;   /* the next entry, or the next site that may go on */
     struct timer daily; /* expiry */
     struct link trips;
     struct trip *trips_by_row; /* the same, by mail and group */
     uint32_t trip_count;
+    uint64_t counted_ms; /* sites, for the metrics */
     uint32_t verify_count;
     uint32_t expire_waiting; /* SHARD_EXPIRE out */
     uint32_t expire_failed;
@@ -69,9 +74,5 @@ struct deliver {
 void deliver_pump(struct deliver *deliver);
 /* A trip ended. */
 void deliver_trip_gone(struct deliver *deliver);
-/* Whether a destination is a webhook's origin, "https://host:port", and no mail domain. */
-bool deliver_is_hook_site(struct slice name);
-/* The name under which an entry's destination is governed. */
-struct slice deliver_site_name(const struct deliver *deliver, struct slice domain);
 
 #endif

@@ -1,15 +1,28 @@
-/* sched.h - what is due when, by site; memory only.
+/* sched.h - what is due when, and whose turn it is; memory only.
  *
- * An entry is an outbox row as delivery knows it: its key, its due time, its site. Entries that are
- * not yet due wait in one heap; due ones move to their site's queue, and within a site accounts
- * take turns, so that one account's million does not hold up another's password reset. Sites that
- * have work and room take turns too.
+ * An entry is an outbox row as delivery knows it. What is not yet due waits in one heap; what is
+ * due needs its site. Entries of a domain hang together at a `dest`, which knows the site once
+ * somebody has looked up which hosts take the domain's mail (sched_next_unknown, sched_resolve);
+ * until then they wait there.
  *
- * At most SCHED_ENTRIES_MAX entries, about 100 bytes each; what does not fit stays in the outbox
- * and is announced again.
+ *   waiting heap --due--> dest --site known--> site.lanes[class][account] --turn--> sched_next
+ *                           +--not known--> waits for the look-up
+ *
+ * Turns: transactional mail goes before bulk, but of SCHED_BULK_EVERY turns one is bulk's, over all
+ * and at each site. Within a class sites take turns, and at a site accounts do. Nobody may take all
+ * the trips there are: an account or site gets one more only while it has less than SCHED_SHARE
+ * times what is free, so that however many are greedy, some room is always left for a newcomer. An
+ * account begins with a few trips and gets one more for each that ends, so that what was held back
+ * (a suspended account, a long stop) does not come out at once.
+ *
+ * A row is known once: announced again it moves to its new due time. At most SCHED_ENTRIES_MAX
+ * entries, under 100 bytes each (bench_sched); what does not fit stays in the outbox and is
+ * announced again.
  */
 #ifndef DELIVER_SCHED_H
 #define DELIVER_SCHED_H
+
+#include <uthash.h>
 
 #include "base/base.h"
 #include "base/heap.h"
@@ -18,34 +31,98 @@
 #include "deliver/site.h"
 #include "shards/msg.h"
 
+#define SCHED_BULK_EVERY     10
+#define SCHED_SHARE          3
+#define SCHED_ACCOUNT_BEGINS 32 /* trips of an account that was not seen before */
+
 struct sched_entry {
-    struct heap_node due; /* key: due_unix_ms, while waiting */
-    struct link link;     /* in its lane, when due */
-    struct site *site;
+    struct heap_node due;     /* key: when it is due, while waiting */
+    struct sched_entry *next; /* in its lane or dest, when due */
+    struct dest *dest;
     struct id mail;       /* carries the account */
     uint64_t due_unix_ms; /* of the outbox key */
     uint32_t group;
+    uint8_t priority; /* enum mail_priority */
+    bool is_waiting;  /* in the heap */
+};
+
+struct sched_queue {
+    struct sched_entry *first;
+    struct sched_entry *last;
+};
+
+/* A recipient domain (or webhook origin) under a sending pool. Lives while it has entries. */
+struct dest {
+    struct link link; /* in sched->unknown, while somebody has to look it up */
+    struct site *site;
+    uint64_t fresh_until_ms;  /* then it is looked up anew; monotonic */
+    struct sched_queue queue; /* due, until the site is known */
+    uint32_t entries;         /* in the schedule, those in flight too */
+    bool is_asked;            /* handed out by sched_next_unknown */
+    bool has_transactional;   /* in queue */
+    UT_hash_handle hh;        /* by key */
+    uint16_t pool_len;        /* of key */
+    char key[];               /* "pool|domain", terminated; the pool may be empty */
 };
 
 struct sched {
     struct heap waiting;
+    struct heap timed; /* sites that only time keeps from admitting */
     struct site_table *sites;
+    struct dest *dests;
+    struct lane *lanes;
+    struct tenant *tenants;
+    struct link ready[PRIORITY_COUNT];
+    struct link crowded[PRIORITY_COUNT]; /* sites that have their share */
+    struct link parked;                  /* tenants with lanes that wait for their share */
+    struct link unknown[PRIORITY_COUNT];
+    struct slab *slabs;
+    struct sched_entry *unused;
+    struct sched_entry **rows; /* all but those in flight, by mail and group; open addressing */
+    uint32_t row_capacity;
+    uint32_t row_count;
     uint32_t count;
     uint32_t ready_count; /* due, in lanes */
+    uint32_t due[PRIORITY_COUNT];
+    uint32_t open[PRIORITY_COUNT]; /* in flight */
+    uint32_t turns;
+    uint64_t now_unix_ms; /* of the last sched_advance */
+    uint64_t now_ms;
 };
 
 void sched_init(struct sched *sched, struct site_table *sites);
 /* Frees every entry. */
 void sched_fini(struct sched *sched);
+
 /* False when full. ready_unix_ms: when it may be tried, at or after its outbox due time. */
 bool sched_add(struct sched *sched, const struct outbox_entry *entry,
                uint64_t ready_unix_ms) MUST_USE;
-/* Moves what is due at now to its site's lanes; returns when the next one is due (UINT64_MAX:
- * none). */
-uint64_t sched_advance(struct sched *sched, uint64_t now_unix_ms);
-/* The next entry that its site admits, removed; NULL when there is none.
- * Owns: the caller, who ends it with sched_free. */
-struct sched_entry *sched_next(struct sched *sched, uint64_t now_ms);
-void sched_free(struct sched *sched, struct sched_entry *entry);
+/* Moves what is due to its site's lanes, and sites whose time has come into the turn; returns when
+ * the next entry is due (UINT64_MAX: none). */
+uint64_t sched_advance(struct sched *sched, uint64_t now_unix_ms, uint64_t now_ms);
+
+/* The next domain with due entries whose site is not known, NULL when there is none; the caller
+ * looks it up and says so with sched_resolve. */
+struct dest *sched_next_unknown(struct sched *sched);
+/* Its site, by name (site.h), until fresh_until_ms; rules as for site_get. */
+void sched_resolve(struct sched *sched, struct dest *dest, struct slice site,
+                   const struct site_rules *rules, uint64_t fresh_until_ms);
+/* The look-up was given up: it is handed out again. */
+void sched_unask(struct sched *sched, struct dest *dest);
+/* Every domain is looked up anew when next something of it is due. */
+void sched_ask_again(struct sched *sched);
+struct slice dest_domain(const struct dest *dest);
+struct slice dest_pool(const struct dest *dest);
+
+/* The next entry that its site admits, removed; NULL when there is none. free: trips that may still
+ * start, this one included. It counts as one trip of its site and account until sched_done.
+ * Owns: the caller, who ends it with sched_done. */
+struct sched_entry *sched_next(struct sched *sched, uint32_t free, uint64_t now_ms);
+/* The trip of entry at site is over: entry and trip are gone. */
+void sched_done(struct sched *sched, struct sched_entry *entry, struct site *site);
+/* Something about the site has changed that may let it admit: feedback, rules, release. */
+void sched_site_changed(struct sched *sched, struct site *site);
+/* When the first site may admit that only time keeps from it; UINT64_MAX: none. Monotonic. */
+uint64_t sched_next_site_ms(const struct sched *sched);
 
 #endif

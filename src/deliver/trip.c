@@ -32,6 +32,7 @@ _Static_assert(ARRAY_LEN(states) == TRIP_COUNT, "a row for each state");
 static const struct sm_table table = {"trip", states, TRIP_COUNT};
 
 static void fill_mail(struct trip *trip);
+static void wait_for_conn(struct trip *trip);
 static void begin(struct trip *trip);
 
 static enum trip_state state_of(const struct trip *trip)
@@ -53,7 +54,9 @@ static void fill_entry(const struct sched_entry *from, struct arena *arena, stru
         .account = id_account(from->mail),
         .mail = from->mail,
         .group = from->group,
-        .domain = arena_dup(arena, slice_str(from->site->name)),
+        .domain = arena_dup(arena, dest_domain(from->dest)),
+        .priority = (enum mail_priority)from->priority,
+        .pool = arena_dup(arena, dest_pool(from->dest)),
     };
 }
 
@@ -71,7 +74,9 @@ static void later(struct deliver *deliver, const struct sched_entry *entry, uint
         .account = id_account(entry->mail),
         .mail = entry->mail,
         .group = entry->group,
-        .domain = slice_str(entry->site->name),
+        .domain = dest_domain(entry->dest),
+        .priority = (enum mail_priority)entry->priority,
+        .pool = dest_pool(entry->dest),
     };
     if (!sched_add(&deliver->sched, &outbox, clock_unix_ms() + delay_ms)) {
         LOG_DEBUG("trip.later",
@@ -95,7 +100,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     const struct row row = {entry->mail, entry->group};
     if (is_under_way(deliver, &row)) {
         later(deliver, entry, AGAIN_MS);
-        sched_free(&deliver->sched, entry);
+        sched_done(&deliver->sched, entry, entry->dest->site);
         return true;
     }
     struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_CLAIM);
@@ -105,6 +110,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     struct trip *trip = mem_zalloc(sizeof *trip);
     trip->deliver = deliver;
     trip->entry = entry;
+    trip->site = entry->dest->site; /* the domain may move to another meanwhile */
     sm_init(&trip->sm, &table, TRIP_CLAIM);
     timer_init(&trip->timer, deliver->loop, NULL);
     buf_init(&trip->transcript, SMTP_TRANSCRIPT_MAX);
@@ -113,7 +119,6 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     trip->row = row;
     HASH_ADD(hh, deliver->trips_by_row, row, sizeof trip->row, trip);
     deliver->trip_count += 1;
-    entry->site->open += 1;
     fill_entry(entry, &msg->arena, &msg->body.claim.entry);
     msg->body.claim.lease_ms = LEASE_MS;
     trip_post(trip, msg);
@@ -133,10 +138,7 @@ static void gone(struct trip *trip)
     if (trip->claim != NULL) {
         msg_put(&deliver->actor, trip->claim);
     }
-    struct site *site = trip->entry->site;
-    CHECK(site->open > 0);
-    site->open -= 1;
-    sched_free(&deliver->sched, trip->entry);
+    sched_done(&deliver->sched, trip->entry, trip->site);
     list_remove(&trip->link);
     HASH_DEL(deliver->trips_by_row, trip);
     buf_fini(&trip->transcript);
@@ -225,9 +227,20 @@ static void rehearse_all(struct trip *trip)
     }
 }
 
+/* Bulk mail stands behind transactional mail here too. */
+static void wait_for_conn(struct trip *trip)
+{
+    struct link *at = trip->site->queue.prev;
+    while (trip->entry->priority == PRIORITY_TRANSACTIONAL && at != &trip->site->queue &&
+           CONTAINER_OF(at, struct trip, queue)->entry->priority != PRIORITY_TRANSACTIONAL) {
+        at = at->prev;
+    }
+    list_add_after(at, &trip->queue);
+}
+
 static void begin(struct trip *trip)
 {
-    struct site *site = trip->entry->site;
+    struct site *site = trip->site;
     CHECK(state_of(trip) == TRIP_WAIT);
     CHECK(!trip->is_busy);
     if (trip_claim(trip)->rehearsal != REHEARSAL_NONE) {
@@ -248,7 +261,7 @@ static void begin(struct trip *trip)
         return;
     }
     if (site->busy >= site->limit) {
-        list_push_back(&site->queue, &trip->queue);
+        wait_for_conn(trip);
         return;
     }
     site->busy += 1;
@@ -263,7 +276,7 @@ static void begin(struct trip *trip)
 /* The trip needs no connection any more: the next in line may have it. */
 static void leave_site(struct trip *trip)
 {
-    struct site *site = trip->entry->site;
+    struct site *site = trip->site;
     if (!trip->is_busy) {
         return;
     }
@@ -308,7 +321,7 @@ void trip_find_route(struct trip *trip)
         on_route(&trip->route);
         return;
     }
-    struct slice domain = slice_str(trip->entry->site->name);
+    struct slice domain = dest_domain(trip->entry->dest);
     struct route_options options = {
         .dns = deliver->dns,
         .name = deliver->has_smarthost ? slice_str(deliver->smarthost) : domain,
@@ -422,7 +435,7 @@ static void count(const struct trip *trip, const struct verdict *verdict)
 /* Gives the row back until the site's circuit opens: no verdict, and no try is counted. */
 static void fill_put_off(struct trip *trip, struct shard_outcome *outcome)
 {
-    uint64_t opening_ms = trip->entry->site->closed_until_ms;
+    uint64_t opening_ms = trip->site->closed_until_ms;
     uint64_t now_ms = loop_now_ms(trip->deliver->loop);
     outcome->next_due_unix_ms = clock_unix_ms() + (opening_ms > now_ms ? opening_ms - now_ms : 1);
 }
@@ -478,6 +491,35 @@ static void post_outcome(struct trip *trip)
     trip_post(trip, msg);
 }
 
+/* What the whole try says about the site: its heaviest answer. What hosts before the last one did
+ * is forgotten when that one worked. */
+static void say_feedback(struct trip *trip)
+{
+    struct deliver *deliver = trip->deliver;
+    enum feedback feedback = FEEDBACK_GOOD;
+    const struct verdict *said = &trip->failure;
+    for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
+        const struct verdict *verdict = &trip->mail.rcpts[i].verdict;
+        enum feedback one = feedback_of(verdict);
+        if (one > feedback) {
+            feedback = one;
+            said = verdict;
+        }
+    }
+    if (feedback == FEEDBACK_THROTTLED || feedback == FEEDBACK_CROWDED) {
+        metric_add(METRIC_SITE_THROTTLED, 1);
+    }
+    char reason[SITE_REASON_MAX];
+    (void)snprintf(reason, sizeof reason, "%u %s %.100s", (unsigned)said->code, said->enhanced,
+                   said->text);
+    uint64_t was_closed_ms = trip->site->closed_until_ms;
+    site_feedback(trip->site, feedback, reason, loop_now_ms(deliver->loop));
+    if (was_closed_ms == 0 && trip->site->closed_until_ms != 0) {
+        LOG_WARN("site.closed", LOG_STR("site", trip->site->name), LOG_STR("reason", reason));
+    }
+    sched_site_changed(&deliver->sched, trip->site);
+}
+
 void trip_conclude(struct trip *trip)
 {
     if (trip->chunk != NULL) {
@@ -487,8 +529,7 @@ void trip_conclude(struct trip *trip)
     CHECK(!trip->is_calling);
     sm_move(&trip->sm, TRIP_OUTCOME);
     if (trip->tried > 0 || trip->is_reused) { /* otherwise nobody was asked */
-        site_feedback(trip->entry->site, trip->has_host_failed ? SITE_HOST_FAILED : SITE_GOOD,
-                      loop_now_ms(trip->deliver->loop));
+        say_feedback(trip);
     }
     post_outcome(trip);
     leave_site(trip);

@@ -20,6 +20,8 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry) MUST_USE;
 void trip_on_msg(struct deliver *deliver, struct msg *msg);
 /* Drain deadline: every attempt ends now; outcomes are still recorded. */
 void trip_abandon_all(struct deliver *deliver);
+/* Says goodbye on every connection that is kept at the site. */
+void trip_close_idle(struct site *site);
 /* The attempts' callbacks, for idle connections too. */
 extern const struct attempt_handler trip_attempt_handler;
 

@@ -39,6 +39,7 @@ struct trip {
     struct deliver *deliver;
     struct sm sm;
     struct sched_entry *entry;
+    struct site *site;
     struct msg *claim; /* kept until the outcome is in: its arena holds the envelope */
     struct msg *chunk; /* while it is out */
     struct timer timer;
@@ -64,7 +65,6 @@ struct trip {
     bool is_reuse_over; /* a kept connection failed: a new one is opened */
     bool is_busy;       /* counted in site->busy */
     bool is_put_off;    /* nothing was tried; the row is given back */
-    bool has_host_failed;
     char remote_host[256];
     char remote_addr[ADDR_TEXT_MAX];
     char tls[96];
@@ -101,5 +101,17 @@ void trip_forget_look_ups(struct trip *trip);
 /* Keeps what the attempt saw, for the outcome. */
 void trip_remember(struct trip *trip, const struct attempt_smtp *attempt);
 void trip_chunk_home(struct trip *trip, struct msg *msg);
+
+/* ---- trip_idle.c ---------------------------------------------------------------------------- */
+
+/* Keeps the attempt at the trip's site for the next mail, or says goodbye to it. */
+void trip_keep(struct trip *trip, struct attempt_smtp *attempt);
+/* A kept connection becomes the trip's. */
+void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt);
+/* Lets kept connections go until one more fits the site's limit, oldest first. */
+void trip_make_room(struct trip *trip);
+bool trip_is_idle(struct attempt_smtp *attempt);
+/* A kept connection ended by itself. */
+void trip_idle_gone(struct attempt_smtp *attempt);
 
 #endif

@@ -75,7 +75,7 @@ void trip_forget_look_ups(struct trip *trip)
 static void note_tls(const struct trip *trip, enum tls_result result)
 {
     const struct route_target *target = &trip->route.targets[trip->target];
-    LOG_DEBUG("trip.tls", LOG_STR("site", trip->entry->site->name), LOG_STR("host", target->host),
+    LOG_DEBUG("trip.tls", LOG_STR("site", trip->site->name), LOG_STR("host", target->host),
               LOG_STR("policy", trip->demand.policy), LOG_STR("result", tls_result_word(result)));
 }
 
@@ -117,7 +117,6 @@ static bool admit_target(struct trip *trip)
     verdict_own(&trip->failure, SMTP_STEP_TLS, VERDICT_DEFERRED, trip->demand.enhanced, text);
     (void)snprintf(trip->remote_host, sizeof trip->remote_host, "%s", target->host);
     trip->tls_policy = trip->demand.policy;
-    trip->has_host_failed = true;
     note_tls(trip, trip->demand.result);
     return false;
 }
@@ -168,7 +167,7 @@ static bool leads_to(const struct attempt_smtp *attempt, const struct route_targ
 static struct attempt_smtp *idle_to(const struct trip *trip, const struct route_target *target,
                                     const struct attempt_options *options)
 {
-    LIST_EACH (&trip->entry->site->idle_conns, it) {
+    LIST_EACH (&trip->site->idle_conns, it) {
         struct attempt_smtp *attempt = attempt_smtp_of_link(it);
         if (leads_to(attempt, target) && (options == NULL || is_fit(attempt, options))) {
             return attempt;
@@ -223,25 +222,13 @@ static enum search find_target(struct trip *trip)
     return SEARCH_OVER;
 }
 
-static void take_idle(struct trip *trip, struct attempt_smtp *attempt)
-{
-    CHECK(attempt_smtp_is_alive(attempt));
-    CHECK(trip->entry->site->idle_count > 0);
-    list_remove(attempt_smtp_link(attempt));
-    trip->attempt = attempt;
-    trip->is_reused = true;
-    trip->entry->site->idle_count -= 1;
-    attempt_smtp_set_owner(attempt, trip);
-    sm_move(&trip->sm, TRIP_SEND);
-    attempt_smtp_send(attempt, &trip->mail);
-}
-
 static void open_attempt(struct trip *trip)
 {
     struct attempt_options options;
     fill_options(trip, &options);
     CHECK(trip_claim(trip)->rehearsal ==
           REHEARSAL_NONE); /* no socket for a test, whatever happened before */
+    trip_make_room(trip);
     trip->tried += 1;
     trip->attempt = attempt_smtp_open(&options, trip);
 }
@@ -263,7 +250,7 @@ void trip_connect(struct trip *trip)
     bool is_over = trip->tried >= TARGETS_PER_TRIP || trip->deliver->is_abandoning;
     enum search search = is_over ? SEARCH_OVER : find_idle(trip, &idle);
     if (search == SEARCH_FOUND) {
-        take_idle(trip, idle);
+        trip_take_idle(trip, idle);
         return;
     }
     if (search == SEARCH_OVER && !is_over) {
@@ -328,49 +315,22 @@ void trip_remember(struct trip *trip, const struct attempt_smtp *attempt)
     buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
 }
 
-static void keep_idle(struct trip *trip, struct attempt_smtp *attempt)
-{
-    struct site *site = trip->entry->site;
-    if (trip->demand.is_waived || attempt_smtp_mails(attempt) >= MAILS_PER_CONN ||
-        trip->deliver->is_abandoning || !trip->deliver->is_open) {
-        attempt_smtp_quit(attempt);
-        return;
-    }
-    attempt_smtp_set_owner(attempt, site);
-    list_push_front(&site->idle_conns, attempt_smtp_link(attempt));
-    site->idle_count += 1;
-}
-
 static void on_judged(struct attempt_smtp *attempt)
 {
     struct trip *trip = attempt_smtp_owner(attempt);
     CHECK(trip->attempt == attempt);
     trip_remember(trip, attempt);
     trip->attempt = NULL;
-    trip->has_host_failed = false; /* whatever hosts before this one did, the site takes mail */
-    for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {
-        trip->has_host_failed |= trip->mail.rcpts[i].verdict.scope == VERDICT_HOST;
-    }
     if (attempt_smtp_is_alive(attempt)) {
-        keep_idle(trip, attempt);
+        trip_keep(trip, attempt);
     }
     trip_conclude(trip);
 }
 
-/* An idle connection is owned by its site: it is linked there and has no trip. */
-static bool is_idle(struct attempt_smtp *attempt)
-{
-    return !list_is_empty(attempt_smtp_link(attempt));
-}
-
 static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdict)
 {
-    if (is_idle(attempt)) {
-        struct site *site = attempt_smtp_owner(attempt);
-        CHECK(site->idle_count > 0);
-        list_remove(attempt_smtp_link(attempt));
-        site->idle_count -= 1;
-        site_put(site);
+    if (trip_is_idle(attempt)) {
+        trip_idle_gone(attempt);
         return;
     }
     struct trip *trip = attempt_smtp_owner(attempt);
@@ -383,10 +343,10 @@ static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdic
         /* The server may close a kept connection whenever it likes: no failure of the host. */
         trip->is_reused = false;
         trip->is_reuse_over = true;
+        site_conn_ended(trip->site, attempt_smtp_mails(attempt));
         trip_find_route(trip);
         return;
     }
-    trip->has_host_failed = true;
     enum tls_result result = tls_result_of(verdict->step, attempt_smtp_fault(attempt));
     if (result != TLS_RESULT_SUCCESS) {
         note_tls(trip, result);
@@ -435,8 +395,6 @@ static void on_hook_done(struct attempt_hook *hook)
     struct trip *trip = CONTAINER_OF(hook, struct trip, hook);
     CHECK(trip->is_calling);
     trip->is_calling = false;
-    trip->has_host_failed =
-        hook->verdict.class == VERDICT_DEFERRED && hook->verdict.scope == VERDICT_HOST;
     snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", hook->remote_addr);
     trip_judge_all(trip, &hook->verdict);
     trip_conclude(trip);

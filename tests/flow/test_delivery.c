@@ -1,7 +1,7 @@
 /* Flow: what becomes of a mail when servers refuse, stall, lie, break off or are not there.
  *
- * Each bad server has a domain of its own, so that what Meerkat learns about one does not colour
- * the next. Where a single attempt is to be looked at, the first retry is an hour away.
+ * Each bad server has a domain and host name of its own, so that what Meerkat learns about one does
+ * not colour the next. Where a single attempt is to be looked at, the first retry is an hour away.
  *
  * Not covered here: routes and reuse of connections (test_routes.c), TLS (test_peers.c,
  * test_smarthost.c), crashes (test_crash.c).
@@ -26,12 +26,15 @@ static struct world *world_with(struct peer **sink, const char *first_ms, const 
     return world;
 }
 
-/* Names of so many domains, all served by the sink. */
+/* Names of so many domains, each with a host of its own name, all of which are the sink: what is
+ * learned about one provider does not count for the next. */
 static void serve_domains(struct world *world, size_t count)
 {
     const char *lines = "";
     for (size_t i = 0; i < count; i++) {
-        lines = world_text(world, "%smx-host=d%zu.test,mx.dest.test,10\n", lines, i);
+        lines = world_text(
+            world, "%smx-host=d%zu.test,mx.d%zu.test,10\nhost-record=mx.d%zu.test,127.0.0.1\n",
+            lines, i, i, i);
     }
     world_dns(world, "%s", lines);
 }
@@ -102,8 +105,8 @@ static void check_attempt(const struct bad_server *server, const struct reply *r
     (void)snprintf(path, sizeof path, "%soutcome", log);
     cr_expect_str_eq(reply_text(read, path), server->status, "%s", name);
     (void)snprintf(path, sizeof path, "%stranscript", log);
-    cr_expect_not_null(strstr(reply_text(read, path), "connecting to mx.dest.test [127.0.0.1]"),
-                       "%s: %s", name, reply_text(read, path));
+    cr_expect_not_null(strstr(reply_text(read, path), "connecting to mx.d"), "%s: %s", name,
+                       reply_text(read, path));
     cr_expect_str_eq(reply_text(read, "deliveries.0.enhanced_status"), server->enhanced, "%s: %s",
                      name, reply_text(read, "deliveries.0.enhanced_status"));
     cr_expect_eq(reply_int(read, "deliveries.0.last_status_code"), server->code, "%s", name);

@@ -31,7 +31,7 @@ TestSuite(trip, .init = setup);
 
 static struct site *site_of(struct rig *rig)
 {
-    return site_get(rig->deliver->sites, SLICE("dest.test"));
+    return site_get(rig->deliver->sites, SLICE("dest.test"), NULL);
 }
 
 /* One mail from wake to outcome. */
@@ -259,14 +259,15 @@ Test(trip, goes_to_the_next_host_when_one_fails)
     cr_assert_eq(out->verdict.class, VERDICT_DELIVERED);
     cr_assert_str_eq(out->host, "live.test");
     cr_assert_not_null(strstr(out->transcript, "cannot connect to 127.0.0.9"), "both are told");
-    cr_assert_eq(site_of(&rig)->failures, 0, "the site took the mail: its circuit stays closed");
-    cr_assert_eq(site_of(&rig)->limit, 5);
+    const struct site *site = site_get(rig.deliver->sites, SLICE("dead.test"), NULL);
+    cr_assert_eq(site->failures, 0, "the site took the mail: its circuit stays closed");
+    cr_assert_eq(site->limit, 5);
     rig_end(&rig);
 }
 
 Test(trip, defers_when_every_host_failed)
 {
-    static const struct script_step steps[] = {{"", "554 5.7.1 not you\r\n"}, END};
+    static const struct script_step steps[] = {{"", "554 5.3.2 not now\r\n"}, END};
     struct rig rig;
     rig_init(&rig, steps);
     rig_start(&rig, two_hosts, ARRAY_LEN(two_hosts));
@@ -275,7 +276,8 @@ Test(trip, defers_when_every_host_failed)
     cr_assert_eq(out->verdict.class, VERDICT_DEFERRED);
     cr_assert_eq(out->verdict.code, 554, "the last host's words");
     cr_assert_str_eq(out->host, "live.test");
-    cr_assert_eq(site_of(&rig)->failures, 1, "one trip, one failure");
+    const struct site *site = site_get(rig.deliver->sites, SLICE("dead.test"), NULL);
+    cr_assert_eq(site->failures, 1, "one trip, one failure");
     rig_end(&rig);
 }
 
@@ -545,7 +547,7 @@ Test(trip, gives_rows_back_that_wait_at_a_site_that_died)
     wake(&rig, 1, UNIX_MS);
     WAIT_FOR(&rig, rig.script.steps->line == NULL);
     for (uint32_t i = 0; i < 4; i++) {
-        site_feedback(site_of(&rig), SITE_HOST_FAILED, rig.mono_ms);
+        site_feedback(site_of(&rig), FEEDBACK_FAILED, "", rig.mono_ms);
     }
     wake(&rig, 2, UNIX_MS);
     WAIT_FOR(&rig, rig.claims == 2);
@@ -573,7 +575,7 @@ Test(trip, opens_no_socket_for_a_test)
     cr_assert_eq(out->verdict.class, VERDICT_DELIVERED);
     cr_assert_str_eq(out->host, "");
     cr_assert_eq(rig.script.conns, 0);
-    cr_assert_eq(rig.deliver->dns->question_count, 0);
+    cr_assert_eq(rig.deliver->dns->question_count, 1, "whose limits would count, and no more");
     cr_assert_eq(site_of(&rig)->limit, 4, "a rehearsal tells nothing of the real site");
     rig_end(&rig);
 }
@@ -629,15 +631,31 @@ Test(trip, is_abandoned_when_the_drain_takes_too_long)
     rig_end(&rig);
 }
 
+Test(trip, does_not_begin_while_nobody_knows_where_its_domain_leads)
+{
+    static const struct script_step steps[] = {END};
+    struct rig rig;
+    rig_init(&rig, steps);
+    start(&rig);
+    rig.deliver->dns->loop = NULL;
+    wake(&rig, 1, UNIX_MS);
+    WAIT_FOR(&rig, rig.deliver->dns->question_count == 1);
+    pass(&rig, 1000);
+    cr_assert_eq(rig.claims, 0);
+    rig.deliver->dns->loop = &rig.loop;
+    rig_end(&rig); /* the question is given up; the row is its shard's */
+}
+
 Test(trip, is_abandoned_while_it_is_still_looking_for_a_host)
 {
     static const struct script_step steps[] = {END};
     struct rig rig;
     rig_init(&rig, steps);
     start(&rig);
-    rig.deliver->dns->loop = NULL; /* asks and hears nothing */
     wake(&rig, 1, UNIX_MS);
-    WAIT_FOR(&rig, rig.deliver->dns->question_count == 1);
+    WAIT_FOR(&rig, rig.claims == 1);
+    rig.deliver->dns->loop = NULL; /* asks and hears nothing */
+    WAIT_FOR(&rig, rig.deliver->dns->question_count == 2);
     control(&rig, CONTROL_DRAIN, 10000);
     settle(&rig);
     pass(&rig, 5000);

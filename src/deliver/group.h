@@ -1,0 +1,42 @@
+/* group.h - finds the sites of domains: looks up who takes their mail, asks the policy whose limits
+ * that means.
+ *
+ * Only the name of the best MX host is asked for here; the way there is route's, at the time of the
+ * try. A domain that has none, or cannot be looked up now, is a site of its own: the try says why.
+ * At most GROUP_LOOKUPS_MAX questions are open; further domains wait in the schedule.
+ */
+#ifndef DELIVER_GROUP_H
+#define DELIVER_GROUP_H
+
+#include "base/list.h"
+#include "deliver/policy.h"
+#include "deliver/sched.h"
+#include "net/dns.h"
+#include "net/loop.h"
+
+struct group_finder;
+/* Something became known: entries may have gone to their sites. */
+typedef void group_found_fn(struct group_finder *finder);
+
+struct group_finder {
+    struct loop *loop;
+    struct dns *dns;
+    struct sched *sched;
+    const struct policy *policy; /* the owner's; may be exchanged between turns */
+    group_found_fn *on_found;
+    struct link looks; /* open questions */
+    uint32_t look_count;
+    bool has_smarthost; /* then every mail has one site, and nobody is asked */
+};
+
+/* Takes domains from the schedule and finds their sites, as many at once as may be. on_found comes
+ * for those that were asked for in the DNS. */
+void group_find(struct group_finder *finder);
+/* Gives up what is open; the schedule hands it out again. */
+void group_cancel(struct group_finder *finder);
+/* Whether a destination is a webhook's origin, "https://host:port", and no mail domain. */
+bool group_is_hook(struct slice name);
+/* Of a site's name: what stands behind the pool. */
+struct slice group_of_site(const struct site *site);
+
+#endif
