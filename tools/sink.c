@@ -26,7 +26,8 @@
  *     http-endless    webhooks are answered with a body that does not end
  *
  * STEP is greeting, ehlo, starttls, auth, mail, rcpt, data, dot or quit. With --by-name, recipients
- * whose local part begins with "bounce" get 550 5.1.1 and those with "defer" 451 4.2.1.
+ * whose local part begins with "bounce" get 550 5.1.1 and those with "defer" 451 4.2.1. With
+ * --requiretls it offers REQUIRETLS (RFC 8689) once TLS is on.
  */
 #include "sink.h"
 
@@ -164,6 +165,7 @@ static bool read_flag(struct sink *sink, const char *name)
         {"--quiet", &sink->options.is_quiet},
         {"--by-name", &sink->options.is_by_name},
         {"--tls-implicit", &sink->options.is_tls_implicit},
+        {"--requiretls", &sink->options.has_requiretls},
     };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         if (strcmp(name, flags[i].name) == 0) {

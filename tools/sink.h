@@ -79,6 +79,7 @@ struct options {
     bool is_quiet;
     bool is_by_name;
     bool is_tls_implicit;
+    bool has_requiretls;
 };
 
 struct counts {
@@ -142,6 +143,7 @@ struct session {
     enum after after;
     bool has_mail;
     bool is_8bit;
+    bool requires_tls; /* MAIL said REQUIRETLS */
     bool is_tls;
     bool is_authenticated;
 };

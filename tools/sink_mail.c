@@ -67,6 +67,9 @@ static void store_mail(struct session *session, const char *queue_id)
     buf_add_format(&head, "X-Sink-Helo: %.*s\r\n", SLICE_FMT(buf_slice(&session->helo)));
     buf_add_format(&head, "X-Sink-Tls: %s\r\n",
                    session->is_tls ? tls_version(session->conn.tls) : "none");
+    if (session->requires_tls) {
+        buf_add_str(&head, "X-Sink-RequireTls: yes\r\n");
+    }
     note_flaws(session, &head);
 
     struct buf path;

@@ -114,6 +114,7 @@ static void forget_mail(struct session *session)
 {
     session->has_mail = false;
     session->is_8bit = false;
+    session->requires_tls = false;
     session->rcpt_count = 0;
     session->mail_bytes = 0;
     buf_clear(&session->from);
@@ -149,6 +150,9 @@ static void on_ehlo(struct session *session, struct slice args)
     }
     if (sink->tls != NULL && !session->is_tls && is_offered(sink, "STARTTLS")) {
         buf_add_str(out, "250-STARTTLS\r\n");
+    }
+    if (sink->options.has_requiretls && session->is_tls) {
+        buf_add_str(out, "250-REQUIRETLS\r\n");
     }
     if (sink->auth.len > 0) {
         buf_add_str(out, "250-AUTH PLAIN\r\n");
@@ -249,6 +253,11 @@ static const char *read_mail_params(struct session *session, struct slice params
         } else if (slice_equal_nocase(name, SLICE("SMTPUTF8"))) {
             if (!is_offered(session->sink, "SMTPUTF8")) {
                 return "555 5.6.7 SMTPUTF8 was not offered";
+            }
+        } else if (slice_equal_nocase(name, SLICE("REQUIRETLS"))) {
+            session->requires_tls = true;
+            if (!session->sink->options.has_requiretls || !session->is_tls) {
+                return "555 5.5.4 REQUIRETLS was not offered";
             }
         } else if (name.len > 0 && !slice_equal_nocase(name, SLICE("AUTH"))) {
             return "555 5.5.4 unknown parameter";

@@ -1,124 +1,23 @@
 /* Flow: mail to a real Postfix, found through a real DNS server, over TLS; and signatures as two
  * other implementations of DKIM judge them.
  *
- * Postfix runs from a folder of its own and delivers into a maildir. It changes its user, so this
- * file needs root and Debian's postfix user; without them it says so and is skipped.
+ * Postfix needs root and its user (support/postfix.h); without them this is skipped.
  *
  * Not covered here: peers that misbehave (test_delivery.c).
  */
 #include <criterion/criterion.h>
 
 #include <dirent.h>
-#include <errno.h>
-#include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "support/certs.h"
+#include "support/postfix.h"
 #include "support/verify.h"
 #include "support/world.h"
 
-#define NOBODY 65534
-
-/* ---- Postfix --------------------------------------------------------------------------------- */
-
-struct postfix {
-    struct peer *peer;
-    const char *dir;
-    uint16_t tcp_port;
-};
-
-static const char main_cf[] =
-    "compatibility_level = 3.6\n"
-    "queue_directory = $config_directory/queue\n"
-    "data_directory = $config_directory/data\n"
-    "command_directory = /usr/sbin\n"
-    "daemon_directory = /usr/lib/postfix/sbin\n"
-    "maillog_file = $config_directory/maillog\n"
-    "maillog_file_prefixes = $config_directory\n"
-    "myhostname = mx.peer.test\n"
-    "mydestination =\n"
-    "alias_maps =\n"
-    "inet_interfaces = 127.0.0.1\n"
-    "inet_protocols = ipv4\n"
-    "smtputf8_enable = yes\n"
-    "smtpd_peername_lookup = no\n"
-    "smtpd_relay_restrictions = reject_unauth_destination\n"
-    "smtpd_recipient_restrictions =\n"
-    "  check_recipient_access inline:{{bounce@peer.test=550 5.1.1 No such user here}}\n"
-    "virtual_mailbox_domains = peer.test\n"
-    "virtual_mailbox_base = $config_directory/mail\n"
-    "virtual_mailbox_maps = static:box/\n"
-    "virtual_mailbox_limit = 0\n"
-    "virtual_uid_maps = static:%d\n"
-    "virtual_gid_maps = static:%d\n"
-    "smtpd_tls_security_level = may\n"
-    "smtpd_tls_cert_file = %s\n"
-    "smtpd_tls_key_file = %s\n"
-    "smtpd_tls_received_header = yes\n";
-
-static const char master_cf[] = "127.0.0.1:%u inet n - n - - smtpd\n"
-                                "cleanup   unix       n - n - 0 cleanup\n"
-                                "qmgr      unix       n - n 300 1 qmgr\n"
-                                "tlsmgr    unix       - - n 1000? 1 tlsmgr\n"
-                                "rewrite   unix       - - n - - trivial-rewrite\n"
-                                "bounce    unix       - - n - 0 bounce\n"
-                                "defer     unix       - - n - 0 bounce\n"
-                                "trace     unix       - - n - 0 bounce\n"
-                                "proxymap  unix       - - n - - proxymap\n"
-                                "error     unix       - - n - - error\n"
-                                "retry     unix       - - n - - error\n"
-                                "virtual   unix       - n n - - virtual\n"
-                                "anvil     unix       - - n - 1 anvil\n"
-                                "postlog   unix-dgram n - n - 1 postlogd\n";
-
-static const char *make_folder(struct world *world, const char *path, uid_t owner)
-{
-    if (mkdir(path, 0755) == -1 || chown(path, owner, (gid_t)-1) == -1) {
-        world_fail(world, "cannot make %s: %s", path, strerror(errno));
-    }
-    return path;
-}
-
-static struct postfix start_postfix(struct world *world, const struct certs *certs)
-{
-    const struct passwd *user = getpwnam("postfix");
-    if (geteuid() != 0 || user == NULL) {
-        cr_skip_test("Postfix needs root and its user");
-    }
-    uid_t uid = user->pw_uid;
-    struct postfix postfix = {.dir = world_text(world, "%s/postfix", world->dir)};
-    (void)chmod(world->dir, 0711); /* Postfix's processes say what they cannot reach */
-    (void)make_folder(world, postfix.dir, 0);
-    (void)make_folder(world, world_text(world, "%s/queue", postfix.dir), 0);
-    (void)make_folder(world, world_text(world, "%s/data", postfix.dir), uid);
-    (void)make_folder(world, world_text(world, "%s/mail", postfix.dir), NOBODY);
-    postfix.tcp_port = world_free_port();
-    world_write_file(
-        world, world_text(world, "%s/main.cf", postfix.dir),
-        slice_str(world_text(world, main_cf, NOBODY, NOBODY, certs->cert_path, certs->key_path)));
-    world_write_file(world, world_text(world, "%s/master.cf", postfix.dir),
-                     slice_str(world_text(world, master_cf, (unsigned)postfix.tcp_port)));
-    const char *check[] = {"/usr/sbin/postfix", "-c", postfix.dir, "check", NULL};
-    const char *run[] = {"/usr/lib/postfix/sbin/master", "-c", postfix.dir, "-s", NULL};
-    if (world_tool(world, check, SLICE(""), NULL) != 0) { /* it also makes the queue's folders */
-        world_fail(world, "Postfix does not like its folder");
-    }
-    postfix.peer = world_spawn(world, "postfix", run);
-    struct wait wait = wait_start(WORLD_WAIT_MS);
-    while (!world_is_listening(postfix.tcp_port)) {
-        if (!wait_more(&wait)) {
-            struct slice said = world_read_file(world, postfix.peer->output);
-            struct slice log = world_read_file(world, world_text(world, "%s/maillog", postfix.dir));
-            world_fail(world, "Postfix does not start: %.*s%.*s", SLICE_FMT(said), SLICE_FMT(log));
-        }
-    }
-    return postfix;
-}
+static const struct postfix_options peer = {.domains = "peer.test", .tls_level = "may"};
 
 /* The only mail in the maildir, with the line ends it had on the wire. */
 static struct slice take_mail(struct world *world, const struct postfix *postfix)
@@ -268,7 +167,7 @@ Test(peers, postfix_takes_mail_over_tls_and_others_verify_its_signatures)
     struct certs certs;
     certs_make(&certs, "mx.peer.test", 86400);
     struct world *world = world_new();
-    struct postfix postfix = start_postfix(world, &certs);
+    struct postfix postfix = start_postfix(world, &certs, &peer);
     struct reply *domain = begin(world, &postfix);
     for (size_t i = 0; i < ARRAY_LEN(letters); i++) {
         const struct letter *letter = &letters[i];
@@ -300,7 +199,7 @@ Test(peers, postfix_says_which_recipient_it_does_not_know)
     struct certs certs;
     certs_make(&certs, "mx.peer.test", 86400);
     struct world *world = world_new();
-    struct postfix postfix = start_postfix(world, &certs);
+    struct postfix postfix = start_postfix(world, &certs, &peer);
     (void)begin(world, &postfix); /* its keys are not looked at */
     const char *id = world_send(world, "{'from':'ann@send.test',"
                                        "'to':['bob@peer.test','bounce@peer.test'],'text':'x'}");

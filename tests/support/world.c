@@ -419,7 +419,8 @@ void world_launch(struct world *world)
     if (world->dns == NULL) {
         world_dns(world, "host-record=%s,127.0.0.1\n", WORLD_HOST);
     }
-    world_set(world, "dns_servers", "127.0.0.1:%u", (unsigned)world->dns->tcp_port);
+    world_set(world, "dns_servers", "127.0.0.1:%u",
+              (unsigned)(world->resolver_port != 0 ? world->resolver_port : world->dns->tcp_port));
     start_daemon(world);
 }
 

@@ -47,6 +47,7 @@ struct world {
     char *dns_records; /* lines of dnsmasq's configuration */
     struct peer peers[WORLD_PEERS_MAX];
     struct peer *dns;
+    uint16_t resolver_port; /* who meerkatd asks; 0: dnsmasq */
     uint32_t peer_count;
     struct world_option {
         const char *name;
