@@ -262,6 +262,16 @@ void bounce_rules_judge(const struct bounce_rules *rules, struct slice host,
     }
 }
 
+void bounce_rules_judge_report(const struct bounce_rules *rules, struct slice host,
+                               struct verdict *verdict)
+{
+    struct verdict said = *verdict;
+    if (said.code == 0) {
+        said.code = said.enhanced[0] == '4' ? 450 : 550;
+    }
+    verdict->bounce = bounce_rules_find(rules, host, &said);
+}
+
 static bool fits(const struct rule *rule, const struct slice said[COLUMN_COUNT])
 {
     static const enum column order[] = {COLUMN_CODE, COLUMN_ENHANCED, COLUMN_HOST, COLUMN_TEXT};

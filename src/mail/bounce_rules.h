@@ -66,5 +66,9 @@ enum bounce_class bounce_rules_find(const struct bounce_rules *rules, struct sli
  * greylist, a rate) becomes one to try again. */
 void bounce_rules_judge(const struct bounce_rules *rules, struct slice host,
                         struct verdict *verdict);
+/* Likewise of a report that came later: its class alone. Where it gives no code, one is read from
+ * the enhanced status. */
+void bounce_rules_judge_report(const struct bounce_rules *rules, struct slice host,
+                               struct verdict *verdict);
 
 #endif

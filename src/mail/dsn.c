@@ -136,6 +136,25 @@ void verdict_own(struct verdict *verdict, enum smtp_step step, enum verdict_clas
     copy_text(verdict, slice_str(text));
 }
 
+void verdict_from_report(struct verdict *verdict, bool is_final, uint16_t code,
+                         struct slice enhanced, struct slice text)
+{
+    *verdict = (struct verdict){
+        .class = is_final ? VERDICT_BOUNCED : VERDICT_DEFERRED,
+        .scope = VERDICT_RCPT,
+        .step = SMTP_STEP_RCPT,
+        .code = code,
+    };
+    /* A failure for good may well be of a class that passes: its time was over. */
+    if (!is_enhanced(enhanced, 500) && !is_enhanced(enhanced, 400)) {
+        enhanced = slice_str(code != 0  ? derive_enhanced(SMTP_STEP_RCPT, code, verdict->class)
+                             : is_final ? "5.0.0"
+                                        : "4.0.0");
+    }
+    memcpy(verdict->enhanced, enhanced.data, enhanced.len);
+    copy_text(verdict, text);
+}
+
 const char *smtp_step_name(enum smtp_step step)
 {
     static const char *const names[] = {

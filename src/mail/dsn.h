@@ -84,6 +84,10 @@ void verdict_from_reply(struct verdict *verdict, enum smtp_step step, uint16_t c
  * "connection refused". */
 void verdict_own(struct verdict *verdict, enum smtp_step step, enum verdict_class class,
                  const char *enhanced, const char *text);
+/* From a report that came later, as if a server had refused the recipient. code may be 0, enhanced
+ * empty; any bytes. */
+void verdict_from_report(struct verdict *verdict, bool is_final, uint16_t code,
+                         struct slice enhanced, struct slice text);
 const char *smtp_step_name(enum smtp_step step);
 
 #endif
