@@ -77,6 +77,7 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail)
         api_u64(w, "opens", mail->opens);
         api_u64(w, "clicks", mail->clicks);
     }
+    api_text_or_null(w, "report", mail->report);
     api_metadata(w, mail->metadata);
     api_pack(w, "tags", mail->tags);
 }

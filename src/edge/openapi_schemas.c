@@ -61,7 +61,7 @@ static const struct schema {
     {"Message", "id:s direction:s mode:s from_addr:s to_addr?:s from:@Person to:[s] cc:[s] "
                 "subject:s? spf:s? dkim:s? dmarc:s? spam:s? thread_id:s? received_at:i "
                 "size_bytes:i send_status:s? scheduled_at:i? "
-                "webhook_status:s? opens?:i clicks?:i metadata:o tags:[s]"},
+                "webhook_status:s? opens?:i clicks?:i report:s? metadata:o tags:[s]"},
     {"Header", "name:s value:s"},
     {"FullMessage",
      "+Message bcc:[s] message_id:s text_body:s? html_body:s? headers_json:[@Header]"},

@@ -17,7 +17,8 @@ static struct slice type_of(const struct verdict *verdict)
     case VERDICT_BOUNCED:
         break;
     }
-    bool is_own_choice = verdict->code == 0 && verdict->bounce == BOUNCE_TLS;
+    bool is_own_choice =
+        verdict->code == 0 && verdict->bounce == BOUNCE_TLS && verdict->step != SMTP_STEP_RCPT;
     return verdict->is_given_up || is_own_choice ? SLICE("email.failed") : SLICE("email.bounced");
 }
 

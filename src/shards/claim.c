@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/dkim.h"
+#include "mail/report_read.h"
 #include "shards/erase.h"
 #include "shards/forward.h"
 #include "shards/schedule.h"
@@ -59,6 +60,7 @@ static void write_uncertain(struct shard *shard, const struct outbox_entry *entr
                             struct group *group);
 static void fill_claim(struct claim_work *work, const struct group *group);
 static void fill_forward(struct claim_work *work, const struct group *group);
+static struct slice headers_of(struct claim_work *work, uint32_t group);
 static struct slice return_path(struct claim_work *work, uint32_t group);
 static struct sign_entry *cache_find(struct shard *shard, struct id domain);
 static void cache_keep(struct claim_work *work);
@@ -419,7 +421,7 @@ static void fill_claim(struct claim_work *work, const struct group *group)
         body->needs_utf8 = body->needs_utf8 || !slice_is_ascii(body->rcpts[i]);
     }
     body->sender = return_path(work, body->entry.group);
-    body->dkim_headers = work->fields;
+    body->dkim_headers = headers_of(work, body->entry.group);
     body->message_id = work->mail.message_id;
     body->size_bytes = work->mail.size_bytes;
     body->chunk_count = work->mail.chunk_count;
@@ -428,6 +430,15 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     if (work->mail.direction == DIRECTION_INBOUND) {
         fill_forward(work, group);
     }
+}
+
+/* What goes in front of the stored mail: signatures, and the token of this copy. */
+static struct slice headers_of(struct claim_work *work, uint32_t group)
+{
+    struct arena *arena = &work->job.msg->arena;
+    struct slice token = return_path_local(work->job.shard, work->mail.id, group, arena);
+    return arena_format(arena, "%.*s" REPORT_TOKEN_FIELD ": %.*s\r\n", SLICE_FMT(work->fields),
+                        SLICE_FMT(token));
 }
 
 /* The trace in front is not of the mail's own size; the null sender stays what it is. */

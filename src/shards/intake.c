@@ -14,6 +14,7 @@
 #include "shards/body_rows.h"
 #include "shards/forward.h"
 #include "shards/received.h"
+#include "shards/report.h"
 #include "shards/shard_int.h"
 #include "shards/thread.h"
 
@@ -41,6 +42,7 @@ struct intake_work {
     uint32_t hook_max;
     uint32_t skipped_count; /* beyond RECEIVED_HOOKS_MAX */
     struct forwards forwards;
+    struct report_work report;
     struct id *mailboxes;
     uint32_t mailbox_count;
     uint64_t held_bytes; /* counted in the shard's intake_bytes */
@@ -191,6 +193,8 @@ static void read_work(struct shard_job *job)
         add_bodies(work, &mail);
         thread_names_of(&mail, &job->msg->arena, &work->names);
         forward_trail_of(raw, &job->msg->arena, &work->forwards.trail);
+        report_look(job->shard, &job->msg->body.inbound, &mail, &job->msg->arena, &work->report);
+        work->row.report = slice_str(report_kind_text(work->report.said.kind));
         work->err = body_rows_err(&work->bodies);
     }
     arena_fini(&arena);
@@ -405,6 +409,9 @@ static void read_done(struct shard_job *job)
         err = thread_find(job->shard, body->account, &work->names, &work->thread);
     }
     if (err == ERR_OK) {
+        err = report_find(job->shard, body, &job->msg->arena, &work->report);
+    }
+    if (err == ERR_OK) {
         store(work);
     }
     answer(work, err);
@@ -484,7 +491,8 @@ static void add_hook(struct intake_work *work, const struct row_route *route, st
     };
 }
 
-/* Every route that matches fires, for every recipient it matches. */
+/* Every route that matches fires, for every recipient it matches. A return path calls no
+ * webhook: what comes to it tells of other mail, whose own events are told. */
 static enum err find_hooks(struct intake_work *work)
 {
     struct arena arena;
@@ -495,12 +503,15 @@ static enum err find_hooks(struct intake_work *work)
     arena_init(&arena, 4 * KIB, HITS_ARENA_BYTES);
     for (uint32_t i = 0; err == ERR_OK && i < work->rcpt_count; i++) {
         struct route_hits hits = {.count = 0};
+        bool is_report = return_path_is_ours(work->job.shard, account_of(work), work->rcpts[i]);
         arena_clear(&arena);
         err = routing_find(work->job.shard, account_of(work), work->rcpts[i], &arena, &hits);
         for (uint32_t n = 0; err == ERR_OK && n < hits.count; n++) {
             switch ((enum route_action)hits.rows[n].action) {
             case ROUTE_WEBHOOK:
-                add_hook(work, &hits.rows[n], work->rcpts[i]);
+                if (!is_report) {
+                    add_hook(work, &hits.rows[n], work->rcpts[i]);
+                }
                 break;
             case ROUTE_FORWARD:
                 err = forward_find(work->job.shard, &hits.rows[n], work->rcpts[i],
@@ -554,6 +565,7 @@ static void store(struct intake_work *work)
         hook_add(shard, row, &work->hooks[i]);
     }
     tell(work);
+    report_store(shard, &work->report);
     forward_store(shard, row, &work->forwards);
     shard_put_mail(shard, key_mail(body->account, row->id), row);
     struct sha256 hash = note_hash(body);

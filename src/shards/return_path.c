@@ -3,7 +3,8 @@
  *      b.<mail>.<group>.<check>@<label>.<domain>     or @<hostname>
  *
  * mail is an id in hex, because local parts may change case on their way; check is a piece of a
- * MAC, so that a bounce names its mail and nobody else can make such an address up.
+ * MAC, so that a bounce names its mail and nobody else can make such an address up. The local part
+ * also stands in the mail's header, for complaints that quote it.
  */
 #include "shards/shard_int.h"
 
@@ -29,12 +30,13 @@ struct slice return_path_local(const struct shard *shard, struct id mail, uint32
     return arena_format(arena, "b.%.*s.%.*s", SLICE_FMT(named), (int)sizeof(check), check);
 }
 
-bool return_path_is_ours(const struct shard *shard, struct account_id account,
-                         struct slice recipient)
+bool return_path_read(const struct shard *shard, struct account_id account, struct slice recipient,
+                      struct id *mail, uint32_t *group)
 {
     struct slice local = slice_head(recipient, slice_rfind_byte(recipient, '@'));
-    struct id mail;
     char check[2 * CHECK_BYTES];
+    struct id named_mail;
+    uint64_t named_group;
     if (!slice_starts(local, SLICE("b."))) {
         return false;
     }
@@ -44,12 +46,27 @@ bool return_path_is_ours(const struct shard *shard, struct account_id account,
         return false;
     }
     struct slice named = slice_head(rest, dot);
-    struct slice hex = slice_head(named, slice_find_byte(named, '.'));
-    if (hex.len != 2 * sizeof(mail.bytes) ||
-        hex_decode(hex, mail.bytes, sizeof(mail.bytes)) != ERR_OK ||
-        id_account(mail).value != account.value) {
+    size_t hex_len = slice_find_byte(named, '.');
+    struct slice hex = slice_head(named, hex_len);
+    if (hex.len != 2 * sizeof(named_mail.bytes) || hex_len == SIZE_MAX ||
+        hex_decode(hex, named_mail.bytes, sizeof(named_mail.bytes)) != ERR_OK ||
+        id_account(named_mail).value != account.value ||
+        slice_uint(slice_from(named, hex_len + 1), UINT32_MAX, &named_group) != ERR_OK) {
         return false;
     }
     check_of(shard, named, check);
-    return crypto_equal(slice_of(check, sizeof(check)), slice_from(rest, dot + 1));
+    if (!crypto_equal(slice_of(check, sizeof(check)), slice_from(rest, dot + 1))) {
+        return false;
+    }
+    *mail = named_mail;
+    *group = (uint32_t)named_group;
+    return true;
+}
+
+bool return_path_is_ours(const struct shard *shard, struct account_id account,
+                         struct slice recipient)
+{
+    struct id mail;
+    uint32_t group;
+    return return_path_read(shard, account, recipient, &mail, &group);
 }

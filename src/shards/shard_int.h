@@ -459,6 +459,10 @@ void template_handle(struct shard *shard, struct msg *msg);
 /* The local part of the address that bounces of a group come back to, in arena. */
 struct slice return_path_local(const struct shard *shard, struct id mail, uint32_t group,
                                struct arena *arena);
+/* The mail and group that such an address, or its local part alone, names; false when it is none of
+ * the account's. Any thread. */
+bool return_path_read(const struct shard *shard, struct account_id account, struct slice recipient,
+                      struct id *mail, uint32_t *group);
 /* Whether a recipient is such an address for a mail of the account. */
 bool return_path_is_ours(const struct shard *shard, struct account_id account,
                          struct slice recipient);
