@@ -385,4 +385,15 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define STS_FETCHES_MAX  128 /* at once, of HTTP_CALLS_MAX */
 #define STS_NOTES_MAX    256 /* messages out at once, of DELIVER_POOL_MSGS */
 
+/* ---- reports on TLS ------------------------------------------------------------------------- */
+#define TLS_REPORT_DOMAINS 10000 /* counted, those of finished days that wait included */
+#define TLS_REPORT_DETAILS 16 /* kinds of failure of one domain, day and policy; 400 bytes each */
+#define TLS_REPORT_TEXT    (8 * KIB) /* of a policy that is reported; the rest is cut */
+#define TLS_REPORT_TARGETS 4         /* of one domain; RFC 8460 3 lets receivers be few */
+#define TLS_REPORT_BYTES   (512 * KIB)
+#define TLS_REPORT_JOBS    4  /* reports on their way at once */
+#define TLS_REPORT_NOTES   64 /* messages out at once, of DELIVER_POOL_MSGS */
+#define TLS_REPORT_POST_MS 30000
+#define TLS_REPORT_TRIES   24 /* an hour apart, RFC 8460 5.5 */
+
 #endif
