@@ -67,6 +67,10 @@
       "refuse mail that fails DMARC when the author's domain asks for it")                         \
     X(smtp_port, UINT, "25", 1, 65535, "port of remote mail servers (tests change it)")            \
     X(sts_port, UINT, "443", 1, 65535, "port of MTA-STS policy hosts (tests change it)")           \
+    X(tls_report_from, TEXT, "", 0, 0,                                                             \
+      "sender of reports on TLS, of a verified domain of an account here; empty: none by mail")    \
+    X(tls_report_spread_s, UINT, "14400", 0, 43200,                                                \
+      "reports on a day's TLS go out at random within this time after midnight UTC, seconds")      \
     X(smarthost, TEXT, "", 0, 0, "host:port that relays all outgoing mail; empty: deliver by MX")  \
     X(smarthost_tls, TEXT, "may", 0, 0, "TLS towards the smarthost: none, may, require, implicit") \
     X(smarthost_user, TEXT, "", 0, 0, "user name for AUTH at the smarthost")                       \

@@ -87,6 +87,11 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(DKIM_OTHER, COUNTER, "meerkat_dkim_other_total", "received mails without one")               \
     X(DMARC_PASSED, COUNTER, "meerkat_dmarc_pass_total", "received mails that passed DMARC")       \
     X(DMARC_FAILED, COUNTER, "meerkat_dmarc_fail_total", "received mails that failed DMARC")       \
+    X(TLS_GOOD, COUNTER, "meerkat_tls_sessions_total",                                             \
+      "sessions with mail hosts, TLS as it should be")                                             \
+    X(TLS_BAD, COUNTER, "meerkat_tls_failures_total",                                              \
+      "sessions with mail hosts, TLS absent or failed")                                            \
+    X(TLS_REPORTS, COUNTER, "meerkat_tls_reports_total", "daily reports on TLS that were taken")   \
     X(STS_FETCHED, COUNTER, "meerkat_sts_fetched_total", "MTA-STS policies fetched")               \
     X(STS_FAILED, COUNTER, "meerkat_sts_failed_total", "MTA-STS policies that could not be had")   \
     X(DNS_LOOKUPS, COUNTER, "meerkat_dns_lookups_total", "DNS questions asked of the resolver")    \

@@ -124,6 +124,14 @@ static void open_sts(struct deliver *deliver, const struct conf *conf)
         .tcp_port = (uint16_t)conf->sts_port,
     };
     deliver->sts = sts_new(&options);
+    struct tls_report_options reports = {
+        .loop = deliver->loop,
+        .dns = deliver->dns,
+        .http = deliver->fetcher,
+        .actor = &deliver->actor,
+        .place = deliver->place,
+    };
+    deliver->tls_report = tls_report_new(&reports);
 }
 
 /* ---- policy --------------------------------------------------------------------------------- */
@@ -225,6 +233,7 @@ void deliver_free(struct deliver *deliver)
     sched_fini(&deliver->sched);
     site_table_free(deliver->sites);
     sts_free(deliver->sts);
+    tls_report_free(deliver->tls_report);
     policy_free(deliver->policy);
     tls_context_drop(deliver->tls_any);
     tls_context_drop(deliver->tls_strict);
@@ -412,11 +421,12 @@ static void try_drain(struct deliver *deliver)
 {
     const struct msg_pool *pool = &deliver->actor.pools[MSG_POOL_REQUEST];
     if (deliver->drain == NULL || deliver->trip_count > 0 || deliver->verify_count > 0 ||
-        pool->free_count < pool->count) {
+        !tls_report_drain(deliver->tls_report) || pool->free_count < pool->count) {
         return;
     }
     timer_stop(&deliver->drain_timer);
-    sts_close(deliver->sts); /* its notes are home */
+    sts_close(deliver->sts); /* its notes are home, and those of reports */
+    tls_report_close(deliver->tls_report);
     struct msg *msg = deliver->drain;
     deliver->drain = NULL;
     msg_return(msg, ERR_OK);
@@ -485,6 +495,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         deliver->is_open = true;
         timer_start(&deliver->daily, 1);
         sts_start(deliver->sts);
+        tls_report_start(deliver->tls_report);
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_RELOAD:
@@ -564,6 +575,10 @@ static void call_for(struct deliver *deliver, struct msg *msg)
 
 static void on_note(struct deliver *deliver, struct msg *msg)
 {
+    if (msg->body.note.kind == NOTE_TLS_COUNT) {
+        tls_report_on_msg(deliver->tls_report, msg);
+        return;
+    }
     CHECK(msg->body.note.kind == NOTE_STS);
     sts_on_note(deliver->sts, msg);
 }
@@ -579,6 +594,10 @@ static void on_home(struct deliver *deliver, struct msg *msg)
         break;
     case MSG_SHARD_NOTE:
         on_note(deliver, msg);
+        break;
+    case MSG_SHARD_DIRECTORY:
+    case MSG_SHARD_SEND:
+        tls_report_on_msg(deliver->tls_report, msg);
         break;
     default:
         trip_on_msg(deliver, msg);

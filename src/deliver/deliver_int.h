@@ -16,6 +16,7 @@
 #include "deliver/sched.h"
 #include "deliver/site.h"
 #include "deliver/sts.h"
+#include "deliver/tls_report.h"
 #include "mail/bounce_rules.h"
 #include "net/dns.h"
 #include "net/http_client.h"
@@ -35,6 +36,7 @@ struct deliver {
     struct http_client *http;    /* of webhooks */
     struct http_client *fetcher; /* of policies and reports */
     struct sts *sts;
+    struct tls_report *tls_report;
     struct site_table *sites;
     struct bounce_rules *bounce_rules; /* read again by CONTROL_RELOAD */
     struct sched sched;

@@ -46,8 +46,9 @@ struct trip {
     struct route route;
     struct sts_query sts;
     enum tls_sts sts_mode; /* of the recipients' domain */
-    uint32_t sts_targets;  /* of route.targets, those whose host the policy names: a bit each */
-    uint32_t target;       /* next of route.targets */
+    enum sts_fault sts_fault;
+    uint32_t sts_targets; /* of route.targets, those whose host the policy names: a bit each */
+    uint32_t target;      /* next of route.targets */
     uint32_t tried;
     struct attempt_smtp *attempt;
     struct attempt_hook hook;
@@ -90,6 +91,11 @@ const struct shard_claim *trip_claim(const struct trip *trip);
 void trip_ask_sts(struct trip *trip);
 /* Adds it to what is known of a target. */
 void trip_sts_facts(const struct trip *trip, uint32_t target, struct tls_facts *facts);
+/* How TLS went with the host at hand, for the domain's report; attempt is NULL when it was left
+ * out.
+ */
+void trip_count_tls(const struct trip *trip, const struct attempt_smtp *attempt,
+                    enum tls_result result);
 
 /* ---- trip_send.c ---------------------------------------------------------------------------- */
 

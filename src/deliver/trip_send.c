@@ -71,12 +71,14 @@ void trip_forget_look_ups(struct trip *trip)
 }
 
 /* The one place that hears how TLS went with a host, once a connection, whether it was kept or
- * failed, or the host was left out. result is what RFC 8460 calls it. */
-static void note_tls(const struct trip *trip, enum tls_result result)
+ * failed, or the host was left out (no attempt). result is what RFC 8460 calls it. */
+static void note_tls(const struct trip *trip, const struct attempt_smtp *attempt,
+                     enum tls_result result)
 {
     const struct route_target *target = &trip->route.targets[trip->target];
     LOG_DEBUG("trip.tls", LOG_STR("site", trip->site->name), LOG_STR("host", target->host),
               LOG_STR("policy", trip->demand.policy), LOG_STR("result", tls_result_word(result)));
+    trip_count_tls(trip, attempt, result);
 }
 
 static struct tls_context *context_for(const struct deliver *deliver, enum tls_verify check)
@@ -117,7 +119,7 @@ static bool admit_target(struct trip *trip)
     verdict_own(&trip->failure, SMTP_STEP_TLS, VERDICT_DEFERRED, trip->demand.enhanced, text);
     (void)snprintf(trip->remote_host, sizeof trip->remote_host, "%s", target->host);
     trip->tls_policy = trip->demand.policy;
-    note_tls(trip, trip->demand.result);
+    note_tls(trip, NULL, trip->demand.result);
     return false;
 }
 
@@ -275,7 +277,9 @@ static void on_ready(struct attempt_smtp *attempt)
     struct trip *trip = attempt_smtp_owner(attempt);
     CHECK(trip->attempt == attempt);
     if (attempt_smtp_tls(attempt)[0] != '\0') {
-        note_tls(trip, TLS_RESULT_SUCCESS);
+        note_tls(trip, attempt, TLS_RESULT_SUCCESS);
+    } else if (!trip->is_plain_retry) { /* then the failure was noted */
+        note_tls(trip, attempt, TLS_RESULT_STARTTLS_NOT_SUPPORTED);
     }
     if (trip->demand.needs_requiretls && !attempt_smtp_has_requiretls(attempt)) {
         trip_remember(trip, attempt);
@@ -349,7 +353,7 @@ static void on_failed(struct attempt_smtp *attempt, const struct verdict *verdic
     }
     enum tls_result result = tls_result_of(verdict->step, attempt_smtp_fault(attempt));
     if (result != TLS_RESULT_SUCCESS) {
-        note_tls(trip, result);
+        note_tls(trip, attempt, result);
     }
     if (verdict->step == SMTP_STEP_TLS && trip->demand.may_go_plain && !trip->is_plain_retry) {
         trip->is_plain_retry = true;
