@@ -137,6 +137,23 @@ static enum err read_author(const struct block *block, struct arena *arena, stru
     return ERR_OK;
 }
 
+/* RFC 5322 2.2.3: only the line end goes, so that a value keeps its blanks. */
+static struct slice unfold(struct slice fields, struct arena *arena)
+{
+    char *out = arena_bytes(arena, fields.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < fields.len; i++) {
+        struct slice rest = slice_from(fields, i);
+        bool is_fold = slice_starts(rest, SLICE("\r\n ")) || slice_starts(rest, SLICE("\r\n\t"));
+        if (is_fold) {
+            i += 1;
+        } else {
+            out[len++] = fields.data[i];
+        }
+    }
+    return slice_of(out, len);
+}
+
 static uint32_t read_list(const struct mime_addr_list *list, struct arena *arena, struct addr **out)
 {
     struct addr *addrs = arena_array(arena, list->count, sizeof(*addrs));
@@ -185,7 +202,7 @@ enum err submission_read(struct slice raw, struct arena *arena, struct submissio
     if (err != ERR_OK) {
         return err;
     }
-    if (mime_read(block.fields, arena, &read) != ERR_OK) {
+    if (mime_read(unfold(block.fields, arena), arena, &read) != ERR_OK) {
         return no(problem, "the header of the mail is too large");
     }
     mail->to_count = read_list(&read.to, arena, &mail->to);
