@@ -121,8 +121,11 @@ static enum err fill_metadata(struct slice json, struct arena *arena, struct sha
     if (json.len == 0) {
         return ERR_OK;
     }
+    /* Any object by itself, then as the map of another. */
+    static const struct json_shape object = {meta_fields, 0, sizeof(struct meta_body)};
     struct slice whole = arena_format(arena, META "%.*s}", SLICE_FMT(json));
-    if (json_read(whole, &meta_shape, arena, &body, &fault) != ERR_OK) {
+    if (json_read(json, &object, arena, &body, &fault) != ERR_OK ||
+        json_read(whole, &meta_shape, arena, &body, &fault) != ERR_OK) {
         return no(problem, "X-Meerkat-Metadata is no JSON object of up to 20 scalars");
     }
     enum err err = ERR_OK;

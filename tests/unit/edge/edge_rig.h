@@ -50,6 +50,8 @@ struct rig {
     enum err check_err;   /* and what they were told */
     uint16_t tcp_port;
     uint16_t smtp_tcp_port;
+    uint16_t submit_tcp_port;  /* STARTTLS */
+    uint16_t submits_tcp_port; /* TLS from the start */
     struct auth_key key;
 };
 
@@ -75,6 +77,8 @@ static inline void rig_on_msg(struct actor *actor, struct msg *msg)
         if (msg->body.control.op == CONTROL_START) {
             rig->tcp_port = msg->body.control.tcp_port;
             rig->smtp_tcp_port = msg->body.control.smtp_tcp_port;
+            rig->submit_tcp_port = msg->body.control.submit_tcp_ports[0];
+            rig->submits_tcp_port = msg->body.control.submit_tcp_ports[SUBMIT_LISTEN_MAX];
         }
         rig->controls_home += 1;
         msg_put(actor, msg);

@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FROM       "From: Ann <ann@from.test>\r\n"
-#define REST       "To: Bob <bob@to.test>\r\nSubject: hi\r\n\r\nHello.\r\n"
-#define ADDED      "Date: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <id@from.test>\r\n" ADDED_LAST
-#define ADDED_LAST "MIME-Version: 1.0\r\nFeedback-ID: a:b:c:d\r\n"
+#define FROM  "From: Ann <ann@from.test>\r\n"
+#define REST  "To: Bob <bob@to.test>\r\nSubject: hi\r\n\r\nHello.\r\n"
+#define DATED "Date: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <id@from.test>\r\n"
+#define ADDED DATED "MIME-Version: 1.0\r\nFeedback-ID: a:b:c:d\r\n"
 
 struct bench {
     struct arena arena;
