@@ -1,4 +1,5 @@
-/* attempt_dns.c - MX, SPF, two DKIM keys, DMARC, return path and link host of one domain. */
+/* attempt_dns.c - MX, SPF, two DKIM keys and two to come, DMARC, return path and link host of one
+ * domain. */
 #include "deliver/attempt_dns.h"
 
 #include <stdlib.h>
@@ -14,7 +15,9 @@ enum question {
     ASK_ED,
     ASK_DMARC,
     ASK_RETURN_PATH,
-    ASK_TRACK,
+    ASK_TRACK, /* this one and those behind it only where there is something to ask for */
+    ASK_NEXT_RSA,
+    ASK_NEXT_ED,
     ASK_COUNT
 };
 
@@ -116,6 +119,12 @@ static void judge(struct deliver_verify *verify, enum question question,
     case ASK_TRACK:
         checks->track = names_host(answer, verify->track_target);
         break;
+    case ASK_NEXT_RSA:
+        checks->next_rsa = has_dkim(answer, SIGN_RSA_SHA256, verify->next_rsa_public);
+        break;
+    case ASK_NEXT_ED:
+        checks->next_ed = has_dkim(answer, SIGN_ED25519, verify->next_ed_public);
+        break;
     case ASK_COUNT:
         CHECK(false);
         break;
@@ -144,6 +153,13 @@ static void on_answer(struct dns_query *query, const struct dns_answer *answer)
     on_done(context);
 }
 
+static struct slice key_name(struct arena *arena, struct slice selector, struct slice domain)
+{
+    return selector.len == 0 ? selector
+                             : arena_format(arena, "%.*s._domainkey.%.*s", SLICE_FMT(selector),
+                                            SLICE_FMT(domain));
+}
+
 void attempt_dns_start(struct dns *dns, struct msg *msg, attempt_dns_fn *on_done, void *context)
 {
     const struct deliver_verify *verify = &msg->body.verify;
@@ -151,25 +167,29 @@ void attempt_dns_start(struct dns *dns, struct msg *msg, attempt_dns_fn *on_done
     attempt->msg = msg;
     attempt->on_done = on_done;
     attempt->context = context;
-    /* The last question is asked only where there is something to ask for. */
-    uint32_t count = verify->track_host.len > 0 ? ASK_COUNT : ASK_TRACK;
-    attempt->waiting = count;
     struct arena *arena = &msg->arena;
     struct slice domain = verify->domain;
     const struct {
         enum dns_type type;
-        struct slice name;
+        struct slice name; /* empty: not asked */
     } questions[ASK_COUNT] = {
         [ASK_MX] = {DNS_MX, domain},
         [ASK_SPF] = {DNS_TXT, domain},
-        [ASK_RSA] = {DNS_TXT, arena_format(arena, "mk1._domainkey.%.*s", SLICE_FMT(domain))},
-        [ASK_ED] = {DNS_TXT, arena_format(arena, "mk2._domainkey.%.*s", SLICE_FMT(domain))},
+        [ASK_RSA] = {DNS_TXT, key_name(arena, verify->rsa_selector, domain)},
+        [ASK_ED] = {DNS_TXT, key_name(arena, verify->ed_selector, domain)},
         [ASK_DMARC] = {DNS_TXT, arena_format(arena, "_dmarc.%.*s", SLICE_FMT(domain))},
         [ASK_RETURN_PATH] = {DNS_CNAME, verify->return_path_host},
         [ASK_TRACK] = {DNS_CNAME, verify->track_host},
+        [ASK_NEXT_RSA] = {DNS_TXT, key_name(arena, verify->next_rsa_selector, domain)},
+        [ASK_NEXT_ED] = {DNS_TXT, key_name(arena, verify->next_ed_selector, domain)},
     };
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < ASK_COUNT; i++) {
+        attempt->waiting += questions[i].name.len > 0;
+    }
+    for (uint32_t i = 0; i < ASK_COUNT; i++) {
         attempt->asks[i].attempt = attempt;
-        dns_ask(dns, &attempt->asks[i].query, questions[i].type, questions[i].name, on_answer);
+        if (questions[i].name.len > 0) {
+            dns_ask(dns, &attempt->asks[i].query, questions[i].type, questions[i].name, on_answer);
+        }
     }
 }

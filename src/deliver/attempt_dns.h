@@ -1,4 +1,4 @@
-/* attempt_dns.h - one verification of a domain: six or seven look-ups, compared with what should be
+/* attempt_dns.h - one verification of a domain: six to nine look-ups, compared with what should be
  * published.
  *
  * Serves DELIVER_VERIFY. Never fails by itself: what cannot be looked up is not verified; only when

@@ -85,6 +85,7 @@ struct record {
     struct slice value;
     bool is_verified;
     bool has_priority;
+    uint64_t retired_unix_ms; /* from then on nobody needs it; 0: it is needed */
 };
 
 static void write_record(struct json_writer *w, const struct row_domain *row,
@@ -102,8 +103,45 @@ static void write_record(struct json_writer *w, const struct row_domain *row,
     if (!record->is_verified && row->checked_unix_ms != 0) {
         status = "failed";
     }
+    if (record->retired_unix_ms != 0) {
+        status = "retired";
+        api_u64(w, "removeAfter", record->retired_unix_ms);
+    }
     api_text(w, "status", slice_str(status));
     json_close_object(w);
+}
+
+static struct slice key_name(struct arena *arena, struct slice selector,
+                             const struct row_domain *row)
+{
+    return selector.len == 0 ? selector
+                             : arena_format(arena, "%.*s._domainkey.%.*s", SLICE_FMT(selector),
+                                            SLICE_FMT(row->name));
+}
+
+/* Keys that are to come, and names of keys that were. */
+static void write_rotation(struct json_writer *w, const struct row_domain *row, struct arena *arena)
+{
+    struct slice old_rsa = domain_other_selector(domain_rsa_selector(row));
+    struct slice old_ed = domain_other_selector(domain_ed_selector(row));
+    uint64_t until = row->rotation_unix_ms + DKIM_RETIRE_MS;
+    bool had_rsa = row->rotation & DOMAIN_ROTATED_RSA;
+    bool had_ed = row->rotation & DOMAIN_ROTATED_ED;
+    const struct record records[] = {
+        {"TXT", "dkim-next", key_name(arena, row->next_rsa_selector, row),
+         dkim_record(SIGN_RSA_SHA256, row->next_rsa_public, arena), false, false, 0},
+        {"TXT", "dkim-next", key_name(arena, row->next_ed_selector, row),
+         dkim_record(SIGN_ED25519, row->next_ed_public, arena), false, false, 0},
+        {"TXT", "dkim-old", had_rsa ? key_name(arena, old_rsa, row) : SLICE(""), SLICE(""), false,
+         false, until},
+        {"TXT", "dkim-old", had_ed ? key_name(arena, old_ed, row) : SLICE(""), SLICE(""), false,
+         false, until},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+        if (records[i].name.len > 0) {
+            write_record(w, row, &records[i]);
+        }
+    }
 }
 
 static void write_records(struct request *request, struct json_writer *w,
@@ -112,19 +150,20 @@ static void write_records(struct request *request, struct json_writer *w,
     struct arena *arena = &request->keep;
     struct slice name = row->name;
     const struct record records[] = {
-        {"MX", "receiving", name, mx_host(request), row->mx_verified, true},
+        {"MX", "receiving", name, mx_host(request), row->mx_verified, true, 0},
         {"TXT", "spf", name,
          arena_format(arena, "v=spf1 include:%.*s ~all", SLICE_FMT(spf_include(request, arena))),
-         row->spf_verified, false},
-        {"TXT", "dkim", arena_format(arena, "mk1._domainkey.%.*s", SLICE_FMT(name)),
-         dkim_record(SIGN_RSA_SHA256, row->rsa_public, arena), row->dkim_rsa_verified, false},
-        {"TXT", "dkim", arena_format(arena, "mk2._domainkey.%.*s", SLICE_FMT(name)),
-         dkim_record(SIGN_ED25519, row->ed_public, arena), row->dkim_ed_verified, false},
+         row->spf_verified, false, 0},
+        {"TXT", "dkim", key_name(arena, domain_rsa_selector(row), row),
+         dkim_record(SIGN_RSA_SHA256, row->rsa_public, arena), row->dkim_rsa_verified, false, 0},
+        {"TXT", "dkim", key_name(arena, domain_ed_selector(row), row),
+         dkim_record(SIGN_ED25519, row->ed_public, arena), row->dkim_ed_verified, false, 0},
         {"TXT", "dmarc", arena_format(arena, "_dmarc.%.*s", SLICE_FMT(name)),
-         SLICE("v=DMARC1; p=none"), row->dmarc_verified, false},
+         SLICE("v=DMARC1; p=none"), row->dmarc_verified, false, 0},
         {"CNAME", "return-path", return_path_host(request, name, arena),
-         request->edge->place->conf->hostname, row->return_path_verified, false},
-        {"CNAME", "tracking", row->track_host, track_target(request), row->track_verified, false},
+         request->edge->place->conf->hostname, row->return_path_verified, false, 0},
+        {"CNAME", "tracking", row->track_host, track_target(request), row->track_verified, false,
+         0},
     };
     json_key(w, "dns");
     json_open_array(w);
@@ -133,6 +172,7 @@ static void write_records(struct request *request, struct json_writer *w,
             write_record(w, row, &records[i]);
         }
     }
+    write_rotation(w, row, arena);
     json_close_array(w);
 }
 
@@ -311,6 +351,11 @@ void api_domain_delete(struct request *request)
     post_for_id(request, DOMAIN_DELETE, on_deleted);
 }
 
+void api_domain_rotate(struct request *request)
+{
+    post_for_id(request, DOMAIN_ROTATE, on_got);
+}
+
 /* ---- verify --------------------------------------------------------------------------------- */
 
 static void on_judged(struct request *request, struct msg *msg)
@@ -369,6 +414,12 @@ static void on_row(struct request *request, struct msg *msg)
     verify->domain = arena_dup(arena, row->name);
     verify->rsa_public = arena_dup(arena, row->rsa_public);
     verify->ed_public = arena_dup(arena, row->ed_public);
+    verify->rsa_selector = arena_dup(arena, domain_rsa_selector(row));
+    verify->ed_selector = arena_dup(arena, domain_ed_selector(row));
+    verify->next_rsa_selector = arena_dup(arena, row->next_rsa_selector);
+    verify->next_ed_selector = arena_dup(arena, row->next_ed_selector);
+    verify->next_rsa_public = arena_dup(arena, row->next_rsa_public);
+    verify->next_ed_public = arena_dup(arena, row->next_ed_public);
     verify->mx_host = mx_host(request);
     verify->spf_include = spf_include(request, arena);
     verify->return_path_host = return_path_host(request, row->name, arena);

@@ -169,6 +169,7 @@ void api_domain_get(struct request *request);
 void api_domain_change(struct request *request);
 void api_domain_delete(struct request *request);
 void api_domain_verify(struct request *request);
+void api_domain_rotate(struct request *request);
 void api_domain_track(struct request *request);
 void api_domain_untrack(struct request *request);
 void api_track_open(struct request *request);

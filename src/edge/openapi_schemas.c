@@ -44,7 +44,7 @@ static const struct schema {
     {"Domain", "id:s domain:s status:s mx_verified:b spf_verified:b dkim_verified:b "
                "dmarc_verified:b webhookUrl:s? webhookAckMode:s? retentionDays:i zeroRetention:b "
                "tracking:@Tracking created_at:i"},
-    {"DnsRecord", "type:s name:s value:s priority?:i purpose:s status:s"},
+    {"DnsRecord", "type:s name:s value:s priority?:i purpose:s removeAfter?:i status:s"},
     {"DomainWithDns", "domain:@Domain dns:[@DnsRecord]"},
     {"Checks", "mx:b spf:b dkim:b dmarc:b tracking?:b"},
     {"DomainChecks", "status:s checks:@Checks checkedAt:i"},

@@ -125,6 +125,9 @@ static const struct route routes[] = {
     {HTTP_METHOD_POST, "/api/domains/:id/verify", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
      api_domain_verify, DOC("domains", "Look the DNS records of a domain up", "DomainChecks")},
 
+    {HTTP_METHOD_POST, "/api/domains/:id/dkim/rotate", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
+     api_domain_rotate,
+     DOC("domains", "Make new DKIM keys, which sign once their records are seen", "DomainWithDns")},
     {HTTP_METHOD_PUT, "/api/domains/:id/tracking", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
      api_domain_track,
      DOC("domains", "Choose whether opens and clicks are counted, and the host of their links",

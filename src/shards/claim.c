@@ -22,8 +22,6 @@
 
 #include <string.h>
 
-#define SELECTOR_RSA   "mk1"
-#define SELECTOR_ED    "mk2"
 #define UNCERTAIN_TEXT "the server stopped during this attempt; its outcome is unknown"
 
 /* A claim whose headers are being signed. Lives in its message's arena. */
@@ -62,7 +60,7 @@ static void fill_claim(struct claim_work *work, const struct group *group);
 static void fill_forward(struct claim_work *work, const struct group *group);
 static struct slice headers_of(struct claim_work *work, uint32_t group);
 static struct slice return_path(struct claim_work *work, uint32_t group);
-static struct sign_entry *cache_find(struct shard *shard, struct id domain);
+static struct sign_entry *cache_find(struct shard *shard, const struct row_domain *domain);
 static void cache_keep(struct claim_work *work);
 static void cache_free(struct sign_entry *entry);
 static void release_row(struct shard *shard, const struct shard_outcome *body, struct group *group);
@@ -134,7 +132,7 @@ void claim_claim(struct shard *shard, struct msg *msg)
     }
     if (work->has_domain) {
         work->seal = shard->dkim_seal;
-        work->entry = cache_find(shard, work->domain.id);
+        work->entry = cache_find(shard, &work->domain);
         if (work->entry) {
             work->entry->pins++;
         }
@@ -241,11 +239,12 @@ static enum err sign_with_both(struct claim_work *work)
     struct slice ed = SLICE("");
     enum err err = ERR_OK;
     if (domain->dkim_rsa_verified || has_neither) {
-        err =
-            sign_with(work, work->entry ? work->entry->rsa : work->rsa, SLICE(SELECTOR_RSA), &rsa);
+        err = sign_with(work, work->entry ? work->entry->rsa : work->rsa,
+                        domain_rsa_selector(domain), &rsa);
     }
     if (err == ERR_OK && !is_rsa_only && (domain->dkim_ed_verified || has_neither)) {
-        err = sign_with(work, work->entry ? work->entry->ed : work->ed, SLICE(SELECTOR_ED), &ed);
+        err = sign_with(work, work->entry ? work->entry->ed : work->ed, domain_ed_selector(domain),
+                        &ed);
     }
     if (err == ERR_OK) {
         work->fields =
@@ -469,16 +468,32 @@ static struct slice return_path(struct claim_work *work, uint32_t group)
 
 /* ---- unsealed keys -------------------------------------------------------------------------- */
 
-static struct sign_entry *cache_find(struct shard *shard, struct id domain)
+static bool is_selector(const char text[SELECTOR_LEN], struct slice selector)
+{
+    return slice_equal(slice_of(text, SELECTOR_LEN), selector);
+}
+
+/* By the row that signs: keys that others have taken the place of are not found any more. */
+static struct sign_entry *cache_find(struct shard *shard, const struct row_domain *domain)
 {
     for (size_t i = 0; i < SIGN_CACHE_MAX; i++) {
         struct sign_entry *entry = &shard->sign_cache[i];
-        if (entry->rsa && !entry->is_doomed && id_equal(entry->domain, domain)) {
+        if (entry->rsa && !entry->is_doomed && id_equal(entry->domain, domain->id) &&
+            is_selector(entry->rsa_selector, domain_rsa_selector(domain)) &&
+            is_selector(entry->ed_selector, domain_ed_selector(domain))) {
             entry->used = ++shard->sign_clock;
             return entry;
         }
     }
     return NULL;
+}
+
+static void name_keys(struct sign_entry *entry, const struct row_domain *domain)
+{
+    struct slice rsa = domain_rsa_selector(domain);
+    struct slice ed = domain_ed_selector(domain);
+    memcpy(entry->rsa_selector, rsa.data, min_size(rsa.len, SELECTOR_LEN));
+    memcpy(entry->ed_selector, ed.data, min_size(ed.len, SELECTOR_LEN));
 }
 
 /* Unpins what the work signed with, or puts what it unsealed into the place used longest ago. */
@@ -496,9 +511,10 @@ static void cache_keep(struct claim_work *work)
     }
     struct sign_entry fresh = {.domain = work->domain.id, .rsa = work->rsa, .ed = work->ed};
     struct sign_entry *place = NULL;
+    name_keys(&fresh, &work->domain);
     work->rsa = NULL;
     work->ed = NULL;
-    if (fresh.rsa && fresh.ed && !cache_find(shard, fresh.domain)) {
+    if (fresh.rsa && fresh.ed && !cache_find(shard, &work->domain)) {
         for (size_t i = 0; i < SIGN_CACHE_MAX; i++) {
             struct sign_entry *entry = &shard->sign_cache[i];
             if (entry->pins == 0 && (!place || entry->used < place->used)) {

@@ -6,6 +6,7 @@
  *
  *      CREATE   GET ----> keys made on a worker ----> rows
  *      CHECKED  CLAIM --> rows
+ *      ROTATE   keys made on a worker -> row; a check that sees their records has them sign
  *      DELETE   keys bound to it, from a worker -> RELEASE -> rows gone -> their connections end
  *
  * Killed between the two steps, a delete leaves a domain that the next check claims again; a check
@@ -18,12 +19,19 @@
 
 #include <stdlib.h>
 
+struct made_key {
+    struct slice sealed;
+    struct slice public_text;
+};
+
 /* One request that outlives its handler. Lives in its message's arena. */
 struct domain_work {
     struct shard_job job;
     struct principal who;
     struct row_domain row; /* CREATE: in the making. CHECKED, DELETE: as it was read */
     struct domain_checks checks;
+    struct made_key rsa; /* CREATE, ROTATE */
+    struct made_key ed;
     struct credential *ended; /* DELETE: keys that were bound to it */
     uint32_t ended_count;
     enum err err;
@@ -33,7 +41,8 @@ static enum err check_key_domain(const struct principal *who, const struct shard
 static void domain_create(struct shard *shard, struct msg *msg, const struct principal *who);
 static void create_make(struct domain_work *work);
 static void create_job(struct shard_job *job);
-static enum err create_key(struct shard_job *job, enum sign_algo algo, struct slice context);
+static enum err make_keys(struct domain_work *work);
+static enum err make_key(struct domain_work *work, enum sign_algo algo, struct made_key *made);
 static enum err count_domains(const struct shard *shard, struct account_id account,
                               uint32_t *count);
 static void create_done(struct shard_job *job);
@@ -47,8 +56,13 @@ static void domain_delete(struct shard *shard, struct msg *msg, const struct pri
 static void delete_job(struct shard_job *job);
 static void delete_found(struct shard_job *job);
 static void delete_rows(struct domain_work *work);
-static void domain_checked(struct shard *shard, struct msg *msg);
+static void domain_checked(struct shard *shard, struct msg *msg, const struct principal *who);
+static void domain_rotate(struct shard *shard, struct msg *msg, const struct principal *who);
+static void rotate_job(struct shard_job *job);
+static void rotate_done(struct shard_job *job);
+static void switch_keys(struct domain_work *work);
 static void store_checks(struct domain_work *work);
+static void count_next(struct domain_work *work);
 static bool checks_may_send(const struct domain_checks *checks);
 static bool lookup(struct domain_work *work, enum directory_op op);
 static void note(struct domain_work *work, const char *action, struct slice detail);
@@ -84,7 +98,10 @@ void domain_handle(struct shard *shard, struct msg *msg)
         domain_delete(shard, msg, &who);
         return;
     case DOMAIN_CHECKED:
-        domain_checked(shard, msg);
+        domain_checked(shard, msg, &who);
+        return;
+    case DOMAIN_ROTATE:
+        domain_rotate(shard, msg, &who);
         return;
     }
     CHECK(msg->body.domain.op == DOMAIN_CREATE);
@@ -102,6 +119,7 @@ static enum err check_key_domain(const struct principal *who, const struct shard
     case DOMAIN_CHANGE:
     case DOMAIN_DELETE:
     case DOMAIN_CHECKED:
+    case DOMAIN_ROTATE:
         return principal_may_use_domain(who, body->id) ? ERR_OK : ERR_KEY_SCOPE;
     }
     return ERR_OK;
@@ -187,24 +205,32 @@ static void create_make(struct domain_work *work)
 static void create_job(struct shard_job *job)
 {
     struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
-    char text[ID_TEXT_MAX];
-    struct slice context = slice_of(text, id_text(ID_DOMAIN, work->row.id, text));
     uint32_t count = 0;
     work->err = count_domains(job->shard, id_account(work->row.id), &count);
     if (work->err == ERR_OK && count >= DOMAINS_PER_ACCOUNT) {
         work->err = ERR_QUOTA;
     }
     if (work->err == ERR_OK) {
-        work->err = create_key(job, SIGN_RSA_SHA256, context);
+        work->err = make_keys(work);
     }
-    if (work->err == ERR_OK) {
-        work->err = create_key(job, SIGN_ED25519, context);
-    }
+    work->row.rsa_private = work->rsa.sealed;
+    work->row.rsa_public = work->rsa.public_text;
+    work->row.ed_private = work->ed.sealed;
+    work->row.ed_public = work->ed.public_text;
 }
 
-static enum err create_key(struct shard_job *job, enum sign_algo algo, struct slice context)
+/* Worker. */
+static enum err make_keys(struct domain_work *work)
 {
-    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    enum err err = make_key(work, SIGN_RSA_SHA256, &work->rsa);
+    return err == ERR_OK ? make_key(work, SIGN_ED25519, &work->ed) : err;
+}
+
+static enum err make_key(struct domain_work *work, enum sign_algo algo, struct made_key *made)
+{
+    char id[ID_TEXT_MAX];
+    struct slice context = slice_of(id, id_text(ID_DOMAIN, work->row.id, id));
+    struct arena *arena = &work->job.msg->arena;
     struct arena secret;
     arena_init(&secret, 4 * KIB, 64 * KIB);
     arena_mark_secret(&secret);
@@ -213,16 +239,10 @@ static enum err create_key(struct shard_job *job, enum sign_algo algo, struct sl
     enum err err = crypto_make_key(algo, &secret, &der, &text);
     if (err == ERR_OK) {
         size_t len = der.len + SEAL_OVERHEAD;
-        char *sealed = arena_bytes(&job->msg->arena, len);
-        crypto_seal(&job->shard->dkim_seal, context, der, (uint8_t *)sealed);
-        text = arena_dup(&job->msg->arena, text);
-        if (algo == SIGN_RSA_SHA256) {
-            work->row.rsa_private = slice_of(sealed, len);
-            work->row.rsa_public = text;
-        } else {
-            work->row.ed_private = slice_of(sealed, len);
-            work->row.ed_public = text;
-        }
+        char *sealed = arena_bytes(arena, len);
+        crypto_seal(&work->job.shard->dkim_seal, context, der, (uint8_t *)sealed);
+        made->sealed = slice_of(sealed, len);
+        made->public_text = arena_dup(arena, text);
     }
     arena_fini(&secret);
     return err;
@@ -454,12 +474,97 @@ static void delete_rows(struct domain_work *work)
     shard_end_credentials(shard, msg, work->ended, work->ended_count);
 }
 
-/* ---- verification --------------------------------------------------------------------------- */
+/* ---- rotation ------------------------------------------------------------------------------- */
 
-static void domain_checked(struct shard *shard, struct msg *msg)
+/* Keys that are to come stay the same however often somebody asks. Mails that are under way need
+ * the records of the keys before the last ones for a while. */
+static void domain_rotate(struct shard *shard, struct msg *msg, const struct principal *who)
 {
     struct shard_domain *body = &msg->body.domain;
     struct domain_work *work = work_new(shard, msg);
+    work->who = *who;
+    enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
+                                    &work->row);
+    const struct row_domain *row = &work->row;
+    if (err == ERR_OK && row->next_rsa_selector.len == 0 && row->next_ed_selector.len == 0) {
+        if (row->rotation == 0 || clock_unix_ms() >= row->rotation_unix_ms + DKIM_RETIRE_MS) {
+            shard_offload(shard, &work->job, rotate_job, rotate_done);
+            return;
+        }
+        msg->sentence =
+            SLICE("the keys before these are still needed; their records say until when");
+        err = ERR_CONFLICT;
+    }
+    answer_row(work, err);
+}
+
+/* Worker. */
+static void rotate_job(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    work->err = make_keys(work);
+}
+
+static void rotate_done(struct shard_job *job)
+{
+    struct domain_work *work = CONTAINER_OF(job, struct domain_work, job);
+    struct key key = key_domain(id_account(work->row.id), work->row.id);
+    struct row_domain *row = &work->row;
+    enum err err = work->err;
+    if (err == ERR_OK) {
+        err = shard_get_domain(job->shard, key, &job->msg->arena, row);
+    }
+    if (err == ERR_OK && row->next_rsa_selector.len == 0 && row->next_ed_selector.len == 0) {
+        row->rotation = 0;
+        row->next_rsa_selector = domain_other_selector(domain_rsa_selector(row));
+        row->next_ed_selector = domain_other_selector(domain_ed_selector(row));
+        row->next_rsa_private = work->rsa.sealed;
+        row->next_rsa_public = work->rsa.public_text;
+        row->next_ed_private = work->ed.sealed;
+        row->next_ed_public = work->ed.public_text;
+        shard_put_domain(job->shard, key, row);
+        note(work, "domain.dkim_rotating", row->name);
+        LOG_INFO("domain.dkim_rotating", LOG_ID("domain", ID_DOMAIN, row->id));
+    }
+    answer_row(work, err);
+}
+
+/* Each next key whose record was seen signs from now on, in the batch of the check. Claims in
+ * flight go on with the keys that they began with, whose records stay a while. */
+static void switch_keys(struct domain_work *work)
+{
+    struct row_domain *row = &work->row;
+    uint8_t before = row->rotation;
+    if (work->checks.next_rsa && row->next_rsa_selector.len > 0) {
+        row->rsa_selector = row->next_rsa_selector;
+        row->rsa_private = row->next_rsa_private;
+        row->rsa_public = row->next_rsa_public;
+        row->next_rsa_selector = row->next_rsa_private = row->next_rsa_public = SLICE("");
+        row->dkim_rsa_verified = true;
+        row->rotation |= DOMAIN_ROTATED_RSA;
+    }
+    if (work->checks.next_ed && row->next_ed_selector.len > 0) {
+        row->ed_selector = row->next_ed_selector;
+        row->ed_private = row->next_ed_private;
+        row->ed_public = row->next_ed_public;
+        row->next_ed_selector = row->next_ed_private = row->next_ed_public = SLICE("");
+        row->dkim_ed_verified = true;
+        row->rotation |= DOMAIN_ROTATED_ED;
+    }
+    if (row->rotation != before) {
+        row->rotation_unix_ms = clock_unix_ms();
+        note(work, "domain.dkim_rotated", row->name);
+        LOG_INFO("domain.dkim_rotated", LOG_ID("domain", ID_DOMAIN, row->id));
+    }
+}
+
+/* ---- verification --------------------------------------------------------------------------- */
+
+static void domain_checked(struct shard *shard, struct msg *msg, const struct principal *who)
+{
+    struct shard_domain *body = &msg->body.domain;
+    struct domain_work *work = work_new(shard, msg);
+    work->who = *who;
     enum err err = shard_get_domain(shard, key_domain(body->caller.account, body->id), &msg->arena,
                                     &work->row);
     if (err != ERR_OK) {
@@ -477,8 +582,11 @@ static void domain_checked(struct shard *shard, struct msg *msg)
             .dmarc = true,
             .return_path = true,
             .track = true,
+            .next_rsa = true,
+            .next_ed = true,
         };
     }
+    count_next(work);
     if (!work->checks.mx && !checks_may_send(&work->checks)) {
         store_checks(work);
     } else if (!lookup(work, DIRECTORY_CLAIM)) {
@@ -516,11 +624,21 @@ static void store_checks(struct domain_work *work)
         work->row.track_verified = checks->track && work->row.track_host.len > 0;
         work->row.checked_unix_ms = clock_unix_ms();
         work->row.status = checks_may_send(checks) ? DOMAIN_VERIFIED : DOMAIN_FAILED;
+        switch_keys(work);
         shard_put_domain(shard, key, &work->row);
         LOG_INFO("domain.checked", LOG_ID("domain", ID_DOMAIN, work->row.id),
                  LOG_BOOL("may_send", checks_may_send(checks)));
     }
     answer_row(work, err);
+}
+
+/* A key that is about to sign is as good as the one that it takes the place of, whose record may be
+ * gone already. */
+static void count_next(struct domain_work *work)
+{
+    struct domain_checks *checks = &work->checks;
+    checks->dkim_rsa |= checks->next_rsa && work->row.next_rsa_selector.len > 0;
+    checks->dkim_ed |= checks->next_ed && work->row.next_ed_selector.len > 0;
 }
 
 static bool checks_may_send(const struct domain_checks *checks)
@@ -593,5 +711,7 @@ static struct row_domain without_secrets(struct row_domain row)
 {
     row.rsa_private = SLICE("");
     row.ed_private = SLICE("");
+    row.next_rsa_private = SLICE("");
+    row.next_ed_private = SLICE("");
     return row;
 }

@@ -223,8 +223,17 @@ enum domain_op {
     DOMAIN_GET,
     DOMAIN_CHANGE,
     DOMAIN_DELETE,
-    DOMAIN_CHECKED
+    DOMAIN_CHECKED,
+    DOMAIN_ROTATE, /* next keys, which sign once their records are seen; those there are stay */
 };
+/* Of a domain's row: which keys others have taken the place of, so that the records of those before
+ * are needed for DKIM_RETIRE_MS more. The numbers are on disk. */
+enum domain_rotation { DOMAIN_ROTATED_RSA = 1 << 0, DOMAIN_ROTATED_ED = 1 << 1 };
+#define DKIM_RETIRE_MS (UINT64_C(7) * 24 * 3600 * 1000)
+/* The names under which the records of its keys stand, and those of keys that come after them. */
+struct slice domain_rsa_selector(const struct row_domain *row);
+struct slice domain_ed_selector(const struct row_domain *row);
+struct slice domain_other_selector(struct slice selector);
 /* Members that the client gave. */
 enum domain_field {
     DOMAIN_FIELD_RETENTION = 1 << 0,
@@ -241,6 +250,8 @@ struct domain_checks {
     bool dmarc;
     bool return_path;
     bool track;
+    bool next_rsa; /* the record of a key that is to come */
+    bool next_ed;
 };
 struct shard_domain {
     struct caller caller;
@@ -749,6 +760,12 @@ struct deliver_verify {
     struct slice domain;
     struct slice rsa_public; /* p= values */
     struct slice ed_public;
+    struct slice rsa_selector;
+    struct slice ed_selector;
+    struct slice next_rsa_selector; /* empty: no key is to come */
+    struct slice next_ed_selector;
+    struct slice next_rsa_public;
+    struct slice next_ed_public;
     struct slice mx_host;
     struct slice spf_include;
     struct slice return_path_host; /* name that must be an alias of return_path_target */

@@ -42,6 +42,7 @@
 #define ROW_BYTES_MAX       (2 * MIB)                  /* the largest row: a mail with headers */
 #define ANNOUNCE_MAX        (2 * MIB)                  /* new outbox entries of one batch */
 #define SCAN_ROWS_MAX       8192                       /* outbox rows looked at by one page */
+#define SELECTOR_LEN        3                          /* "mk1" */
 #define SIGN_CACHE_MAX      64                         /* domains whose keys stay unsealed */
 #define LIST_ROWS_MAX       20000                      /* rows looked at by one list request */
 #define ROUTE_SETS_MAX      64                         /* accounts whose patterns stay compiled */
@@ -95,9 +96,12 @@ struct scan {
     struct timer retry;
 };
 
-/* Unsealed DKIM keys of a domain. Workers sign with them while pins > 0. */
+/* Unsealed DKIM keys of a domain under the names that it had for them. Workers sign with them while
+ * pins > 0. */
 struct sign_entry {
     struct id domain; /* none: the entry is free */
+    char rsa_selector[SELECTOR_LEN];
+    char ed_selector[SELECTOR_LEN];
     struct sign_key *rsa;
     struct sign_key *ed;
     uint64_t used; /* shard's sign_clock at the last use */

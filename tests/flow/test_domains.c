@@ -248,6 +248,66 @@ Test(domains, one_signing_key_is_enough_and_the_other_is_not_used)
     world_end(world);
 }
 
+/* The record of a purpose with that name; NULL when there is none. */
+static json_t *record_of(const struct reply *reply, const char *name, const char *purpose)
+{
+    size_t index;
+    json_t *record;
+    json_array_foreach(reply_at(reply, "dns"), index, record)
+    {
+        if (strcmp(json_string_value(json_object_get(record, "name")), name) == 0 &&
+            strcmp(json_string_value(json_object_get(record, "purpose")), purpose) == 0) {
+            return record;
+        }
+    }
+    return NULL;
+}
+
+static struct slice signature_of(struct world *world, struct peer *sink, uint32_t number)
+{
+    struct slice mail = world_sink_mail(world, sink, number);
+    return slice_head(mail, slice_find(mail, SLICE("Message-ID:")));
+}
+
+Test(domains, new_keys_sign_when_their_records_are_there_and_not_before)
+{
+    struct world *world = world_new();
+    struct peer *sink = world_ready_to_send(world);
+    const char *id = reply_text(world_get(world, "/api/domains"), "0.id");
+    const char *path = world_text(world, "/api/domains/%s/dkim/rotate", id);
+    struct reply *rotated = world_post(world, path, "{}");
+    cr_assert_eq(rotated->status, 200, "%.*s", SLICE_FMT(rotated->body));
+    cr_assert_not_null(record_of(rotated, "mk1._domainkey.send.test", "dkim"));
+    json_t *next = record_of(rotated, "mk3._domainkey.send.test", "dkim-next");
+    cr_assert_not_null(next);
+    cr_assert_not_null(record_of(rotated, "mk4._domainkey.send.test", "dkim-next"));
+    (void)world_send(world, "{'from':'a@send.test','to':'b@dest.test','text':'x'}");
+    struct slice before = signature_of(world, sink, 1);
+    cr_expect_neq(slice_find(before, SLICE("s=mk1;")), SIZE_MAX, "%.*s", SLICE_FMT(before));
+    cr_expect_eq(slice_find(before, SLICE("s=mk3;")), SIZE_MAX);
+
+    world_publish(world, rotated, "dkim-next");
+    cr_assert_eq(verify_as(world, NULL, id)->status, 200);
+    struct reply *after = world_get(world, "/api/domains/%s", id);
+    cr_expect_str_eq(reply_text(after, "domain.status"), "verified");
+    json_t *now = record_of(after, "mk3._domainkey.send.test", "dkim");
+    cr_assert_not_null(now);
+    cr_expect_str_eq(json_string_value(json_object_get(now, "value")),
+                     json_string_value(json_object_get(next, "value")));
+    json_t *old = record_of(after, "mk1._domainkey.send.test", "dkim-old");
+    cr_assert_not_null(old);
+    cr_expect_str_eq(json_string_value(json_object_get(old, "status")), "retired");
+    cr_expect_gt(json_integer_value(json_object_get(old, "removeAfter")), 1500000000000);
+    (void)world_send(world, "{'from':'a@send.test','to':'b@dest.test','text':'x'}");
+    struct slice signed_anew = signature_of(world, sink, 2);
+    cr_expect_neq(slice_find(signed_anew, SLICE("s=mk3;")), SIZE_MAX, "%.*s",
+                  SLICE_FMT(signed_anew));
+    cr_expect_neq(slice_find(signed_anew, SLICE("s=mk4;")), SIZE_MAX);
+    cr_expect_eq(slice_find(signed_anew, SLICE("s=mk1;")), SIZE_MAX);
+    cr_expect_eq(world_post(world, path, "{}")->status, 409);
+    world_end(world);
+}
+
 Test(domains, records_that_vanish_take_the_right_to_send_with_them)
 {
     struct world *world = world_with_account();

@@ -50,6 +50,10 @@ static void fill(struct msg *msg)
         .domain = arena_dup(arena, SLICE("send.test")),
         .rsa_public = arena_dup(arena, SLICE(KEY)),
         .ed_public = arena_dup(arena, SLICE("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")),
+        .rsa_selector = arena_dup(arena, SLICE("mk1")),
+        .ed_selector = arena_dup(arena, SLICE("mk2")),
+        .next_rsa_selector = arena_dup(arena, SLICE("mk3")),
+        .next_rsa_public = arena_dup(arena, SLICE(KEY)),
         .mx_host = arena_dup(arena, SLICE("mx.meerkat.test")),
         .spf_include = arena_dup(arena, SLICE("spf.meerkat.test")),
         .return_path_host = arena_dup(arena, SLICE("bounces.send.test")),
@@ -108,6 +112,7 @@ static const struct fake_row good[] = {
     {.type = DNS_TXT, .name = "_dmarc.send.test", .text = "v=DMARC1; p=none"},
     {.type = DNS_CNAME, .name = "bounces.send.test", .text = "mail.meerkat.test"},
     {.type = DNS_CNAME, .name = "link.send.test", .text = "www.meerkat.test"},
+    {.type = DNS_TXT, .name = "mk3._domainkey.send.test", .text = "v=DKIM1; k=rsa; p=" KEY},
 };
 
 Test(attempt_dns, finds_everything_as_it_should_be)
@@ -122,6 +127,8 @@ Test(attempt_dns, finds_everything_as_it_should_be)
     cr_assert(checks.dmarc);
     cr_assert(checks.return_path);
     cr_assert(checks.track);
+    cr_assert(checks.next_rsa);
+    cr_assert_not(checks.next_ed, "no such key is to come");
 }
 
 Test(attempt_dns, finds_nothing_where_nothing_is)
@@ -141,6 +148,7 @@ static const struct fake_row all_temp[] = {
     {.type = DNS_TXT, .name = "_dmarc.send.test", .err = ERR_DNS_TEMP},
     {.type = DNS_CNAME, .name = "bounces.send.test", .err = ERR_DNS_TEMP},
     {.type = DNS_CNAME, .name = "link.send.test", .err = ERR_DNS_TEMP},
+    {.type = DNS_TXT, .name = "mk3._domainkey.send.test", .err = ERR_DNS_TEMP},
 };
 
 Test(attempt_dns, fails_only_when_no_question_was_answered)

@@ -102,6 +102,31 @@ Test(claim, gives_all_that_an_attempt_needs)
     story_close(&story);
 }
 
+/* What lies unsealed under the old names is not found any more. */
+Test(claim, signs_under_the_names_of_the_row_and_with_its_keys)
+{
+    struct story story = story_open("b@example.net");
+    struct key key = key_domain(story.account, story.domain);
+    cr_assert_eq(rig_claim(story.rig, &story.entry), ERR_OK);
+    cr_assert_eq(rig_outcome(story.rig, &story.entry, NULL, 0, story.entry.due_unix_ms), ERR_OK);
+    struct row_domain row = rig_get_domain(story.rig, story.account, key, &story.arena);
+    row.rsa_selector = SLICE("mk3");
+    rig_set_domain(story.rig, story.account, key, &row);
+    struct msg *msg = rig_claim_msg(story.rig, &story.entry);
+    cr_assert_eq(rig_call(story.rig, rig_shard(story.rig, story.account), msg), ERR_OK);
+    cr_expect_neq(slice_find(msg->body.claim.dkim_headers, SLICE("s=mk3")), SIZE_MAX);
+    cr_expect_eq(slice_find(msg->body.claim.dkim_headers, SLICE("s=mk1")), SIZE_MAX);
+    cr_expect_neq(slice_find(msg->body.claim.dkim_headers, SLICE("s=mk2")), SIZE_MAX);
+    rig_put(story.rig, msg);
+    cr_assert_eq(rig_outcome(story.rig, &story.entry, NULL, 0, story.entry.due_unix_ms), ERR_OK);
+    row.rsa_selector = SLICE("mk1");
+    row.ed_selector = SLICE("mk4");
+    row.ed_private = row.rsa_private; /* no such key */
+    rig_set_domain(story.rig, story.account, key, &row);
+    cr_expect_neq(rig_claim(story.rig, &story.entry), ERR_OK, "the key is read anew");
+    story_close(&story);
+}
+
 Test(claim, signs_with_the_keys_whose_records_were_seen)
 {
     struct story story = story_open("b@example.net");

@@ -437,3 +437,88 @@ Test(domain, is_whole_or_gone_whichever_commit_of_a_delete_fails)
     }
     rig_close(rig);
 }
+
+/* ---- rotation -----------------------------------------------------------------------------------
+ */
+
+static struct row_domain row_of(struct rig *rig, struct account_id account, struct id id,
+                                struct arena *arena)
+{
+    return rig_get_domain(rig, account, key_domain(account, id), arena);
+}
+
+Test(domain, next_keys_sign_once_their_records_are_seen_each_for_itself)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    struct id id;
+    struct arena arena;
+    arena_init(&arena, 4 * KIB, MIB);
+    cr_assert_eq(create(rig, account, "example.com", &id), ERR_OK);
+    struct row_domain first = row_of(rig, account, id, &arena);
+    struct msg *msg = domain_msg(rig, account, DOMAIN_ROTATE);
+    msg->body.domain.id = id;
+    cr_assert_eq(rig_call(rig, rig_shard(rig, account), msg), ERR_OK);
+    const struct row_domain *shown = &msg->body.domain.rows[0];
+    cr_expect(slice_equal(shown->next_rsa_selector, SLICE("mk3")));
+    cr_expect(slice_equal(shown->next_ed_selector, SLICE("mk4")));
+    cr_expect_eq(shown->next_rsa_private.len, 0);
+    cr_expect_eq(shown->next_ed_private.len, 0);
+    rig_put(rig, msg);
+    struct row_domain next = row_of(rig, account, id, &arena);
+    cr_expect(slice_equal(next.rsa_private, first.rsa_private), "nothing signs with them yet");
+    cr_expect_not(slice_equal(next.next_rsa_public, first.rsa_public));
+    cr_assert_eq(one(rig, account, DOMAIN_ROTATE, id), ERR_OK);
+    struct row_domain same = row_of(rig, account, id, &arena);
+    cr_expect(slice_equal(same.next_rsa_public, next.next_rsa_public), "asked twice");
+
+    struct domain_checks rsa = {.spf = true, .dkim_ed = true, .next_rsa = true};
+    cr_assert_eq(checked(rig, account, id, rsa), ERR_OK);
+    struct row_domain half = row_of(rig, account, id, &arena);
+    cr_expect(slice_equal(domain_rsa_selector(&half), SLICE("mk3")));
+    cr_expect(slice_equal(half.rsa_private, next.next_rsa_private));
+    cr_expect(slice_equal(half.rsa_public, next.next_rsa_public));
+    cr_expect(half.dkim_rsa_verified);
+    cr_expect(slice_equal(domain_ed_selector(&half), SLICE("mk2")));
+    cr_expect_eq(half.next_rsa_selector.len + half.next_rsa_private.len, 0);
+    cr_expect(slice_equal(half.next_ed_selector, SLICE("mk4")));
+
+    struct domain_checks ed = {.spf = true, .next_ed = true};
+    cr_assert_eq(checked(rig, account, id, ed), ERR_OK);
+    struct row_domain whole = row_of(rig, account, id, &arena);
+    cr_expect(slice_equal(domain_ed_selector(&whole), SLICE("mk4")));
+    cr_expect_eq(whole.status, DOMAIN_VERIFIED, "the old records were gone, the new one is there");
+    cr_expect_eq(whole.rotation, DOMAIN_ROTATED_RSA | DOMAIN_ROTATED_ED);
+    cr_expect_gt(whole.rotation_unix_ms, 0);
+    cr_expect_eq(one(rig, account, DOMAIN_ROTATE, id), ERR_CONFLICT, "mails are under way");
+    whole.rotation_unix_ms -= DKIM_RETIRE_MS;
+    rig_set_domain(rig, account, key_domain(account, id), &whole);
+    cr_expect_eq(one(rig, account, DOMAIN_ROTATE, id), ERR_OK);
+    struct row_domain again = row_of(rig, account, id, &arena);
+    cr_expect(slice_equal(again.next_rsa_selector, SLICE("mk1")));
+    cr_expect(slice_equal(again.next_ed_selector, SLICE("mk2")));
+    arena_fini(&arena);
+    rig_close(rig);
+}
+
+Test(domain, a_lost_rotation_leaves_the_keys_as_they_were)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    struct id id;
+    struct arena arena;
+    arena_init(&arena, 4 * KIB, MIB);
+    cr_assert_eq(create(rig, account, "example.com", &id), ERR_OK);
+    rig->fail_at = rig->commit_count + 1;
+    cr_expect_eq(one(rig, account, DOMAIN_ROTATE, id), ERR_STORAGE);
+    cr_expect_eq(row_of(rig, account, id, &arena).next_rsa_selector.len, 0);
+    cr_expect_eq(one(rig, account, DOMAIN_ROTATE, id), ERR_OK);
+    rig->fail_at = rig->commit_count + 1;
+    struct domain_checks both = {.spf = true, .next_rsa = true, .next_ed = true};
+    cr_expect_eq(checked(rig, account, id, both), ERR_STORAGE);
+    struct row_domain row = row_of(rig, account, id, &arena);
+    cr_expect_eq(row.rsa_selector.len, 0);
+    cr_expect_gt(row.next_rsa_private.len, 0);
+    arena_fini(&arena);
+    rig_close(rig);
+}
