@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct certs {
@@ -38,7 +39,8 @@ static inline void certs_write(const struct certs *certs, X509 *cert, EVP_PKEY *
     CHECK(cert_closed == 0 && key_closed == 0);
 }
 
-/* host: "mx.example.test". valid_s below 0 makes a certificate that has expired. */
+/* host: "mx.example.test", or several as "mx.a.test,DNS:*.b.test". valid_s below 0 makes a
+ * certificate that has expired. */
 static inline void certs_make(struct certs *certs, const char *host, long valid_s)
 {
     (void)snprintf(certs->dir, sizeof(certs->dir), "/tmp/certs-XXXXXX");
@@ -54,14 +56,14 @@ static inline void certs_make(struct certs *certs, const char *host, long valid_
     (void)snprintf(names, sizeof(names), "DNS:%s,IP:127.0.0.1", host);
     X509_EXTENSION *san = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, names);
     X509_NAME *subject = X509_get_subject_name(cert);
-    int all_set = X509_set_version(cert, 2) && ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) &&
-                  X509_gmtime_adj(X509_getm_notBefore(cert), -86400) != NULL &&
-                  X509_gmtime_adj(X509_getm_notAfter(cert), valid_s) != NULL &&
-                  X509_set_pubkey(cert, key) &&
-                  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-                                             (const unsigned char *)host, -1, -1, 0) &&
-                  X509_set_issuer_name(cert, subject) && san != NULL &&
-                  X509_add_ext(cert, san, -1) && X509_sign(cert, key, EVP_sha256()) > 0;
+    int all_set =
+        X509_set_version(cert, 2) && ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) &&
+        X509_gmtime_adj(X509_getm_notBefore(cert), -86400) != NULL &&
+        X509_gmtime_adj(X509_getm_notAfter(cert), valid_s) != NULL && X509_set_pubkey(cert, key) &&
+        X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)host,
+                                   (int)strcspn(host, ","), -1, 0) &&
+        X509_set_issuer_name(cert, subject) && san != NULL && X509_add_ext(cert, san, -1) &&
+        X509_sign(cert, key, EVP_sha256()) > 0;
     CHECK(all_set);
     certs_write(certs, cert, key);
     X509_EXTENSION_free(san);
