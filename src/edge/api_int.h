@@ -218,6 +218,8 @@ void api_template_get(struct request *request);
 void api_template_change(struct request *request);
 void api_template_delete(struct request *request);
 void api_template_preview(struct request *request);
+void api_unsubscribe_page(struct request *request);
+void api_unsubscribe(struct request *request);
 void api_suppression_list(struct request *request);
 void api_suppression_add(struct request *request);
 void api_suppression_get(struct request *request);

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "edge/api_int.h"
 #include "mail/attachment_link.h"
+#include "mail/unsubscribe_link.h"
 #include "mail/header.h"
 
 /* ---- rendering ------------------------------------------------------------------------------ */
@@ -113,7 +114,24 @@ static void write_time_or_null(struct json_writer *w, const char *name, uint64_t
     }
 }
 
-static void write_delivery(struct json_writer *w, const struct delivery_view *view)
+/* How its recipient may unsubscribe, as the mail has it in List-Unsubscribe. */
+static void write_unsubscribe(struct request *request, struct json_writer *w,
+                              const struct row_mail *mail, const struct delivery_view *view)
+{
+    struct unsubscribe_ref ref = {
+        .mail = mail->id, .index = view->index, .address = view->row.recipient};
+    struct edge *edge = request->edge;
+    if (!mail->has_unsubscribe || ref.address.len == 0 || ref.address.len > ADDR_MAX) {
+        return;
+    }
+    api_bool(w, "unsubscribed", view->row.has_unsubscribed);
+    api_text(w, "unsubscribe_url",
+             unsubscribe_link(&edge->unsubscribe_key, &ref, slice_str(edge->public_url),
+                              &request->keep));
+}
+
+static void write_delivery(struct request *request, struct json_writer *w,
+                           const struct row_mail *mail, const struct delivery_view *view)
 {
     const struct row_delivery *row = &view->row;
     json_open_object(w);
@@ -138,6 +156,7 @@ static void write_delivery(struct json_writer *w, const struct delivery_view *vi
         api_u64(w, "clicks", row->clicks);
         write_time_or_null(w, "opened_at", row->opened_unix_ms);
         write_time_or_null(w, "clicked_at", row->clicked_unix_ms);
+        write_unsubscribe(request, w, mail, view);
     }
     json_key(w, "log");
     json_open_array(w);
@@ -346,7 +365,7 @@ static void on_read(struct request *request, struct msg *msg)
     json_key(&body.w, "deliveries");
     json_open_array(&body.w);
     for (uint32_t i = 0; i < read->delivery_count; i++) {
-        write_delivery(&body.w, &read->deliveries[i]);
+        write_delivery(request, &body.w, &read->mail, &read->deliveries[i]);
     }
     json_close_array(&body.w);
     api_attachments(request, &body.w, read);

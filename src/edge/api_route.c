@@ -443,7 +443,7 @@ static bool is_event(struct slice name)
     static const char *const names[] = {
         "email.sent",       "email.delivered", "email.delivery_delayed", "email.bounced",
         "email.complained", "email.failed",    "email.opened",           "email.clicked",
-        "email.scheduled",  "email.cancelled",
+        "email.scheduled",  "email.cancelled", "email.unsubscribed",
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (slice_equal(name, slice_str(names[i]))) {

@@ -18,6 +18,7 @@
 #include "edge/api_int.h"
 #include "edge/openapi.h"
 #include "mail/attachment_link.h"
+#include "mail/unsubscribe_link.h"
 
 #define DRAIN_POLL_MS 20
 #define OPENAPI_MAX   (4 * MIB)
@@ -88,6 +89,7 @@ void edge_free(struct edge *edge)
     crypto_wipe(&edge->token_keys, sizeof edge->token_keys);
     crypto_wipe(&edge->attachment_key, sizeof edge->attachment_key);
     crypto_wipe(&edge->track_key, sizeof edge->track_key);
+    crypto_wipe(&edge->unsubscribe_key, sizeof edge->unsubscribe_key);
     free(edge);
 }
 
@@ -318,6 +320,7 @@ static void describe(struct edge *edge, const struct control *control)
                           edge->public_url);
     edge->attachment_key = crypto_derive(edge->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
     edge->track_key = crypto_derive(edge->place->master, SLICE(TRACK_LINK_PURPOSE));
+    edge->unsubscribe_key = crypto_derive(edge->place->master, SLICE(UNSUBSCRIBE_LINK_PURPOSE));
     buf_clear(&edge->openapi);
     openapi_write(slice_str(edge->public_url), &edge->openapi);
     CHECK(!edge->openapi.is_over);

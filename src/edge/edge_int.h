@@ -78,9 +78,10 @@ struct edge {
     struct smtp_in *smtp;   /* NULL: no mail comes in */
     struct smtp_in *submit; /* NULL: none is submitted over SMTP */
     char public_url[CONF_URL_MAX];
-    struct seal_key attachment_key; /* signs links to attachments */
-    struct seal_key track_key;      /* signs links that count opens and clicks */
-    uint32_t tracks_open;           /* messages of theirs that are not home */
+    struct seal_key attachment_key;  /* signs links to attachments */
+    struct seal_key track_key;       /* signs links that count opens and clicks */
+    struct seal_key unsubscribe_key; /* signs links to unsubscribe */
+    uint32_t tracks_open;            /* messages of theirs that are not home */
     uint64_t started_ms;
     struct buf openapi; /* /openapi.json, written at start */
 

@@ -71,7 +71,8 @@ static const struct schema {
     {"Delivery",
      "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
      "last_response:s? enhanced_status:s? bounceClass:s? remote_host:s? tls:s? next_attempt_at:i? "
-     "opens?:i clicks?:i opened_at?:i? clicked_at?:i? log:[@Attempt]"},
+     "opens?:i clicks?:i opened_at?:i? clicked_at?:i? unsubscribed?:b "
+     "unsubscribe_url?:s log:[@Attempt]"},
     {"Attachment", "id:s filename:s? contentType:s? size:i contentId:s? disposition:s url:s "
                    "expiresAt:i"},
     {"Event", "id:s type:s createdAt:i to?:s code?:i enhanced?:s detail?:s data?:o"},

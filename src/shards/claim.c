@@ -29,8 +29,9 @@ struct claim_work {
     struct shard_job job;
     struct row_mail mail;
     struct row_domain domain;
-    bool has_domain; /* false: deleted since; the mail goes unsigned */
-    struct slice header_block;
+    bool has_domain;           /* false: deleted since; the mail goes unsigned */
+    struct slice header_block; /* as it is signed: what is added at the claim, what is stored */
+    struct slice added;
     struct slice first_chunk;
     struct sign_entry *entry; /* pinned; NULL: the keys have to be unsealed */
     struct sign_key *rsa;     /* unsealed by the worker */
@@ -115,6 +116,12 @@ void claim_claim(struct shard *shard, struct msg *msg)
     if (err == ERR_OK) {
         is_forward = work->mail.direction == DIRECTION_INBOUND;
         err = is_forward ? load_trace(work) : load_header(work);
+    }
+    if (err == ERR_OK && !is_forward) {
+        size_t stored = work->header_block.len;
+        err = unsubscribe_add(shard, &work->mail, outbox.rcpt_first, &msg->arena,
+                              &work->header_block);
+        work->added = slice_head(work->header_block, work->header_block.len - stored);
     }
     if (err == ERR_OK) {
         err = shard_get_domain(shard, key_domain(account, work->mail.domain), &msg->arena,
@@ -431,13 +438,14 @@ static void fill_claim(struct claim_work *work, const struct group *group)
     }
 }
 
-/* What goes in front of the stored mail: signatures, and the token of this copy. */
+/* What goes in front of the stored mail: signatures, the token of this copy, and what else is of
+ * this copy alone. */
 static struct slice headers_of(struct claim_work *work, uint32_t group)
 {
     struct arena *arena = &work->job.msg->arena;
     struct slice token = return_path_local(work->job.shard, work->mail.id, group, arena);
-    return arena_format(arena, "%.*s" REPORT_TOKEN_FIELD ": %.*s\r\n", SLICE_FMT(work->fields),
-                        SLICE_FMT(token));
+    return arena_format(arena, "%.*s" REPORT_TOKEN_FIELD ": %.*s\r\n%.*s", SLICE_FMT(work->fields),
+                        SLICE_FMT(token), SLICE_FMT(work->added));
 }
 
 /* The trace in front is not of the mail's own size; the null sender stays what it is. */

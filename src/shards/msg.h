@@ -27,6 +27,7 @@
 #include "mail/addr.h"
 #include "mail/dsn.h"
 #include "mail/mime_write.h"
+#include "mail/unsubscribe_link.h"
 #include "mail/track_link.h"
 #include "shards/msg.def"
 #include "shards/words.h"
@@ -613,6 +614,11 @@ struct shard_suppression {
     uint32_t known_count; /* ADD: that were */
 };
 
+/* A recipient wants no more, by a signed link: no caller. The same again is good, too. */
+struct shard_unsubscribe {
+    struct unsubscribe_ref ref;
+};
+
 enum template_op {
     TEMPLATE_CREATE,
     TEMPLATE_LIST, /* without subject and bodies */
@@ -850,6 +856,7 @@ union msg_body {
     struct shard_mailbox mailbox;
     struct shard_suppression suppression;
     struct shard_template template;
+    struct shard_unsubscribe unsubscribe;
     struct shard_claim claim;
     struct shard_chunk chunk;
     struct shard_outcome outcome;

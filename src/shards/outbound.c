@@ -621,6 +621,7 @@ static void store_mail(struct send_work *work)
         .tracks_opens = work->tracks_opens,
         .tracks_clicks = work->tracks_clicks,
         .template = send->template,
+        .has_unsubscribe = send->has_unsubscribe,
         .priority = (uint8_t)send->priority,
         .requires_tls = send->requires_tls,
         .pool = send->pool,
@@ -673,6 +674,8 @@ static void store_deliveries(struct send_work *work)
 {
     struct shard *shard = work->job.shard;
     struct account_id account = work->who.account.id;
+    /* Who may unsubscribe gets a copy that says so by name. */
+    uint32_t most = work->job.msg->body.send.has_unsubscribe ? 1 : RCPT_PER_COPY_MAX;
     uint32_t group = 0;
     uint32_t first = 0; /* of the group that is being filled */
     for (uint32_t i = 0; i < work->rcpt_count; i++) {
@@ -693,7 +696,7 @@ static void store_deliveries(struct send_work *work)
             continue;
         }
         const struct rcpt *next = i + 1 < work->rcpt_count ? rcpt + 1 : NULL;
-        bool is_last = !next || next->is_suppressed || i + 1 - first == RCPT_PER_COPY_MAX ||
+        bool is_last = !next || next->is_suppressed || i + 1 - first == most ||
                        !slice_equal(next->domain, rcpt->domain);
         if (is_last) {
             store_group(work, group++, first, i + 1 - first);

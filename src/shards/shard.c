@@ -129,6 +129,7 @@ void shard_free(struct shard *shard)
     crypto_wipe(&shard->hook_seal, sizeof(shard->hook_seal));
     crypto_wipe(&shard->attachment_seal, sizeof(shard->attachment_seal));
     crypto_wipe(&shard->track_seal, sizeof(shard->track_seal));
+    crypto_wipe(&shard->unsubscribe_seal, sizeof(shard->unsubscribe_seal));
     free(shard->tracks);
     routing_forget(shard, (struct account_id){.value = 0});
     free(shard);
@@ -347,6 +348,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_ADMIN] = admin_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
     [MSG_SHARD_MAILBOX] = mailbox_handle,
+    [MSG_SHARD_UNSUBSCRIBE] = unsubscribe_handle,
     [MSG_SHARD_TEMPLATE] = template_handle,
     [MSG_SHARD_SUPPRESSION] = suppression_handle,
     [MSG_SHARD_RCPT] = intake_rcpt,
@@ -442,6 +444,8 @@ static void on_start(struct shard *shard, struct msg *msg)
             crypto_derive(shard->place->master, SLICE(ATTACHMENT_LINK_PURPOSE));
         shard->ahead_unix_ms = clock_unix_ms() + SCHEDULE_AHEAD_MS;
         shard->track_seal = crypto_derive(shard->place->master, SLICE(TRACK_LINK_PURPOSE));
+        shard->unsubscribe_seal =
+            crypto_derive(shard->place->master, SLICE(UNSUBSCRIBE_LINK_PURPOSE));
         scan_owe_due(shard, 0);
         scan_start(shard);
         timer_start(&shard->ahead, SWEEP_MS);

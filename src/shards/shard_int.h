@@ -215,6 +215,7 @@ struct shard {
     struct seal_key hook_seal;                /* likewise; of webhook secrets */
     struct seal_key attachment_seal;          /* likewise; key of attachment links */
     struct seal_key track_seal;               /* likewise; key of links that count */
+    struct seal_key unsubscribe_seal;         /* likewise; key of links to unsubscribe */
     struct track_table *tracks;               /* last opens and clicks; NULL until the first */
     struct route_set *routes[ROUTE_SETS_MAX]; /* compiled patterns, by account */
 };
@@ -453,6 +454,14 @@ struct complaint {
     bool is_rehearsed; /* suppresses nobody */
 };
 void bounce_complain(struct shard *shard, const struct complaint *complaint);
+
+/* ---- unsubscribe.c -------------------------------------------------------------------------- */
+
+/* Puts the fields that let the recipient of a delivery unsubscribe in front of *block, in arena,
+ * when the mail wants them and its sender has written none. Reads only. */
+MUST_USE enum err unsubscribe_add(struct shard *shard, const struct row_mail *mail, uint32_t index,
+                                  struct arena *arena, struct slice *block);
+void unsubscribe_handle(struct shard *shard, struct msg *msg);
 
 /* ---- template.c ----------------------------------------------------------------------------- */
 

@@ -28,9 +28,10 @@ static const struct {
     {"/v1/threads", RIGHT_MAIL_READ, RIGHT_MAIL_WRITE},
 };
 
-static const char *const open_to_all[] = {
-    "/att/:mid/:idx", "/t/o/:token",      "/t/c/:token",     "/api/health",    "/metrics",
-    "/openapi.json",  "/api/auth/signup", "/api/auth/login", "/api/auth/join", "/api/auth/google"};
+static const char *const open_to_all[] = {"/u/:token",      "/att/:mid/:idx",   "/t/o/:token",
+                                          "/t/c/:token",    "/api/health",      "/metrics",
+                                          "/openapi.json",  "/api/auth/signup", "/api/auth/login",
+                                          "/api/auth/join", "/api/auth/google"};
 
 /* No key comes here, whatever its scopes. */
 static const char *const for_people[] = {"/api/auth/logout", "/api/auth/password", "/api/members",
