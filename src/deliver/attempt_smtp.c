@@ -162,36 +162,6 @@ static enum smtp_step step_of(const struct attempt_smtp *attempt)
     return attempt->replied > attempt->mail->rcpt_count ? SMTP_STEP_DATA : SMTP_STEP_RCPT;
 }
 
-static bool has_verdicts(const struct attempt_mail *mail)
-{
-    for (uint32_t i = 0; i < mail->rcpt_count; i++) {
-        if (mail->rcpts[i].is_judged) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static UNUSED bool is_all_judged(const struct attempt_mail *mail)
-{
-    for (uint32_t i = 0; i < mail->rcpt_count; i++) {
-        if (!mail->rcpts[i].is_judged) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void judge_rest(struct attempt_mail *mail, const struct verdict *verdict)
-{
-    for (uint32_t i = 0; i < mail->rcpt_count; i++) {
-        if (!mail->rcpts[i].is_judged) {
-            mail->rcpts[i].verdict = *verdict;
-            mail->rcpts[i].is_judged = true;
-        }
-    }
-}
-
 /* The connection is of no more use. Tells the owner, unless it has let go, and closes. */
 static void die(struct attempt_smtp *attempt, const struct verdict *verdict)
 {
@@ -209,8 +179,8 @@ static void die(struct attempt_smtp *attempt, const struct verdict *verdict)
     }
     attempt->is_silent = true;
     bool is_begun = was == STATE_BODY || was == STATE_FINAL;
-    if (mail != NULL && (is_begun || has_verdicts(mail))) {
-        judge_rest(mail, verdict);
+    if (mail != NULL && (is_begun || attempt_mail_has_verdicts(mail))) {
+        attempt_mail_judge_rest(mail, verdict);
         attempt->handler->on_judged(attempt);
         return;
     }
@@ -349,7 +319,7 @@ static void send_envelope(struct attempt_smtp *attempt, uint32_t upto)
 
 static void finish_mail(struct attempt_smtp *attempt)
 {
-    CHECK_SLOW(is_all_judged(attempt->mail));
+    CHECK_SLOW(attempt_mail_is_judged(attempt->mail));
     attempt->mail = NULL;
     attempt->mails += 1;
     move(attempt, STATE_READY);
@@ -370,7 +340,7 @@ static bool refuse_at_once(struct attempt_smtp *attempt)
         return false;
     }
     verdict.scope = VERDICT_MAIL;
-    judge_rest(mail, &verdict);
+    attempt_mail_judge_rest(mail, &verdict);
     attempt->mail = NULL;
     attempt->handler->on_judged(attempt);
     return true;
@@ -740,6 +710,8 @@ static void on_open(struct conn *conn)
     char verdict[TLS_VERDICT_MAX];
     tls_verdict(conn->tls, verdict);
     note(attempt, "-- ", slice_str(verdict));
+    attempt->options.pins = NULL; /* they served; from here on the owner's may go */
+    attempt->options.pin_base = slice_of(NULL, 0);
     if (attempt->options.tls == SMTP_TLS_IMPLICIT) {
         move(attempt, STATE_GREETING);
     } else {
@@ -873,6 +845,11 @@ const struct attempt_options *attempt_smtp_options(const struct attempt_smtp *at
 enum tls_fault attempt_smtp_fault(const struct attempt_smtp *attempt)
 {
     return conn_is_tls(&attempt->conn) ? tls_fault(attempt->conn.tls) : TLS_FAULT_NONE;
+}
+
+bool attempt_smtp_is_named(const struct attempt_smtp *attempt)
+{
+    return conn_is_tls(&attempt->conn) && tls_is_named(attempt->conn.tls);
 }
 
 bool attempt_smtp_has_requiretls(const struct attempt_smtp *attempt)

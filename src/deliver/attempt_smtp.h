@@ -19,32 +19,13 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "deliver/attempt_mail.h"
 #include "mail/dsn.h"
 #include "net/conn.h"
 #include "net/loop.h"
 #include "net/tls.h"
 
 enum smtp_tls { SMTP_TLS_NONE, SMTP_TLS_MAY, SMTP_TLS_REQUIRE, SMTP_TLS_IMPLICIT };
-
-struct attempt_rcpt {
-    struct slice addr;
-    struct verdict verdict;
-    bool is_judged;
-};
-
-/* All slices are the owner's and stay until the mail is judged or failed. */
-struct attempt_mail {
-    struct slice sender;
-    struct attempt_rcpt *rcpts;
-    uint32_t rcpt_count;
-    struct slice prefix; /* header fields sent before the stored bytes */
-    uint64_t size_bytes; /* prefix included */
-    uint32_t chunk_count;
-    struct slice first_chunk;
-    bool needs_utf8;
-    bool needs_8bit;
-    bool requires_tls; /* MAIL says REQUIRETLS */
-};
 
 struct attempt_smtp;
 
@@ -101,6 +82,9 @@ const char *attempt_smtp_tls(const struct attempt_smtp *attempt);
 const struct attempt_options *attempt_smtp_options(const struct attempt_smtp *attempt);
 /* What the peer's certificate lacks, also where that was not asked for. */
 enum tls_fault attempt_smtp_fault(const struct attempt_smtp *attempt);
+/* Whether the peer was verified for a name that is the recipients' domain's, and so proves nothing
+ * to another domain. */
+bool attempt_smtp_is_named(const struct attempt_smtp *attempt);
 /* Whether a mail that requires TLS may go this way: the peer is verified and offers REQUIRETLS. */
 bool attempt_smtp_has_requiretls(const struct attempt_smtp *attempt);
 /* Since the last mail began. Valid in callbacks. */

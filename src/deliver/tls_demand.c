@@ -94,7 +94,6 @@ void tls_demand_of(const struct tls_facts *facts, struct tls_demand *demand)
         demand_little(demand, facts->override == TLS_OVERRIDE_NONE ? SMTP_TLS_NONE : SMTP_TLS_MAY);
     } else if (!facts->requires_tls && facts->waives_tls) {
         demand_little(demand, SMTP_TLS_MAY);
-        demand->is_waived = true;
     } else {
         of_policies(facts, demand);
     }

@@ -73,7 +73,6 @@ struct tls_demand {
     enum smtp_tls mode;    /* for attempt_smtp */
     enum tls_verify check; /* how the certificate is judged */
     bool may_go_plain;     /* once more without TLS when the handshake fails */
-    bool is_waived; /* less than others would demand of the host: keep the connection apart */
     bool needs_requiretls; /* the host must offer REQUIRETLS, and MAIL says it */
     const char *policy;    /* attempt.tls_policy: dane, sts, require, opportunistic or "" */
     enum tls_result result;

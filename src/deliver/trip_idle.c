@@ -18,8 +18,9 @@ static void unlink_idle(struct attempt_smtp *attempt)
 void trip_keep(struct trip *trip, struct attempt_smtp *attempt)
 {
     struct site *site = trip->site;
-    if (trip->demand.is_waived || attempt_smtp_mails(attempt) >= site_mails_per_conn(site) ||
-        trip->deliver->is_abandoning || !trip->deliver->is_open) {
+    if (attempt_smtp_is_named(attempt) ||
+        attempt_smtp_mails(attempt) >= site_mails_per_conn(site) || trip->deliver->is_abandoning ||
+        !trip->deliver->is_open) {
         attempt_smtp_quit(attempt);
         return;
     }

@@ -27,11 +27,27 @@ static bool waives_tls(const struct trip *trip)
     return false;
 }
 
+static enum tls_override override_of(enum policy_tls tls)
+{
+    switch (tls) {
+    case POLICY_TLS_UNSET:
+        return TLS_OVERRIDE_UNSET;
+    case POLICY_TLS_NONE:
+        return TLS_OVERRIDE_NONE;
+    case POLICY_TLS_MAY:
+        return TLS_OVERRIDE_MAY;
+    case POLICY_TLS_REQUIRE:
+        return TLS_OVERRIDE_REQUIRE;
+    }
+    return TLS_OVERRIDE_UNSET;
+}
+
 /* What is known of the host that is next, for tls_demand. */
 static void gather_facts(const struct trip *trip, struct tls_facts *facts)
 {
     const struct deliver *deliver = trip->deliver;
     *facts = (struct tls_facts){
+        .override = override_of(policy_tls(deliver->policy, trip_claim(trip)->entry.domain)),
         .dane = trip->dane.result,
         .requires_tls = trip_claim(trip)->requires_tls,
         .waives_tls = waives_tls(trip),

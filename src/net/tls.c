@@ -250,6 +250,13 @@ bool tls_is_verified(const struct tls *tls)
     return false;
 }
 
+bool tls_is_named(const struct tls *tls)
+{
+    uint8_t usage = 0;
+    return tls->context->verify == TLS_VERIFY_DANE &&
+           SSL_get0_dane_tlsa(tls->ssl, &usage, NULL, NULL, NULL, NULL) >= 0 && usage == PIN_TA;
+}
+
 enum tls_fault tls_fault(const struct tls *tls)
 {
     switch (SSL_get_verify_result(tls->ssl)) {

@@ -89,6 +89,8 @@ const char *tls_version(const struct tls *tls);
 const char *tls_cipher(const struct tls *tls);
 const char *tls_failure(const struct tls *tls);
 bool tls_is_verified(const struct tls *tls);
+/* Whether a pinned peer was verified by a CA's record, where its name counts (DANE-TA). */
+bool tls_is_named(const struct tls *tls);
 enum tls_fault tls_fault(const struct tls *tls);
 /* "certificate verified (TLSA 3 1 1)", "certificate not verified: self-signed certificate";
  * terminated. */

@@ -42,6 +42,7 @@ struct dns {
         enum dns_type type;
         char name[DNS_NAME_MAX + 1];
     } questions[FAKE_DNS_ASKED];
+    bool holds_tlsa;       /* such questions get no answer */
     size_t question_count; /* since the test began; not only the open ones */
     dns_closed_fn *on_closed;
     void *context;
@@ -112,7 +113,8 @@ static inline size_t fake_dns_turn(struct dns *dns)
     size_t count = dns->question_count;
     size_t answered = 0;
     for (size_t i = 0; i < count; i++) {
-        if (dns->questions[i].query != NULL) {
+        bool is_held = dns->holds_tlsa && dns->questions[i].type == DNS_TLSA;
+        if (dns->questions[i].query != NULL && !is_held) {
             fake_dns_answer(dns, &dns->questions[i]);
             answered += 1;
         }

@@ -38,6 +38,7 @@ struct outcome {
     char host[64];
     char addr[64];
     char tls[96];
+    char tls_policy[16];
     char transcript[4096];
 };
 
@@ -53,6 +54,8 @@ struct rig {
     /* how the shard answers */
     enum err claim_err;
     enum rehearsal rehearsal;
+    bool requires_tls;
+    const char *body; /* NULL: BODY */
     uint32_t attempt;
     uint32_t chunk_count;
     uint64_t created_unix_ms;
@@ -85,8 +88,9 @@ static inline void fill_claim(struct rig *rig, struct shard_claim *claim, struct
     claim->rcpts[0] = arena_dup(arena, SLICE("r@dest.test"));
     claim->rcpt_count = 1;
     claim->dkim_headers = arena_dup(arena, SLICE("DKIM-Signature: x\r\n"));
-    claim->first_chunk = arena_dup(arena, SLICE(BODY));
-    claim->size_bytes = sizeof BODY - 1;
+    claim->first_chunk = arena_dup(arena, slice_str(rig->body != NULL ? rig->body : BODY));
+    claim->size_bytes = claim->first_chunk.len;
+    claim->requires_tls = rig->requires_tls;
     claim->chunk_count = rig->chunk_count;
     claim->attempt = rig->attempt;
     claim->created_unix_ms = rig->created_unix_ms;
@@ -132,6 +136,7 @@ static inline void on_outcome(struct rig *rig, struct msg *msg)
     copy(out->host, sizeof out->host, body->remote_host);
     copy(out->addr, sizeof out->addr, body->remote_addr);
     copy(out->tls, sizeof out->tls, body->tls);
+    copy(out->tls_policy, sizeof out->tls_policy, body->tls_policy);
     copy(out->transcript, sizeof out->transcript, body->transcript);
     if (rig->holds_outcome) {
         rig->held_outcome = msg;

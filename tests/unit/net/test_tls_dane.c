@@ -147,6 +147,7 @@ static enum tls_state shake(const struct peers *peers, const struct tls_pins *pi
         }
     }
     cr_expect_eq(tls_is_verified(client), state == TLS_OPEN);
+    cr_expect_eq(tls_is_named(client), state == TLS_OPEN && pins->pins[0].usage == 2);
     tls_verdict(client, verdict);
     tls_free(client);
     tls_free(server);
