@@ -4,7 +4,7 @@
  * are ignored; a field of the wrong type is an error that carries its path
  * ("attachments[2].filename"). NUL bytes (also as \u0000), invalid UTF-8, duplicate keys, depth
  * over JSON_DEPTH_MAX and more than JSON_KEYS_MAX keys in all are refused. All text lands in the
- * arena. jansson does the parsing and is not seen outside json.c.
+ * arena. json_parse.h does the parsing.
  *
  * Out: a writer that appends to a buf; commas and escapes are its business, so no answer of Meerkat
  * is assembled with printf.
@@ -31,7 +31,7 @@ enum json_type {
     JSON_LIST, /* struct json_items; an array of objects, each read by `sub` */
     JSON_OBJECT,     /* the struct described by `sub`, in place */
     JSON_TIME,       /* struct json_time: a number (ms) or text, as given */
-    JSON_RAW_OBJECT, /* struct slice; an object whatever is in it, as JSON text of ours */
+    JSON_RAW_OBJECT, /* struct slice; an object whatever is in it, as its JSON text */
 };
 
 struct json_texts {
@@ -41,7 +41,7 @@ struct json_texts {
 
 struct json_pair {
     struct slice name;
-    struct slice value; /* text without quotes; numbers and booleans as JSON writes them */
+    struct slice value; /* text without quotes; numbers as they were written */
     bool is_text;
 };
 
@@ -137,7 +137,7 @@ void json_text_or_null(struct json_writer *w, struct slice s); /* empty is null 
 void json_u64(struct json_writer *w, uint64_t value);
 void json_i64(struct json_writer *w, int64_t value);
 void json_bool(struct json_writer *w, bool value);
-void json_nil(struct json_writer *w);                    /* null; jansson exports json_null */
+void json_nil(struct json_writer *w);                    /* null; json_null is jansson's name */
 void json_raw(struct json_writer *w, struct slice json); /* already valid JSON */
 
 /* A JSON string with quotes and escapes, appended to out. */

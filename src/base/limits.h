@@ -69,7 +69,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define REQUEST_WAIT_MS    60000 /* an answer from a shard */
 #define JSON_DEPTH_MAX     32
 #define JSON_KEYS_MAX      4096  /* 50 attachments of five fields, 100 batch entries to come */
-#define JSON_VALUES_MAX    32768 /* jansson spends up to 300 bytes on each: 10 MiB */
+#define JSON_VALUES_MAX    32768 /* up to 100 bytes each: 3 MiB */
 #define PAGE_DEFAULT       100
 #define PAGE_MAX           200
 

@@ -258,7 +258,7 @@ Test(json, a_single_string_is_a_list_of_one)
     expect_text(mail.to.items[0], "x@y.example");
 }
 
-Test(json, a_map_keeps_order_and_writes_numbers_as_json_does)
+Test(json, a_map_keeps_order_and_numbers_as_they_were_written)
 {
     static const struct {
         const char *name;
@@ -266,7 +266,7 @@ Test(json, a_map_keeps_order_and_writes_numbers_as_json_does)
         bool is_text;
     } expected[] = {
         {"z", "text", true},    {"a", "-9007199254740993", false},
-        {"half", "0.5", false}, {"tenth", "0.1", false},
+        {"half", "5e-1", false}, {"tenth", "0.1", false},
         {"yes", "true", false}, {"", "", true},
     };
     cr_assert_eq(read_body(SLICE("{\"from\":\"a\",\"metadata\":{\"z\":\"text\","
@@ -419,7 +419,7 @@ Test(json, a_body_that_is_no_json_object_is_refused_with_a_reason)
         {SLICE_INIT("{\"from\":\"a\" /* b */}"), "not valid JSON"},
         {SLICE_INIT("{\"from\":\"a\nb\"}"), "not valid JSON"},
         {SLICE_INIT("{\"from\":\"\\x41\"}"), "not valid JSON"},
-        {SLICE_INIT("{\"from\":\"a\0b\"}"), "not valid JSON"},
+        {SLICE_INIT("{\"from\":\"a\0b\"}"), "NUL"},
         {SLICE_INIT("{\"from\":\"a\\u0000b\"}"), "NUL"},
         {SLICE_INIT("{\"fr\\u0000om\":\"a\"}"), "NUL"},
         {SLICE_INIT("{\"from\":\"\xff\"}"), "not valid UTF-8"},
