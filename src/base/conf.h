@@ -87,6 +87,8 @@
       "age at which a mail that is still put off bounces")                                         \
     X(bounce_rules, TEXT, "", 0, 0,                                                                \
       "file of rules for what servers answer, in front of the shipped ones; read again on SIGHUP") \
+    X(complaint_address, TEXT, "", 0, 0,                                                           \
+      "address that feedback loops report to, at a host of ours; empty: none")                     \
     X(smtp_timeout_ms, UINT, "0", 0, 3600000,                                                      \
       "one limit for every SMTP step; 0: those of RFC 5321 4.5.3.2")                               \
     X(rspamd_url, TEXT, "", 0, 0,                                                                  \

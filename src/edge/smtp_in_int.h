@@ -1,8 +1,8 @@
 /* smtp_in_int.h - what the files of incoming SMTP share: sessions and the mail each has in hand.
  *
- * smtp_in.c has the sessions: connection, machine, deadlines. smtp_in_mail.c has the mail of a
- * session: recipients, bytes, chunks, the end. smtp_in_trace.c writes what we put above it. What is
- * different when clients submit is in submit.c and submit_mail.c.
+ * smtp_in.c has the sessions: connection, machine, deadlines. smtp_in_rcpt.c has the recipients of
+ * the mail in hand, smtp_in_mail.c its bytes, chunks and end. smtp_in_trace.c writes what we put
+ * above it. What is different when clients submit is in submit.c and submit_mail.c.
  *
  * A message names its session by slot and generation, so one that comes home to a session that has
  * gone finds nobody. What it has left in a shard, chunks of an unfinished mail, is then dropped by
@@ -105,6 +105,9 @@ struct inbound {
     bool is_judged;
     bool is_spam_asked; /* and not answered yet */
     bool is_storing;    /* SHARD_INBOUND is out */
+    bool is_complaint;  /* a recipient is complaint_address */
+    bool is_traced;     /* whose mail it complains of was looked for */
+    bool is_tracing;    /* and the account is being asked */
 };
 
 /* What a session that submits has beside the mail in hand. */
@@ -200,6 +203,17 @@ void submit_home(struct smtp_in *smtp, struct msg *msg);
 /* The mail in hand becomes what POST /v1/send would have posted. Errors: ERR_BAD_FIELD and why. */
 MUST_USE enum err submit_fill(const struct smtp_session *session, struct msg *msg,
                               const char **problem);
+
+/* smtp_in_rcpt.c */
+
+/* SIZE_MAX when the account has no part in this mail yet. */
+size_t inbound_find_account(const struct inbound *mail, struct account_id account);
+void inbound_directory_home(struct smtp_session *session, const struct smtp_home *home);
+void inbound_rcpt_home(struct smtp_session *session, const struct smtp_home *home);
+/* Asks whose mail a complaint quotes, once, while its front is in hand. False when there is nobody
+ * to ask; else inbound_complained_home follows. */
+bool inbound_find_complained(struct smtp_session *session);
+void inbound_complained_home(struct smtp_session *session, const struct smtp_home *home);
 
 /* smtp_in_trace.c */
 

@@ -1,6 +1,6 @@
-/* smtp_in_mail.c - the mail that a session has in hand: recipients, bytes, chunks, the end.
+/* smtp_in_mail.c - the mail that a session has in hand: bytes, chunks, the end. Its recipients are
+ * in smtp_in_rcpt.c.
  *
- *   RCPT   SHARD_DIRECTORY (whose domain?) -> SHARD_RCPT (does it want that address?) -> 250
  *   bytes  hashed, shown to the judge, gathered; beyond MAIL_INLINE_MAX:
  *            STAGE_BEGIN to each account -> STAGE_ADD of CHUNK_BYTES to each -> go on reading
  *   END    the last chunk staged  -+
@@ -21,12 +21,11 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
-#include "mail/addr.h"
 #include "mail/auth_results.h"
 
-#define SCRATCH_BYTES (16 * KIB)
-
 static void go_on_storing(struct smtp_session *session);
+static void begin_staging(struct smtp_session *session);
+static void finish_bytes(struct smtp_session *session);
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
@@ -87,249 +86,13 @@ void inbound_reset(struct smtp_session *session)
     inbound_init(mail);
 }
 
-/* ---- envelope ------------------------------------------------------------------------------- */
-
-void inbound_mail(struct smtp_session *session)
-{
-    struct inbound *mail = &session->mail;
-    const struct smtp_mail *said = &session->server.mail;
-    inbound_reset(session);
-    mail->is_open = true;
-    mail->is_smtputf8 = said->is_smtputf8;
-    mail->sender = arena_dup(&mail->arena, said->from.text);
-    (void)id_text(ID_REQUEST, id_random(), mail->id); /* the length is not needed */
-    smtp_server_accept(&session->server, SLICE(""));
-}
-
-static void put_off_rcpt(struct smtp_session *session, uint16_t code, const char *enhanced,
-                         const char *text)
-{
-    metric_add(METRIC_RCPT_PUT_OFF, 1);
-    smtp_server_refuse(&session->server, code, enhanced, slice_str(text));
-}
-
-/* For good. Who tries many such addresses is harvesting, and is sent away. */
-static void refuse_rcpt(struct smtp_session *session, uint16_t code, const char *enhanced,
-                        const char *text)
-{
-    struct smtp_in *smtp = session->smtp;
-    metric_add(METRIC_RCPT_UNKNOWN, 1);
-    smtp_server_refuse(&session->server, code, enhanced, slice_str(text));
-    if (session->is_guarded &&
-        smtp_guard_rcpt_failed(smtp->guard, &session->peer, loop_now_ms(smtp->edge->loop))) {
-        smtp_server_close(&session->server, 421, "4.7.0", SLICE("too many unknown recipients"));
-    }
-}
-
-/* The recipient in the form it is compared in. RFC 5321 4.5.1: "<postmaster>" is whoever has our
- * own name. */
-static enum err read_rcpt(struct smtp_session *session)
-{
-    struct inbound *mail = &session->mail;
-    const struct smtp_path *to = &session->server.rcpt.to;
-    struct arena scratch;
-    struct addr addr;
-    arena_init(&scratch, 2 * KIB, SCRATCH_BYTES);
-    struct slice text = to->domain.len > 0
-                            ? to->text
-                            : arena_format(&scratch, "%.*s@%.*s", SLICE_FMT(to->local),
-                                           SLICE_FMT(session->smtp->hostname));
-    enum err err = addr_parse(text, &scratch, &addr);
-    if (err == ERR_OK) {
-        struct slice key = addr_key(&addr, &scratch);
-        if (key.len > ADDR_MAX || addr.domain.len > DOMAIN_MAX) {
-            err = ERR_INVALID;
-        } else {
-            memcpy(mail->asked_bytes, key.data, key.len);
-            mail->asked = slice_of(mail->asked_bytes, key.len);
-        }
-    }
-    arena_fini(&scratch);
-    return err;
-}
-
-static struct slice domain_of(struct slice key)
-{
-    return slice_from(key, slice_rfind_byte(key, '@') + 1);
-}
-
-/* SIZE_MAX when the account has no part in this mail yet. */
-static size_t find_account(const struct inbound *mail, struct account_id account)
-{
-    for (size_t i = 0; i < mail->account_count; i++) {
-        if (mail->accounts[i].account.value == account.value) {
-            return i;
-        }
-    }
-    return SIZE_MAX;
-}
-
-/* Whose it would be is known: does that account want the address? */
-static void ask_account(struct smtp_session *session, struct account_id account, struct id domain)
-{
-    const struct inbound *mail = &session->mail;
-    if (find_account(mail, account) == SIZE_MAX && mail->account_count == INBOUND_ACCOUNTS_MAX) {
-        put_off_rcpt(session, 452, "4.5.3", "too many different recipients; send again");
-        return;
-    }
-    struct msg *msg = smtp_in_take(session, MSG_SHARD_RCPT);
-    if (msg == NULL) {
-        put_off_rcpt(session, 451, "4.3.2", "the service is busy; try again shortly");
-        return;
-    }
-    msg->body.rcpt = (struct shard_rcpt){
-        .account = account, .domain = domain, .recipient = arena_dup(&msg->arena, mail->asked)};
-    smtp_in_post(place_shard(session->smtp->edge->place, account), msg);
-}
-
-static void ask_directory(struct smtp_session *session)
-{
-    struct inbound *mail = &session->mail;
-    struct msg *msg = smtp_in_take(session, MSG_SHARD_DIRECTORY);
-    if (msg == NULL) {
-        put_off_rcpt(session, 451, "4.3.2", "the service is busy; try again shortly");
-        return;
-    }
-    msg->body.directory = (struct shard_directory){
-        .op = DIRECTORY_GET,
-        .kind = DIRECTORY_KIND_DOMAIN,
-        .name = arena_dup(&msg->arena, domain_of(mail->asked)),
-    };
-    smtp_in_post(place_directory(session->smtp->edge->place, msg->body.directory.name), msg);
-}
-
-/* Bounces come back to "b.<mail in hex>...", below a domain of the mail's account or at our own
- * name: neither is in the directory, and the mail's id says whose it is. Whether it is more than
- * made up is for that account to say (shards/return_path.c). */
-static bool is_return_path(const struct smtp_session *session, struct account_id *account)
-{
-    const struct conf *conf = session->smtp->edge->place->conf;
-    struct slice asked = session->mail.asked;
-    struct slice domain = domain_of(asked);
-    struct slice label = conf->return_path_label;
-    struct id mail;
-    bool is_below = label.len > 0 && domain.len > label.len + 1 && slice_starts(domain, label) &&
-                    domain.data[label.len] == '.';
-    if (!slice_starts(asked, SLICE("b.")) ||
-        (!is_below && !slice_equal_nocase(domain, conf->hostname))) {
-        return false;
-    }
-    struct slice rest = slice_from(asked, 2);
-    struct slice hex = slice_cut(&rest, '.');
-    if (hex.len != 2 * sizeof mail.bytes ||
-        hex_decode(hex, mail.bytes, sizeof mail.bytes) != ERR_OK) {
-        return false;
-    }
-    *account = id_account(mail);
-    return account->value != 0;
-}
-
-void inbound_rcpt(struct smtp_session *session)
-{
-    struct inbound *mail = &session->mail;
-    struct account_id account;
-    if (session->server.rcpt.to.is_literal) {
-        refuse_rcpt(session, 550, "5.7.1", "relaying denied");
-    } else if (read_rcpt(session) != ERR_OK) {
-        refuse_rcpt(session, 553, "5.1.3", "the recipient's address is malformed");
-    } else if (is_return_path(session, &account)) {
-        ask_account(session, account, (struct id){.bytes = {0}});
-    } else if (mail->domain.len > 0 && slice_equal(domain_of(mail->asked), mail->domain)) {
-        ask_account(session, mail->domain_account, mail->domain_id);
-    } else {
-        ask_directory(session);
-    }
-}
-
-static void directory_home(struct smtp_session *session, const struct smtp_home *home)
-{
-    struct inbound *mail = &session->mail;
-    if (home->err == ERR_NOT_FOUND) {
-        refuse_rcpt(session, 550, "5.7.1", "relaying denied");
-    } else if (home->err != ERR_OK) {
-        put_off_rcpt(session, 451, "4.3.0", "the recipient could not be looked up");
-    } else {
-        struct slice domain = domain_of(mail->asked);
-        memcpy(mail->domain_bytes, domain.data, domain.len);
-        mail->domain = slice_of(mail->domain_bytes, domain.len);
-        mail->domain_account = home->account;
-        mail->domain_id = home->id;
-        ask_account(session, home->account, home->id);
-    }
-}
-
-/* From the first good recipient on: who only tries addresses costs no look-ups. */
-static void start_judge(struct smtp_session *session)
-{
-    struct smtp_in *smtp = session->smtp;
-    struct judge_input input = {.client = session->peer,
-                                .helo = session->server.hello,
-                                .mail_from = session->mail.sender,
-                                .hostname = smtp->hostname};
-    session->mail.judge = judge_new(smtp->edge->loop, smtp->dns, &input);
-}
-
-static void add_rcpt(struct smtp_session *session, struct account_id account)
-{
-    struct inbound *mail = &session->mail;
-    if (mail->rcpts == NULL) {
-        mail->rcpts = arena_array(&mail->arena, INBOUND_RCPT_MAX, sizeof *mail->rcpts);
-        start_judge(session);
-    }
-    for (uint32_t i = 0; i < mail->rcpt_count; i++) {
-        if (slice_equal(mail->rcpts[i].key, mail->asked)) {
-            return; /* twice the same: one copy */
-        }
-    }
-    size_t index = find_account(mail, account);
-    if (index == SIZE_MAX) {
-        CHECK(mail->account_count < INBOUND_ACCOUNTS_MAX);
-        index = mail->account_count++;
-        mail->accounts[index] = (struct inbound_account){.account = account};
-    }
-    CHECK(mail->rcpt_count < INBOUND_RCPT_MAX); /* the machine counts those that were accepted */
-    mail->rcpts[mail->rcpt_count++] =
-        (struct inbound_rcpt){arena_dup(&mail->arena, mail->asked), (uint8_t)index};
-}
-
-static void rcpt_home(struct smtp_session *session, const struct smtp_home *home)
-{
-    switch (home->err) {
-    case ERR_OK:
-        add_rcpt(session, home->account);
-        smtp_server_accept(&session->server, SLICE(""));
-        break;
-    case ERR_NOT_FOUND:
-        refuse_rcpt(session, 550, "5.1.1", "no such mailbox here");
-        break;
-    case ERR_DOMAIN_UNVERIFIED:
-        refuse_rcpt(session, 550, "5.7.1", "relaying denied");
-        break;
-    case ERR_SUSPENDED:
-        refuse_rcpt(session, 550, "5.2.1", "the mailbox is disabled");
-        break;
-    case ERR_QUOTA:
-        put_off_rcpt(session, 452, "4.2.2", "the mailbox is full");
-        break;
-    case ERR_STORAGE:
-        put_off_rcpt(session, 452, "4.3.1", "no room for mail at present");
-        break;
-    case ERR_BUSY:
-        put_off_rcpt(session, 451, "4.3.2", "the service is busy; try again shortly");
-        break;
-    default:
-        put_off_rcpt(session, 451, "4.3.0", "the recipient could not be looked up");
-        break;
-    }
-}
-
 /* ---- bytes ---------------------------------------------------------------------------------- */
 
 void inbound_data(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
     struct edge *edge = session->smtp->edge;
-    CHECK(mail->rcpt_count > 0);
+    CHECK(mail->rcpt_count > 0 || mail->is_complaint);
     if (session->is_leaving) {
         smtp_server_refuse(&session->server, 421, "4.3.2", SLICE("shutting down"));
     } else if (edge->body_bytes + CHUNK_BYTES > EDGE_BODY_BYTES) {
@@ -469,6 +232,32 @@ static void stage_chunk(struct smtp_session *session)
     buf_consume(&mail->data, chunk.len);
 }
 
+/* With whoever it is for by now. */
+static void go_on_staging(struct smtp_session *session)
+{
+    if (session->mail.account_count == 0) {
+        inbound_fail(session, ERR_NOT_FOUND);
+    } else if (session->mail.failed == ERR_OK) {
+        begin_staging(session);
+    }
+}
+
+static void traced_home(struct smtp_session *session, const struct smtp_home *home)
+{
+    struct inbound *mail = &session->mail;
+    inbound_complained_home(session, home);
+    if (mail->is_ended) {
+        finish_bytes(session);
+        go_on_storing(session);
+    } else {
+        mail->is_staging = false;
+        go_on_staging(session);
+        if (!mail->is_staging) {
+            smtp_in_go_on(session);
+        }
+    }
+}
+
 void inbound_chunk(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
@@ -488,8 +277,10 @@ void inbound_chunk(struct smtp_session *session)
         return;
     }
     note_header(session);
-    if (id_is_none(mail->accounts[0].staged)) {
-        begin_staging(session);
+    if (inbound_find_complained(session)) {
+        mail->is_staging = true;
+    } else if (id_is_none(mail->accounts[0].staged)) {
+        go_on_staging(session);
     } else {
         stage_chunk(session);
     }
@@ -521,7 +312,7 @@ static void staged_round(struct smtp_session *session)
 static void stage_home(struct smtp_session *session, const struct smtp_home *home)
 {
     struct inbound *mail = &session->mail;
-    size_t index = find_account(mail, home->account);
+    size_t index = inbound_find_account(mail, home->account);
     CHECK(index != SIZE_MAX && mail->waiting > 0);
     mail->waiting -= 1;
     if (home->err != ERR_OK) {
@@ -576,16 +367,29 @@ static void ask_spam(struct smtp_session *session)
     spam_ask(smtp->spam, &mail->spam, &question, on_spam_known);
 }
 
+/* All of it is here, and whom it is for is known. */
+static void finish_bytes(struct smtp_session *session)
+{
+    struct inbound *mail = &session->mail;
+    if (mail->failed != ERR_OK || mail->account_count == 0) {
+        return;
+    }
+    ask_spam(session);
+    if (mail->chunks > 0 && mail->data.len > 0) {
+        stage_chunk(session);
+    }
+}
+
 void inbound_end(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
     mail->is_ended = true;
     if (mail->failed == ERR_OK) {
         note_header(session);
+        bool is_tracing = inbound_find_complained(session);
         judge_finish(mail->judge, on_judged, session);
-        ask_spam(session);
-        if (mail->chunks > 0 && mail->data.len > 0) {
-            stage_chunk(session);
+        if (!is_tracing) {
+            finish_bytes(session);
         }
     }
     go_on_storing(session);
@@ -640,6 +444,8 @@ struct no {
 };
 static const struct no no_policy = {"dmarc", 550, "5.7.1",
                                     "refused by the DMARC policy of the author's domain"};
+static const struct no no_complaint = {"complaint", 550, "5.7.1",
+                                       "this is no report about a mail of this server"};
 static const struct no no_loop = {"hops", 554, "5.4.6", "too many hops: this mail is in a loop"};
 
 /* For good. */
@@ -746,10 +552,12 @@ static void go_on_storing(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
     CHECK(mail->is_ended);
-    if (mail->is_staging || mail->is_storing) {
+    if (mail->is_staging || mail->is_storing || mail->is_tracing) {
         return;
     }
-    if (mail->failed != ERR_OK) {
+    if (mail->account_count == 0 && (mail->failed == ERR_OK || mail->failed == ERR_NOT_FOUND)) {
+        refuse_mail(session, &no_complaint);
+    } else if (mail->failed != ERR_OK) {
         put_off(session, mail->failed);
     } else if (mail->hops > INBOUND_HOPS_MAX) {
         refuse_mail(session, &no_loop);
@@ -780,7 +588,7 @@ static void accept_mail(struct smtp_session *session)
 static void inbound_stored(struct smtp_session *session, const struct smtp_home *home)
 {
     struct inbound *mail = &session->mail;
-    size_t index = find_account(mail, home->account);
+    size_t index = inbound_find_account(mail, home->account);
     CHECK(index != SIZE_MAX && mail->waiting > 0);
     struct inbound_account *account = &mail->accounts[index];
     mail->waiting -= 1;
@@ -805,12 +613,16 @@ void inbound_home(struct smtp_session *session, const struct smtp_home *home)
 {
     switch (home->kind) {
     case MSG_SHARD_DIRECTORY:
-        directory_home(session, home);
+        inbound_directory_home(session, home);
         smtp_in_go_on(session);
         break;
     case MSG_SHARD_RCPT:
-        rcpt_home(session, home);
-        smtp_in_go_on(session);
+        if (!session->mail.is_tracing) {
+            inbound_rcpt_home(session, home);
+            smtp_in_go_on(session);
+            break;
+        }
+        traced_home(session, home);
         break;
     case MSG_SHARD_STAGE:
         stage_home(session, home);
