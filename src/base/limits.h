@@ -91,7 +91,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define HTTP_CALL_SEND_MAX   32         /* header fields of a request */
 #define HTTP_CALL_KEEP_MAX   8          /* header fields of the answer that are kept */
 #define HTTP_CALL_VALUE_MAX  1024       /* of a kept field; the rest is cut */
-#define HTTP_CALL_BODY_MAX   (1 * MIB)  /* of the answer; callers ask for less */
+#define HTTP_CALL_BODY_MAX   (25 * MIB) /* of the answer; callers ask for less */
 #define HOOK_MS              15000      /* a webhook must have answered by then */
 #define HTTP_CALL_MS_MAX     120000     /* from the start to the last byte; callers ask for less */
 
@@ -124,8 +124,14 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define IDEMPOTENCY_KEY_MAX 256
 #define IDEMPOTENCY_MS      (UINT64_C(24) * 3600 * 1000)
 #define ATTACHMENT_DAYS     7
-#define TEMPLATE_DATA_MAX   (64 * KIB)                        /* JSON text */
-#define SCHEDULE_SOON_MS    1000                              /* a time as near as this is now */
+#define BATCH_MESSAGES      100 /* of one request */
+#define BATCH_FAN_OUT       8   /* of them on their way to the shard at once */
+#define FETCHES_MAX         256 /* attachments by url, under way or waiting, per edge */
+#define FETCHES_PER_ACCOUNT 4   /* of them under way; its others wait, and nobody else does */
+#define FETCH_BYTES_MAX     (256 * MIB) /* that those under way may bring: ten full ones */
+#define FETCH_MS            15000       /* for one file */
+#define TEMPLATE_DATA_MAX   (64 * KIB)  /* JSON text */
+#define SCHEDULE_SOON_MS    1000        /* a time as near as this is now */
 #define SCHEDULE_MAX_MS     (UINT64_C(30) * 24 * 3600 * 1000) /* ahead */
 #define RETENTION_DAYS_MAX  36500 /* a mail is kept for so long, or for ever */
 
@@ -395,5 +401,8 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define TLS_REPORT_NOTES   64 /* messages out at once, of DELIVER_POOL_MSGS */
 #define TLS_REPORT_POST_MS 30000
 #define TLS_REPORT_TRIES   24 /* an hour apart, RFC 8460 5.5 */
+
+_Static_assert(ATTACHMENT_BYTES_MAX <= HTTP_CALL_BODY_MAX, "an attachment can be fetched");
+_Static_assert(FETCH_BYTES_MAX >= 2 * ATTACHMENT_BYTES_MAX, "nobody waits for nothing");
 
 #endif

@@ -186,6 +186,10 @@ static void send_with(struct request *request, uint16_t status, struct slice con
     CHECK_LOOP(request->edge->loop);
     CHECK(!request->is_answered); /* exactly once */
     CHECK(request->slot == UINT32_MAX);
+    if (request->item_of != NULL) {
+        api_batch_answer(request, body);
+        return;
+    }
     char headers[MORE_HEADERS_MAX + 512];
     char rate[128];
     int len = snprintf(headers, sizeof headers,
@@ -237,6 +241,9 @@ static void fail_with(struct request *request, enum err err, struct slice param,
     api_text(&body.w, "code", slice_str(info->code));
     if (param.len > 0) {
         api_text(&body.w, err == ERR_SCOPE ? "required" : "param", param);
+    }
+    if (request->item_of != NULL) {
+        api_u64(&body.w, "statusCode", info->http_status); /* it has no status line */
     }
     json_close_object(&body.w);
     char retry[64];

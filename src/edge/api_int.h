@@ -91,6 +91,25 @@ void api_attachments(struct request *request, struct json_writer *w, const struc
 struct msg *api_domain_take(struct request *request, enum domain_op op);
 void api_domain_answer(struct request *request, uint16_t status, const struct row_domain *row);
 
+/* ---- sending: api_send.c, api_batch.c ------------------------------------------------------- */
+
+/* Of the Idempotency-Key header: empty when there is none. */
+struct api_idempotency {
+    struct slice key;
+    struct sha256 body_hash;
+};
+/* Answers 400 and returns false on a key that cannot be one. */
+bool api_read_idempotency(struct request *request, struct api_idempotency *idempotency) MUST_USE;
+/* request->http.body as one message: what it is by its types alone. ERR_NOT_JSON, ERR_BAD_FIELD,
+ * ERR_TOO_LARGE, with *fault filled and nothing answered. */
+MUST_USE enum err api_send_read(struct request *request, struct json_fault *fault);
+/* What was read: checked, its attachments fetched, posted and answered. The key is in the arena. */
+void api_send_message(struct request *request, const struct api_idempotency *idempotency);
+/* The answer of a request that is an item of a batch; it is gone afterwards. */
+void api_batch_answer(struct request *item, struct slice body);
+/* With the request that it came in. */
+void api_batch_drop(struct batch *batch);
+
 /* ---- bodies, for the route table ------------------------------------------------------------ */
 
 extern const struct json_shape api_login_shape;
@@ -117,6 +136,7 @@ extern const struct json_shape api_domain_shape;
 extern const struct json_shape api_domain_change_shape;
 extern const struct json_shape api_domain_tracking_shape;
 extern const struct json_shape api_send_shape;
+extern const struct json_shape api_batch_shape;
 extern const struct json_shape api_schedule_shape;
 extern const struct json_shape api_admin_account_shape;
 extern const struct json_shape api_admin_new_user_shape;
@@ -178,6 +198,7 @@ void api_track_click(struct request *request);
  * Owns: takes msg. */
 void track_home(struct edge *edge, struct msg *msg);
 void api_send_mail(struct request *request);
+void api_send_batch(struct request *request);
 void api_scheduled_list(struct request *request);
 void api_scheduled_get(struct request *request);
 void api_scheduled_change(struct request *request);

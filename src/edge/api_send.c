@@ -11,6 +11,7 @@
 #include "edge/api_int.h"
 #include "mail/addr.h"
 #include "mail/header.h"
+#include "net/http_url.h"
 
 struct attachment_body {
     struct slice filename;
@@ -48,6 +49,14 @@ struct send_body {
     bool has_unsubscribe;
     bool requires_tls;
     bool is_sandbox;
+};
+
+/* A send in the making, in request->keep; all it points at is in request->arena. */
+struct send_work {
+    struct send_body body;
+    struct shard_send send;
+    uint64_t attached_bytes;
+    uint32_t next_attachment; /* to be fetched */
 };
 
 #define AT(member) .offset = offsetof(struct attachment_body, member)
@@ -304,71 +313,225 @@ static bool read_labels(struct request *request, const struct send_body *body,
     return is_good;
 }
 
-static bool read_attachment(struct request *request, uint32_t index,
-                            const struct attachment_body *body, struct mime_attachment *out)
+/* ---- attachments ---------------------------------------------------------------------------- */
+
+static struct slice param_of(struct request *request, uint32_t index, const char *member)
 {
-    struct slice param = param_at(request, "attachments", index);
-    struct slice content = arena_format(&request->keep, "%.*s.content", SLICE_FMT(param));
-    if (body->url.len > 0) {
-        return fail(request, arena_format(&request->keep, "%.*s.url", SLICE_FMT(param)),
-                    "attachments by url are not available on this server; send their content");
+    return arena_format(&request->keep, "attachments[%u].%s", (unsigned)index, member);
+}
+
+/* Plain http is for trying things out on the same machine. The name of the host is written as it is
+ * asked for. */
+static bool read_url(struct request *request, uint32_t index, struct attachment_body *body)
+{
+    const struct conf *conf = request->edge->place->conf;
+    struct http_url url;
+    bool is_good = http_url_parse(body->url, &request->arena, &url) == ERR_OK;
+    if (is_good && !conf->allow_private_targets) {
+        bool is_private = url.is_literal && conn_addr_is_private(&url.addr);
+        bool is_here = slice_equal(url.host, SLICE("localhost"));
+        is_good = !is_private && (url.is_tls || is_here);
     }
-    if (!body->has_content) {
-        return fail(request, content, "the content of an attachment is required, as base64");
+    if (is_good && url.needs_idna) {
+        is_good = domain_normalise(url.host, true, &request->arena, &url.host) == ERR_OK;
     }
-    if (slice_has_control(body->filename, "")) {
-        return fail(request, arena_format(&request->keep, "%.*s.filename", SLICE_FMT(param)),
-                    "the file name holds a control character");
+    if (is_good) {
+        body->url = http_url_text(&url, &request->arena);
+        is_good = body->url.len <= HTTP_CALL_URL_MAX;
     }
-    if (body->content_type.len > 0 && !mime_type_is_valid(body->content_type)) {
-        return fail(request, arena_format(&request->keep, "%.*s.contentType", SLICE_FMT(param)),
-                    "the content type is not of the form type/subtype");
-    }
-    if (body->content_id.len > 0 && !mime_content_id_is_valid(body->content_id)) {
-        return fail(request, arena_format(&request->keep, "%.*s.contentId", SLICE_FMT(param)),
-                    "the content id holds a forbidden character");
-    }
+    return is_good ||
+           fail(request, param_of(request, index, "url"), "a valid https url is required");
+}
+
+static bool read_content_of(struct request *request, uint32_t index,
+                            const struct attachment_body *body, struct slice *out)
+{
+    struct slice param = param_of(request, index, "content");
     /* Decoded in place of a second buffer's worth: the ceiling of the arena covers both. */
     uint8_t *data = arena_try(&request->arena, body->content.len / 4 * 3 + 3);
     size_t len = 0;
     if (data == NULL) {
-        api_fail_field(request, ERR_TOO_LARGE, content, SLICE("the attachments are too large"));
+        api_fail_field(request, ERR_TOO_LARGE, param, SLICE("the attachments are too large"));
         return false;
     }
     if (base64_decode(body->content, data, &len) != ERR_OK) {
-        return fail(request, content, "the content is not valid base64");
+        return fail(request, param, "the content is not valid base64");
     }
-    *out = (struct mime_attachment){body->filename, body->content_type, body->content_id,
-                                    slice_of(data, len)};
+    *out = slice_of(data, len);
     return true;
 }
 
-static bool read_attachments(struct request *request, const struct send_body *body,
-                             struct shard_send *send)
+static bool read_attachment(struct request *request, uint32_t index, struct attachment_body *body,
+                            struct mime_attachment *out)
 {
-    uint32_t count = body->attachments.count;
-    const struct attachment_body *items = body->attachments.items;
+    if (!body->has_content && body->url.len == 0) {
+        return fail(request, param_of(request, index, "content"),
+                    "the content of an attachment is required, as base64, or its url");
+    }
+    if (body->has_content && body->url.len > 0) {
+        return fail(request, param_of(request, index, "url"),
+                    "an attachment has a content or a url, not both");
+    }
+    if (slice_has_control(body->filename, "")) {
+        return fail(request, param_of(request, index, "filename"),
+                    "the file name holds a control character");
+    }
+    if (body->content_type.len > 0 && !mime_type_is_valid(body->content_type)) {
+        return fail(request, param_of(request, index, "contentType"),
+                    "the content type is not of the form type/subtype");
+    }
+    if (body->content_id.len > 0 && !mime_content_id_is_valid(body->content_id)) {
+        return fail(request, param_of(request, index, "contentId"),
+                    "the content id holds a forbidden character");
+    }
+    *out = (struct mime_attachment){body->filename, body->content_type, body->content_id, {0}};
+    return body->has_content ? read_content_of(request, index, body, &out->data)
+                             : read_url(request, index, body);
+}
+
+static bool fail_large(struct request *request)
+{
+    api_fail_field(request, ERR_TOO_LARGE, SLICE("attachments"),
+                   SLICE("the attachments are larger than 25 MiB together"));
+    return false;
+}
+
+static bool read_attachments(struct request *request, struct send_work *work)
+{
+    uint32_t count = work->body.attachments.count;
+    struct attachment_body *items = work->body.attachments.items;
     struct mime_attachment *list = arena_array(&request->arena, count, sizeof *list);
-    uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
-        total += items[i].content.len / 4 * 3;
-        if (total > ATTACHMENT_BYTES_MAX + 3 * ATTACHMENT_COUNT_MAX) {
-            api_fail_field(request, ERR_TOO_LARGE, SLICE("attachments"),
-                           SLICE("the attachments are larger than 25 MiB together"));
-            return false;
+        work->attached_bytes += items[i].content.len / 4 * 3;
+        if (work->attached_bytes > ATTACHMENT_BYTES_MAX + 3 * ATTACHMENT_COUNT_MAX) {
+            return fail_large(request);
         }
         if (!read_attachment(request, i, &items[i], &list[i])) {
             return false;
         }
     }
-    send->attachments = list;
-    send->attachment_count = count;
+    work->send.attachments = list;
+    work->send.attachment_count = count;
     return true;
 }
 
-static bool read_idempotency(struct request *request, struct shard_send *send)
+/* ---- attachments by url: one after the other, once their shard knows who asks --------------- */
+
+static void fetch_next(struct request *request);
+static void post(struct request *request);
+
+/* "report.pdf" of ".../report.pdf?x=1": the last part of the path, when it can be a name. */
+static struct slice name_of(struct request *request, struct slice url)
+{
+    struct slice path = slice_head(url, min_size(slice_find_byte(url, '?'), url.len));
+    size_t slash = slice_rfind_byte(path, '/');
+    struct slice name = slash == SIZE_MAX ? SLICE("") : slice_from(path, slash + 1);
+    struct slice plain;
+    if (http_unescape(name, &request->arena, &plain) != ERR_OK || !slice_is_utf8(plain) ||
+        plain.len > ATTACHMENT_NAME_MAX || slice_has_control(plain, "")) {
+        return SLICE("");
+    }
+    return plain;
+}
+
+static void on_fetched(void *owner, const struct fetch_answer *answer)
+{
+    struct request *request = owner;
+    struct send_work *work = request->chain;
+    uint32_t index = work->next_attachment++;
+    const struct attachment_body *items = work->body.attachments.items;
+    struct mime_attachment *out = &work->send.attachments[index];
+    request->fetch = NULL;
+    if (answer->fault != NULL) {
+        enum err err = answer->is_too_large ? ERR_TOO_LARGE : ERR_BAD_FIELD;
+        api_fail_field(request, err, param_of(request, index, "url"), slice_str(answer->fault));
+        return;
+    }
+    if (!api_reserve(request, answer->body.len)) {
+        return;
+    }
+    char *copy = arena_try(&request->arena, answer->body.len);
+    if (copy == NULL) {
+        (void)fail_large(request); /* the answer is given */
+        return;
+    }
+    if (answer->body.len > 0) {
+        memcpy(copy, answer->body.data, answer->body.len);
+    }
+    out->data = slice_of(copy, answer->body.len);
+    work->attached_bytes += answer->body.len;
+    struct slice rest = answer->content_type;
+    struct slice type = slice_trim(slice_cut(&rest, ';')); /* a charset would be of no use */
+    if (out->content_type.len == 0 && type.len > 0 && mime_type_is_valid(type)) {
+        out->content_type = arena_dup(&request->arena, type);
+    }
+    if (out->filename.len == 0) {
+        out->filename = name_of(request, items[index].url);
+    }
+    fetch_next(request);
+}
+
+static void fetch_next(struct request *request)
+{
+    struct send_work *work = request->chain;
+    struct edge *edge = request->edge;
+    const struct attachment_body *items = work->body.attachments.items;
+    while (work->next_attachment < work->send.attachment_count &&
+           items[work->next_attachment].url.len == 0) {
+        work->next_attachment++;
+    }
+    if (work->next_attachment == work->send.attachment_count) {
+        post(request);
+        return;
+    }
+    if (work->attached_bytes >= ATTACHMENT_BYTES_MAX) {
+        (void)fail_large(request); /* the answer is given */
+        return;
+    }
+    if (edge->fetcher == NULL) {
+        edge->fetcher = fetcher_open(edge->loop, edge->place->conf);
+    }
+    struct fetch_question question = {
+        .account = request->caller.account,
+        .url = items[work->next_attachment].url,
+        .bytes_max = (size_t)(ATTACHMENT_BYTES_MAX - work->attached_bytes),
+    };
+    request->fetch = fetch_start(edge->fetcher, &question, on_fetched, request);
+    if (request->fetch == NULL) {
+        api_fail(request, ERR_BUSY);
+    }
+}
+
+static void on_checked(struct request *request, struct msg *msg)
+{
+    if (msg->err != ERR_OK) {
+        api_fail_msg(request, msg);
+        return;
+    }
+    request->caller.is_charged = true;
+    fetch_next(request);
+}
+
+/* Nobody has us fetch anything before their shard has let them in. */
+static void start_fetching(struct request *request)
+{
+    if (request->caller.is_charged) {
+        fetch_next(request);
+        return;
+    }
+    struct msg *msg = api_take(request, MSG_SHARD_CHECK);
+    if (msg != NULL) {
+        msg->body.check.caller = request->caller;
+        api_post_apart(request, api_shard(request), msg, on_checked);
+    }
+}
+
+/* ---- the handler ---------------------------------------------------------------------------- */
+
+bool api_read_idempotency(struct request *request, struct api_idempotency *idempotency)
 {
     struct slice key = http_header_get(&request->http, SLICE("idempotency-key"));
+    memset(idempotency, 0, sizeof *idempotency);
     if (key.len == 0) {
         return true;
     }
@@ -376,12 +539,10 @@ static bool read_idempotency(struct request *request, struct shard_send *send)
         return fail(request, SLICE("Idempotency-Key"),
                     "the idempotency key has 1 to 256 printable characters");
     }
-    send->idempotency_key = key;
-    send->body_hash = crypto_sha256(request->http.body);
+    idempotency->key = key;
+    idempotency->body_hash = crypto_sha256(request->http.body);
     return true;
 }
-
-/* ---- the handler ---------------------------------------------------------------------------- */
 
 static void on_accepted(struct request *request, struct msg *msg)
 {
@@ -395,21 +556,56 @@ static void on_accepted(struct request *request, struct msg *msg)
     api_json_send(request, 202, &body);
 }
 
+static void post(struct request *request)
+{
+    struct send_work *work = request->chain;
+    struct msg *msg = api_take(request, MSG_SHARD_SEND);
+    if (msg != NULL) {
+        msg->body.send = work->send;
+        msg->body.send.caller = request->caller;
+        api_post(request, api_shard(request), msg, on_accepted);
+    }
+}
+
+enum err api_send_read(struct request *request, struct json_fault *fault)
+{
+    struct send_work *work = arena_alloc(&request->keep, sizeof *work);
+    request->chain = work;
+    return json_read(request->http.body, &api_send_shape, &request->arena, &work->body, fault);
+}
+
+void api_send_message(struct request *request, const struct api_idempotency *idempotency)
+{
+    struct send_work *work = request->chain;
+    const struct send_body *body = &work->body;
+    struct shard_send *send = &work->send;
+    send->idempotency_key = idempotency->key;
+    send->body_hash = idempotency->body_hash;
+    if (!read_people(request, body, send) || !read_content(request, body, send) ||
+        !read_options(request, body, send) || !read_headers(request, body, send) ||
+        !read_labels(request, body, send) || !read_attachments(request, work)) {
+        return; /* request was answered, and may be gone */
+    }
+    const struct attachment_body *items = body->attachments.items;
+    for (uint32_t i = 0; i < send->attachment_count; i++) {
+        if (items[i].url.len > 0) {
+            start_fetching(request);
+            return;
+        }
+    }
+    post(request);
+}
+
 void api_send_mail(struct request *request)
 {
-    struct send_body body;
-    struct msg *msg = api_take(request, MSG_SHARD_SEND);
-    if (msg == NULL) {
+    struct api_idempotency idempotency;
+    struct json_fault fault;
+    enum err err = api_send_read(request, &fault);
+    if (err != ERR_OK) {
+        api_fail_field(request, err, fault.param, fault.sentence);
         return;
     }
-    struct shard_send *send = &msg->body.send;
-    send->caller = request->caller;
-    if (!api_read(request, &api_send_shape, &body) || !read_people(request, &body, send) ||
-        !read_content(request, &body, send) || !read_options(request, &body, send) ||
-        !read_headers(request, &body, send) || !read_labels(request, &body, send) ||
-        !read_attachments(request, &body, send) || !read_idempotency(request, send)) {
-        msg_put(msg->home, msg); /* request was answered, and may be gone */
-        return;
+    if (api_read_idempotency(request, &idempotency)) {
+        api_send_message(request, &idempotency);
     }
-    api_post(request, api_shard(request), msg, on_accepted);
 }

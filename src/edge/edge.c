@@ -40,6 +40,7 @@ static void drain(struct edge *edge, struct msg *msg);
 static void stop(struct edge *edge, struct msg *msg);
 static void try_stop(struct edge *edge);
 static void on_google_closed(void *context);
+static void on_fetcher_closed(void *context);
 static void on_smtp_closed(void *context);
 static void on_submit_closed(void *context);
 
@@ -78,6 +79,7 @@ void edge_free(struct edge *edge)
     CHECK(edge->body_bytes == 0); /* every request gave back what it had reserved */
     CHECK(edge->password_jobs == 0);
     CHECK(edge->google == NULL);
+    CHECK(edge->fetcher == NULL);
     CHECK(edge->smtp == NULL);
     CHECK(edge->submit == NULL);
     actor_fini(&edge->actor);
@@ -489,7 +491,8 @@ static void try_stop(struct edge *edge)
 {
     const struct msg_pool *pool = &edge->actor.pools[MSG_POOL_REQUEST];
     if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0 ||
-        edge->google != NULL || edge->smtp != NULL || edge->submit != NULL) {
+        edge->google != NULL || edge->fetcher != NULL || edge->smtp != NULL ||
+        edge->submit != NULL) {
         return;
     }
     struct msg *msg = edge->stop;
@@ -515,6 +518,9 @@ static void stop(struct edge *edge, struct msg *msg)
     if (edge->google != NULL) {
         google_close(edge->google, on_google_closed);
     }
+    if (edge->fetcher != NULL) {
+        fetcher_close(edge->fetcher, on_fetcher_closed, edge);
+    }
     if (edge->smtp != NULL) {
         smtp_in_close(edge->smtp, on_smtp_closed, edge);
     }
@@ -528,6 +534,13 @@ static void on_google_closed(void *context)
 {
     struct edge *edge = context;
     edge->google = NULL;
+    try_stop(edge);
+}
+
+static void on_fetcher_closed(void *context)
+{
+    struct edge *edge = context;
+    edge->fetcher = NULL;
     try_stop(edge);
 }
 

@@ -20,6 +20,7 @@
 #include "base/rate.h"
 #include "edge/auth.h"
 #include "edge/edge.h"
+#include "edge/fetch.h"
 #include "edge/google.h"
 #include "edge/routes.h"
 #include "edge/smtp_in.h"
@@ -34,6 +35,7 @@
 
 struct session;
 struct request;
+struct batch;
 typedef void request_msg_fn(struct request *request, struct msg *msg);
 
 enum edge_phase { EDGE_NEW, EDGE_OPEN, EDGE_DRAINING, EDGE_STOPPED };
@@ -73,10 +75,11 @@ struct edge {
         uint64_t token; /* of the request that asked; it may have gone */
         uint64_t keys;
         uint32_t next_edge;
-    } rotation;             /* of those keys, begun here: ledger, then every edge */
-    struct google *google;  /* NULL: sign-in with Google is not configured */
-    struct smtp_in *smtp;   /* NULL: no mail comes in */
-    struct smtp_in *submit; /* NULL: none is submitted over SMTP */
+    } rotation;              /* of those keys, begun here: ledger, then every edge */
+    struct google *google;   /* NULL: sign-in with Google is not configured */
+    struct fetcher *fetcher; /* NULL until an attachment is named by its url */
+    struct smtp_in *smtp;    /* NULL: no mail comes in */
+    struct smtp_in *submit;  /* NULL: none is submitted over SMTP */
     char public_url[CONF_URL_MAX];
     struct seal_key attachment_key;  /* signs links to attachments */
     struct seal_key track_key;       /* signs links that count opens and clicks */
@@ -141,6 +144,10 @@ struct request {
     struct buf answer;   /* complete, with headers, once is_answered */
     request_msg_fn *on_return;
     request_msg_fn *then;  /* after on_return found no error */
+    struct fetch *fetch;   /* that it waits for; NULL: none */
+    struct batch *batch;   /* many messages; NULL: it is no such request */
+    struct batch *item_of; /* one of them: stands in no list, and answers there */
+    uint32_t item_index;
     struct id subject;     /* what a chain of messages is about */
     void *chain;           /* what a chain of messages carries, in keep */
     struct tries *tries;   /* that were counted; likewise */
@@ -191,6 +198,9 @@ void session_keys_set(struct edge *edge, uint64_t packed);
 /* session.c */
 enum session_way { SESSION_PLAIN, SESSION_TLS, SESSION_ADMIN };
 void session_accept(struct edge *edge, uv_os_sock_t socket, enum session_way way);
+/* A request within a request: same session, headers and caller; its answer goes to its batch. */
+struct request *session_item_new(struct request *request);
+void session_item_free(struct request *item);
 /* The request has its answer: send what the order allows. May free the session's request. */
 void session_answered(struct request *request);
 /* No new request is read; closes when the last answer is out. */

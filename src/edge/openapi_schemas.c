@@ -28,6 +28,8 @@ static const struct schema {
            "plan:s"},
 
     {"Accepted", "id:s status:s"},
+    {"BatchResult", "id?:s status?:s error?:s code?:s param?:s required?:s statusCode?:i"},
+    {"Batch", "results:[@BatchResult]"},
     {"Scheduled", "id:s status:s messageId:s scheduledAt:i createdAt:i from:@Person to:[s] cc:[s] "
                   "subject:s? mode:s metadata:o tags:[s]"},
     {"Cancelled", "ok:b id:s status:s"},

@@ -139,19 +139,19 @@ static void on_open(struct conn *conn UNUSED)
 {
 }
 
-static void request_free(struct request *request)
+/* All that a request holds, and itself. */
+static void request_drop(struct request *request)
 {
-    struct session *session = request->session;
     struct edge *edge = request->edge;
     edge_slot_put(edge, request);
+    if (request->fetch != NULL) {
+        fetch_cancel(request->fetch);
+    }
+    if (request->batch != NULL) {
+        api_batch_drop(request->batch);
+    }
     CHECK(edge->body_bytes >= request->reserved_bytes);
     edge->body_bytes -= request->reserved_bytes;
-    if (session->reading == request) {
-        session->reading = NULL;
-    }
-    list_remove(&request->link);
-    CHECK(session->request_count > 0);
-    session->request_count -= 1;
     if (request->keep.is_secret && request->answer.len > 0) {
         crypto_wipe(request->answer.data, request->answer.len);
     }
@@ -160,6 +160,24 @@ static void request_free(struct request *request)
     buf_fini(&request->answer);
     buf_fini(&request->gathered);
     free(request);
+}
+
+static void request_free(struct request *request)
+{
+    struct session *session = request->session;
+    if (session->reading == request) {
+        session->reading = NULL;
+    }
+    list_remove(&request->link);
+    CHECK(session->request_count > 0);
+    session->request_count -= 1;
+    request_drop(request);
+}
+
+void session_item_free(struct request *item)
+{
+    CHECK(item->item_of != NULL);
+    request_drop(item);
 }
 
 /* What a slow client has not read yet stays reserved when its request has gone. */
@@ -206,10 +224,8 @@ static void on_fail(struct conn *conn, enum err err)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static struct request *request_new(struct session *session)
+static struct request *request_make(struct session *session)
 {
-    CHECK(session->reading == NULL);
-    CHECK(session->request_count < HTTP_PIPELINE_MAX);
     struct request *request = mem_zalloc(sizeof *request);
     request->session = session;
     request->edge = session->edge;
@@ -218,12 +234,31 @@ static struct request *request_new(struct session *session)
     arena_init(&request->keep, 1024, KEEP_MAX);
     buf_init(&request->answer, ANSWER_MAX);
     buf_init(&request->gathered, MAIL_BYTES_MAX + MIB);
+    return request;
+}
+
+static struct request *request_new(struct session *session)
+{
+    CHECK(session->reading == NULL);
+    CHECK(session->request_count < HTTP_PIPELINE_MAX);
+    struct request *request = request_make(session);
     (void)id_text(ID_REQUEST, id_random(), request->id); /* the length is not needed */
     list_push_back(&session->requests, &request->link);
     session->request_count += 1;
     session->reading = request;
     http_next(session->codec, &request->arena, &request->http);
     return request;
+}
+
+struct request *session_item_new(struct request *request)
+{
+    CHECK_LOOP(request->edge->loop);
+    struct request *item = request_make(request->session);
+    item->route = request->route;
+    item->caller = request->caller;
+    item->http.method = request->http.method;
+    memcpy(item->id, request->id, sizeof item->id);
+    return item;
 }
 
 /* Plain HTTP is for loopback listeners, or behind a proxy that vouches for TLS. */

@@ -258,8 +258,13 @@ static void name_person(struct shard *shard, struct msg *msg)
 
 void account_check(struct shard *shard, struct msg *msg)
 {
-    struct principal principal;
-    shard_answer(shard, msg, shard_check_caller(shard, msg, &msg->body.check.caller, &principal));
+    const struct shard_check *body = &msg->body.check;
+    struct principal who;
+    enum err err = shard_check_caller(shard, msg, &body->caller, &who);
+    if (err == ERR_OK && body->idempotency_key.len > 0) {
+        err = idempotency_claim(shard, &who, body->idempotency_key, &body->body_hash);
+    }
+    shard_answer(shard, msg, err);
 }
 
 /* ---- the directory -------------------------------------------------------------------------- */

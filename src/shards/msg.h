@@ -95,6 +95,8 @@ struct shard_me {
 /* Whether a caller may come in at all, before the body of its request is read. */
 struct shard_check {
     struct caller caller;
+    struct slice idempotency_key; /* of a request for many mails, which is noted; empty: none */
+    struct sha256 body_hash;
 };
 
 /* A person. Whoever has no session yet is named by `user` and the caller's account and peer. */

@@ -65,7 +65,6 @@ struct send_work {
 
 static enum err check(struct send_work *work, bool *is_replay);
 static enum err check_idempotency(struct send_work *work, bool *is_replay);
-static struct sha256 idempotency_hash(const struct send_work *work);
 static enum err check_domain(struct send_work *work);
 static enum err check_quota(struct send_work *work);
 static enum err check_rcpts(struct send_work *work);
@@ -163,48 +162,26 @@ static enum err check_idempotency(struct send_work *work, bool *is_replay)
 {
     struct shard *shard = work->job.shard;
     struct shard_send *send = &work->job.msg->body.send;
+    struct row_idempotency row;
+    struct row_mail mail;
     if (send->idempotency_key.len == 0) {
         return ERR_OK;
     }
-    struct sha256 hash = idempotency_hash(work);
-    for (uint32_t i = 0; i < 2 && i <= work->day; i++) {
-        struct row_idempotency row;
-        struct key key = key_idempotency(work->day - i, work->who.account.id, &hash);
-        enum err err = shard_get_idempotency(shard, key, &shard->scratch, &row);
-        if (err == ERR_NOT_FOUND ||
-            (err == ERR_OK && row.created_unix_ms + IDEMPOTENCY_MS <= work->now_unix_ms)) {
-            continue;
-        }
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (!slice_equal(sha256_slice(&row.body_hash), sha256_slice(&send->body_hash))) {
-            return ERR_IDEMPOTENCY_REUSED;
-        }
-        struct row_mail mail;
-        err =
-            shard_get_mail(shard, key_mail(work->who.account.id, row.mail), &shard->scratch, &mail);
-        if (err != ERR_OK && err != ERR_NOT_FOUND) {
-            return err;
-        }
-        send->id = row.mail;
-        send->is_scheduled = err == ERR_OK && mail.scheduled_unix_ms != 0;
-        send->is_replay = true;
-        *is_replay = true;
-        return ERR_OK;
+    struct idempotency key =
+        idempotency_of(&work->who, send->idempotency_key, work->now_unix_ms, &shard->scratch);
+    enum err err = idempotency_find(shard, &key, &send->body_hash, &row);
+    if (err != ERR_OK) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
     }
+    err = shard_get_mail(shard, key_mail(work->who.account.id, row.mail), &shard->scratch, &mail);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    send->id = row.mail;
+    send->is_scheduled = err == ERR_OK && mail.scheduled_unix_ms != 0;
+    send->is_replay = true;
+    *is_replay = true;
     return ERR_OK;
-}
-
-/* Test keys and live keys have their own names for the same mail: neither is told of the other's.
- */
-static struct sha256 idempotency_hash(const struct send_work *work)
-{
-    struct slice key = work->job.msg->body.send.idempotency_key;
-    if (work->who.has_key && work->who.key.mode == MODE_TEST) {
-        key = arena_format(&work->job.shard->scratch, "test\n%.*s", SLICE_FMT(key));
-    }
-    return crypto_sha256(key);
 }
 
 static enum err check_domain(struct send_work *work)
@@ -752,13 +729,9 @@ static void store_counters(struct send_work *work)
     work->usage.bytes += work->size_bytes;
     shard_put_usage(shard, key_usage(account, work->day), &work->usage);
     if (send->idempotency_key.len > 0) {
-        struct sha256 hash = idempotency_hash(work);
-        struct row_idempotency row = {
-            .body_hash = send->body_hash,
-            .mail = work->mail,
-            .created_unix_ms = work->now_unix_ms,
-        };
-        shard_put_idempotency(shard, key_idempotency(work->day, account, &hash), &row);
+        struct idempotency key =
+            idempotency_of(&work->who, send->idempotency_key, work->now_unix_ms, &shard->scratch);
+        idempotency_note(shard, &key, &send->body_hash, work->mail);
     }
 }
 

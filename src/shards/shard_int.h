@@ -396,6 +396,27 @@ MUST_USE enum err outbound_is_scripted(struct shard *shard, struct account_id ac
 /* Adds an address to a pack as it is shown: the address, or name <address>. */
 void outbound_pack_addr(struct buf *pack, struct slice name, struct slice address);
 
+/* ---- idempotency.c -------------------------------------------------------------------------- */
+
+/* A key of the client's, as the rows know it. */
+struct idempotency {
+    struct account_id account;
+    struct sha256 hash;
+    uint64_t now_unix_ms;
+};
+struct idempotency idempotency_of(const struct principal *who, struct slice text,
+                                  uint64_t now_unix_ms, struct arena *arena);
+/* The note of an earlier request. ERR_NOT_FOUND: none, or it is too old; ERR_IDEMPOTENCY_REUSED:
+ * that one had another body. */
+MUST_USE enum err idempotency_find(struct shard *shard, const struct idempotency *key,
+                                   const struct sha256 *body_hash, struct row_idempotency *row);
+void idempotency_note(struct shard *shard, const struct idempotency *key,
+                      const struct sha256 *body_hash, struct id mail);
+/* Notes a request that makes no single mail, unless that was done; the last check and the first
+ * write of its handler. */
+MUST_USE enum err idempotency_claim(struct shard *shard, const struct principal *who,
+                                    struct slice text, const struct sha256 *body_hash);
+
 /* ---- claim.c -------------------------------------------------------------------------------- */
 
 void claim_claim(struct shard *shard, struct msg *msg);

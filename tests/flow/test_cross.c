@@ -21,6 +21,7 @@ static const struct {
     const char *body;
 } bodies[] = {
     {"/v1/send", "{'from':'a@send.test','to':'c@d.test','text':'x','sandbox':true}"},
+    {"/v1/send/batch", "[{'from':'a@send.test','to':'c@d.test','text':'x','sandbox':true}]"},
     {"/v1/scheduled/:id", "{'scheduledAt':'in 2 hours'}"},
     {"/v1/keys", "{'name':'k','scopes':[]}"},
     {"/api/keys", "{'name':'k','scopes':[]}"},
