@@ -87,7 +87,7 @@ static void open_tls(struct deliver *deliver, const struct conf *conf)
     if (tls_client_new(TLS_VERIFY_NONE, conf->tls_ca, &deliver->tls_any) != ERR_OK ||
         tls_client_new(TLS_VERIFY_NAME, conf->tls_ca, &deliver->tls_strict) != ERR_OK ||
         tls_client_new(TLS_VERIFY_DANE, slice_of(NULL, 0), &deliver->tls_dane) != ERR_OK) {
-        fatal("TLS for delivery cannot be set up; check tls_ca and the OpenSSL configuration");
+        fatal("TLS for delivery cannot be set up; set tls_ca to a file of CAs");
     }
 }
 

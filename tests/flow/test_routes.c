@@ -182,7 +182,7 @@ static const struct smarthost smarthosts[] = {
     {"a stranger's certificate", "require", "secret", "deferred", "tls", false, false, false},
     {"a stranger's certificate, implicit", "implicit", "secret", "deferred", "tls", false, true,
      false},
-    {"required and not offered", "require", "secret", "deferred", "ehlo", true, false, true},
+    {"required and not offered", "require", "secret", "deferred", "starttls", true, false, true},
     {"a password and no TLS", "may", "secret", "deferred", "ehlo", false, false, true},
     {"none at all", "none", "secret", "delivered", "body", false, false, true},
 };
