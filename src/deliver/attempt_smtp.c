@@ -683,8 +683,7 @@ struct attempt_smtp *attempt_smtp_open(const struct attempt_options *options, vo
     note(attempt, "-- ", slice_of(text, min_size((size_t)len, sizeof text - 1)));
     sm_init(&attempt->sm, &table, STATE_CONNECT);
     metric_add(METRIC_SMTP_CONNECTS, 1);
-    conn_connect(&attempt->conn, options->loop, (const struct sockaddr *)&options->addr.storage,
-                 &conn_events);
+    conn_connect_from(&attempt->conn, options->loop, &options->addr, options->source, &conn_events);
     conn_set_deadline(&attempt->conn, options->timeout_ms != 0 ? options->timeout_ms
                                                                : waits[STATE_CONNECT].timeout_ms);
     return attempt;

@@ -46,8 +46,9 @@ struct attempt_options {
     struct loop *loop;
     const struct attempt_handler *handler;
     struct conn_addr addr;
-    const char *host;  /* for SNI, verification and the rows; copied */
-    struct slice ehlo; /* our name */
+    const struct conn_addr *source; /* of ours; NULL: the system's choice; stays */
+    const char *host;               /* for SNI, verification and the rows; copied */
+    struct slice ehlo;              /* our name */
     enum smtp_tls tls;
     struct tls_context *tls_context;
     const struct tls_pins

@@ -152,6 +152,7 @@ static void open_policy(struct deliver *deliver, const struct conf *conf)
         .has_smarthost = deliver->has_smarthost,
     };
     list_init(&deliver->groups.looks);
+    trip_sources_init(deliver);
 }
 
 /* A file that cannot be read changes nothing: mail goes on under the policy that was good. */
@@ -167,6 +168,7 @@ static void reload(struct deliver *deliver)
     policy_free(deliver->policy);
     deliver->policy = policy;
     deliver->groups.policy = policy;
+    trip_sources_reload(deliver);
     sched_ask_again(&deliver->sched);
     struct site *site = NULL;
     while ((site = site_table_next(deliver->sites, site)) != NULL) {
@@ -234,6 +236,7 @@ void deliver_free(struct deliver *deliver)
     site_table_free(deliver->sites);
     sts_free(deliver->sts);
     tls_report_free(deliver->tls_report);
+    source_table_free(deliver->sources);
     policy_free(deliver->policy);
     tls_context_drop(deliver->tls_any);
     tls_context_drop(deliver->tls_strict);
@@ -289,7 +292,7 @@ void deliver_pump(struct deliver *deliver)
 {
     CHECK_LOOP(deliver->loop);
     CHECK(deliver->trip_count <= ATTEMPTS_MAX);
-    if (!deliver->is_open || deliver->is_pumping) {
+    if (!deliver->is_open || deliver->is_pumping || !deliver->has_source_notes) {
         return;
     }
     deliver->is_pumping = true;
@@ -449,6 +452,7 @@ static void drain(struct deliver *deliver, struct msg *msg)
     timer_stop(&deliver->due);
     timer_stop(&deliver->daily);
     group_cancel(&deliver->groups);
+    trip_sources_stop(deliver);
     uint64_t now_ms = loop_now_ms(deliver->loop);
     uint64_t deadline_ms = msg->body.control.deadline_ms;
     timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
@@ -494,6 +498,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
     case CONTROL_START:
         deliver->is_open = true;
         timer_start(&deliver->daily, 1);
+        trip_sources_start(deliver);
         sts_start(deliver->sts);
         tls_report_start(deliver->tls_report);
         msg_return(msg, ERR_OK);
@@ -577,6 +582,10 @@ static void on_note(struct deliver *deliver, struct msg *msg)
 {
     if (msg->body.note.kind == NOTE_TLS_COUNT) {
         tls_report_on_msg(deliver->tls_report, msg);
+        return;
+    }
+    if (msg->body.note.kind == NOTE_SOURCE) {
+        trip_on_source_note(deliver, msg);
         return;
     }
     CHECK(msg->body.note.kind == NOTE_STS);

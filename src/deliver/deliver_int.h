@@ -15,6 +15,7 @@
 #include "deliver/route.h"
 #include "deliver/sched.h"
 #include "deliver/site.h"
+#include "deliver/source.h"
 #include "deliver/sts.h"
 #include "deliver/tls_report.h"
 #include "mail/bounce_rules.h"
@@ -42,8 +43,11 @@ struct deliver {
     struct sched sched;
     struct policy *policy;
     struct group_finder groups;
-    struct timer due;   /* the next entry, or the next site that may go on */
-    struct timer daily; /* expiry */
+    struct source_table *sources;
+    struct timer source_timer; /* to write what they sent, or to read it again */
+    bool has_source_notes;     /* nothing leaves before */
+    struct timer due;          /* the next entry, or the next site that may go on */
+    struct timer daily;        /* expiry */
     struct link trips;
     struct trip *trips_by_row; /* the same, by mail and group */
     uint32_t trip_count;

@@ -432,9 +432,14 @@ static void count(const struct trip *trip, const struct verdict *verdict)
     }
 }
 
-/* Gives the row back until the site's circuit opens: no verdict, and no try is counted. */
+/* Gives the row back until the site's circuit opens, or until the day when one of our addresses may
+ * send more: no verdict, and no try is counted. */
 static void fill_put_off(struct trip *trip, struct shard_outcome *outcome)
 {
+    if (trip->put_off_unix_ms != 0) {
+        outcome->next_due_unix_ms = trip->put_off_unix_ms;
+        return;
+    }
     uint64_t opening_ms = trip->site->closed_until_ms;
     uint64_t now_ms = loop_now_ms(trip->deliver->loop);
     outcome->next_due_unix_ms = clock_unix_ms() + (opening_ms > now_ms ? opening_ms - now_ms : 1);
@@ -467,6 +472,8 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
     outcome->tls = arena_dup(arena, slice_str(trip->tls));
     outcome->tls_policy =
         trip->tls_policy != NULL ? slice_str(trip->tls_policy) : slice_of(NULL, 0); /* static */
+    outcome->source = trip->source == NULL ? slice_of(NULL, 0)
+                                           : arena_dup(arena, slice_str(source_text(trip->source)));
     outcome->transcript = arena_dup(arena, buf_slice(&trip->transcript));
     outcome->command = arena_dup(arena, slice_str(trip->hook.command));
 }
@@ -528,7 +535,8 @@ void trip_conclude(struct trip *trip)
     CHECK(trip->attempt == NULL);
     CHECK(!trip->is_calling);
     sm_move(&trip->sm, TRIP_OUTCOME);
-    if (trip->tried > 0 || trip->is_reused) { /* otherwise nobody was asked */
+    if (!trip->is_put_off &&
+        (trip->tried > 0 || trip->is_reused)) { /* otherwise nobody was asked */
         say_feedback(trip);
     }
     post_outcome(trip);

@@ -22,6 +22,13 @@ void trip_on_msg(struct deliver *deliver, struct msg *msg);
 void trip_abandon_all(struct deliver *deliver);
 /* Says goodbye on every connection that is kept at the site. */
 void trip_close_idle(struct site *site);
+/* Addresses that mail leaves from, and what is remembered of them (source.h). */
+void trip_sources_init(struct deliver *deliver);
+void trip_sources_start(struct deliver *deliver);
+void trip_sources_reload(struct deliver *deliver);
+void trip_sources_stop(struct deliver *deliver);
+/* Owns: takes msg. */
+void trip_on_source_note(struct deliver *deliver, struct msg *msg);
 /* The attempts' callbacks, for idle connections too. */
 extern const struct attempt_handler trip_attempt_handler;
 

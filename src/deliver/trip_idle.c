@@ -35,6 +35,7 @@ void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt)
     unlink_idle(attempt);
     trip->attempt = attempt;
     trip->is_reused = true;
+    trip_source_reused(trip, attempt);
     attempt_smtp_set_owner(attempt, trip);
     sm_move(&trip->sm, TRIP_SEND);
     attempt_smtp_send(attempt, &trip->mail);

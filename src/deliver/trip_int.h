@@ -63,9 +63,11 @@ struct trip {
     bool may_mend;                      /* a host failed for a while, and not for want of TLS */
     bool is_plain_retry;                /* TLS failed here; once more without (RFC 7435) */
     bool is_reused;
-    bool is_reuse_over; /* a kept connection failed: a new one is opened */
-    bool is_busy;       /* counted in site->busy */
-    bool is_put_off;    /* nothing was tried; the row is given back */
+    bool is_reuse_over;       /* a kept connection failed: a new one is opened */
+    bool is_busy;             /* counted in site->busy */
+    uint64_t put_off_unix_ms; /* 0: until the circuit opens */
+    struct source *source;    /* NULL: the system's choice */
+    bool is_put_off;          /* nothing was tried; the row is given back */
     char remote_host[256];
     char remote_addr[ADDR_TEXT_MAX];
     char tls[96];
@@ -107,6 +109,16 @@ void trip_forget_look_ups(struct trip *trip);
 /* Keeps what the attempt saw, for the outcome. */
 void trip_remember(struct trip *trip, const struct attempt_smtp *attempt);
 void trip_chunk_home(struct trip *trip, struct msg *msg);
+
+/* ---- trip_source.c -------------------------------------------------------------------------- */
+
+/* The address that a new connection leaves from, into options; its mail counts as sent. */
+enum source_answer trip_choose_source(struct trip *trip, struct attempt_options *options);
+/* Whether a kept connection's address may send one more there. */
+bool trip_source_may(const struct trip *trip, const struct attempt_smtp *attempt);
+void trip_source_reused(struct trip *trip, const struct attempt_smtp *attempt);
+/* Gives the row back until tomorrow. */
+void trip_wait_for_source(struct trip *trip);
 
 /* ---- trip_idle.c ---------------------------------------------------------------------------- */
 

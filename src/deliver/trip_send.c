@@ -187,7 +187,8 @@ static struct attempt_smtp *idle_to(const struct trip *trip, const struct route_
 {
     LIST_EACH (&trip->site->idle_conns, it) {
         struct attempt_smtp *attempt = attempt_smtp_of_link(it);
-        if (leads_to(attempt, target) && (options == NULL || is_fit(attempt, options))) {
+        if (leads_to(attempt, target) && trip_source_may(trip, attempt) &&
+            (options == NULL || is_fit(attempt, options))) {
             return attempt;
         }
     }
@@ -246,6 +247,20 @@ static void open_attempt(struct trip *trip)
     fill_options(trip, &options);
     CHECK(trip_claim(trip)->rehearsal ==
           REHEARSAL_NONE); /* no socket for a test, whatever happened before */
+    switch (trip_choose_source(trip, &options)) {
+    case SOURCE_ANY:
+    case SOURCE_FOUND:
+        break;
+    case SOURCE_USED_UP:
+        trip_wait_for_source(trip);
+        return;
+    case SOURCE_NO_FAMILY:
+        verdict_own(&trip->failure, SMTP_STEP_CONNECT, VERDICT_DEFERRED, "4.4.1",
+                    "the sending pool has no address of the host's kind (IPv4 or IPv6)");
+        next_target(trip);
+        trip_connect(trip);
+        return;
+    }
     trip_make_room(trip);
     trip->tried += 1;
     trip->attempt = attempt_smtp_open(&options, trip);

@@ -88,6 +88,8 @@ static void carry_on_closing(struct conn *conn);
 static void destroy(struct conn *conn);
 static void on_turn_end(struct chore *chore);
 static void on_deadline(struct timer *timer);
+static void connect_to(struct conn *conn, const struct sockaddr *addr,
+                       const struct sockaddr *source);
 static void on_connected(uv_connect_t *req, int status);
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room);
 static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *room);
@@ -133,9 +135,26 @@ void conn_connect(struct conn *conn, struct loop *loop, const struct sockaddr *a
                   const struct conn_handler *handler)
 {
     start(conn, loop, handler, false);
+    connect_to(conn, addr, NULL);
+}
+
+void conn_connect_from(struct conn *conn, struct loop *loop, const struct conn_addr *addr,
+                       const struct conn_addr *source, const struct conn_handler *handler)
+{
+    start(conn, loop, handler, false);
+    connect_to(conn, (const struct sockaddr *)&addr->storage,
+               source == NULL ? NULL : (const struct sockaddr *)&source->storage);
+}
+
+static void connect_to(struct conn *conn, const struct sockaddr *addr,
+                       const struct sockaddr *source)
+{
     struct connecting *connecting = mem_alloc(sizeof(*connecting));
     connecting->conn = conn;
-    int status = uv_tcp_connect(&connecting->req, &conn->tcp, addr, on_connected);
+    int status = source == NULL ? 0 : uv_tcp_bind(&conn->tcp, source, 0);
+    if (status == 0) {
+        status = uv_tcp_connect(&connecting->req, &conn->tcp, addr, on_connected);
+    }
     if (status != 0) {
         free(connecting);
         fail(conn, ERR_CONNECT, uv_strerror(status));

@@ -91,6 +91,10 @@ MUST_USE enum err conn_accept(struct conn *conn, struct loop *loop, uv_os_sock_t
  * call conn_start_tls in on_open. */
 void conn_connect(struct conn *conn, struct loop *loop, const struct sockaddr *addr,
                   const struct conn_handler *handler);
+/* The same, leaving from one of our addresses; NULL: the system's choice. ERR_CONNECT also when the
+ * address is none of this machine's. */
+void conn_connect_from(struct conn *conn, struct loop *loop, const struct conn_addr *addr,
+                       const struct conn_addr *source, const struct conn_handler *handler);
 /* Turns a plain, open conn into TLS (STARTTLS) or starts implicit TLS from on_open. Any plaintext
  * read after this call is ciphertext; bytes already delivered are the caller's problem (RFC
  * 3207 4.2: discard them). on_open when the handshake is done. server_name, for SNI and

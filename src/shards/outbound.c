@@ -531,6 +531,14 @@ static enum err add_rows(struct send_work *work, struct slice mail)
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
+/* Who speaks closest to the mail decides which addresses of ours it leaves from. */
+static struct slice pool_of(const struct send_work *work)
+{
+    struct slice own = work->job.msg->body.send.pool;
+    struct slice domains = work->domain.pool;
+    return own.len > 0 ? own : domains.len > 0 ? domains : work->who.account.pool;
+}
+
 static void store(struct send_work *work)
 {
     struct shard *shard = work->job.shard;
@@ -601,7 +609,7 @@ static void store_mail(struct send_work *work)
         .has_unsubscribe = send->has_unsubscribe,
         .priority = (uint8_t)send->priority,
         .requires_tls = send->requires_tls,
-        .pool = send->pool,
+        .pool = pool_of(work),
         .scheduled_unix_ms = work->is_scheduled ? work->due_unix_ms : 0,
     };
     tell_accepted(work, &row);
@@ -700,7 +708,7 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
         .group = group,
         .domain = work->rcpts[first].domain,
         .priority = send->priority,
-        .pool = send->pool,
+        .pool = pool_of(work),
     };
     struct row_outbox row = {
         .domain = entry.domain,
@@ -712,7 +720,7 @@ static void store_group(struct send_work *work, uint32_t group, uint32_t first, 
                                                  : REHEARSAL_PLAIN,
         .size_bytes = work->size_bytes,
         .priority = (uint8_t)send->priority,
-        .pool = send->pool,
+        .pool = pool_of(work),
         .requires_tls = send->requires_tls,
     };
     shard_put_outbox(shard, key_outbox(entry.due_unix_ms, entry.account, entry.mail, group), &row);
