@@ -185,20 +185,20 @@ static struct turn *turn_of(struct source_table *table, struct slice pool)
 }
 
 /* Smooth weighted turns: everybody earns his weight, the richest goes and pays for all. */
-enum source_answer source_choose(struct source_table *table, struct slice pool, int family,
-                                 struct slice group, uint32_t day, struct source **source)
+enum source_answer source_choose(struct source_table *table, const struct source_wish *wish,
+                                 struct source **source)
 {
-    const struct turn *turn = turn_of(table, pool);
+    const struct turn *turn = turn_of(table, wish->pool);
     struct source *best = NULL;
     int64_t total = 0;
     bool has_family = false;
     for (uint32_t i = 0; turn != NULL && i < turn->count; i++) {
         struct source *one = turn->sources[i];
-        if (one->addr.storage.ss_family != family || one->weight == 0) {
+        if (one->addr.storage.ss_family != wish->family || one->weight == 0) {
             continue;
         }
         has_family = true;
-        if (!source_may(one, group, day)) {
+        if (!source_may(one, wish->group, wish->day)) {
             continue;
         }
         one->credit += one->weight;

@@ -57,10 +57,15 @@ void source_table_free(struct source_table *table);
 /* The policy's pools from now on. */
 void source_table_apply(struct source_table *table, const struct policy *policy);
 
-/* Whose turn it is in the pool, for mails to addresses of this family; *source with SOURCE_FOUND
- * only. group: of the site, empty for everybody who is not a provider. */
-enum source_answer source_choose(struct source_table *table, struct slice pool, int family,
-                                 struct slice group, uint32_t day, struct source **source);
+struct source_wish {
+    struct slice pool;
+    int family;         /* of the host's address */
+    struct slice group; /* of the site; empty for everybody who is not a provider */
+    uint32_t day;
+};
+/* Whose turn it is; *source with SOURCE_FOUND only. */
+enum source_answer source_choose(struct source_table *table, const struct source_wish *wish,
+                                 struct source **source);
 /* Whether it may send one more to the group today. */
 bool source_may(struct source *source, struct slice group, uint32_t day);
 void source_sent(struct source *source, struct slice group, uint32_t day, uint32_t mails);

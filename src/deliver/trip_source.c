@@ -54,9 +54,13 @@ static void count(struct trip *trip, struct source *source)
 enum source_answer trip_choose_source(struct trip *trip, struct attempt_options *options)
 {
     struct source *source = NULL;
-    enum source_answer answer =
-        source_choose(trip->deliver->sources, pool_of(trip->site), options->addr.storage.ss_family,
-                      provider_of(trip->site), today(), &source);
+    const struct source_wish wish = {
+        .pool = pool_of(trip->site),
+        .family = options->addr.storage.ss_family,
+        .group = provider_of(trip->site),
+        .day = today(),
+    };
+    enum source_answer answer = source_choose(trip->deliver->sources, &wish, &source);
     if (answer == SOURCE_FOUND) {
         options->source = &source->addr;
         if (source->helo[0] != '\0') {

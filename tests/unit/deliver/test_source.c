@@ -33,7 +33,8 @@ static const char *send_one(struct rig *rig, const char *group, uint32_t day,
                             enum source_answer *answer)
 {
     struct source *source = NULL;
-    *answer = source_choose(rig->table, SLICE("p"), AF_INET, slice_str(group), day, &source);
+    const struct source_wish wish = {SLICE("p"), AF_INET, slice_str(group), day};
+    *answer = source_choose(rig->table, &wish, &source);
     if (*answer != SOURCE_FOUND) {
         return "";
     }
@@ -85,8 +86,8 @@ Test(source, says_when_none_can_reach_such_an_address)
     struct rig rig;
     struct source *source = NULL;
     rig_init(&rig, "pool p\nsource 192.0.2.1\n");
-    cr_assert_eq(source_choose(rig.table, SLICE("p"), AF_INET6, SLICE(""), DAY, &source),
-                 SOURCE_NO_FAMILY);
+    const struct source_wish wish = {SLICE("p"), AF_INET6, SLICE(""), DAY};
+    cr_assert_eq(source_choose(rig.table, &wish, &source), SOURCE_NO_FAMILY);
     rig_fini(&rig);
 }
 
