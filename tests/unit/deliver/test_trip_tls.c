@@ -152,6 +152,53 @@ Test(trip_tls, waives_what_the_mail_does_not_need)
     rig_end(&rig);
 }
 
+/* The operator's word for a domain, in the file that site_policy names. */
+static void set_policy(struct rig *rig, char path[32], const char *tls)
+{
+    char text[64];
+    int len = snprintf(text, sizeof text, "domain dest.test\n    tls %s\n", tls);
+    (void)snprintf(path, 32, "/tmp/sites-XXXXXX");
+    int fd = mkstemp(path);
+    cr_assert_neq(fd, -1);
+    cr_assert_eq(write(fd, text, (size_t)len), len);
+    cr_assert_eq(close(fd), 0);
+    set(rig, "site_policy", path);
+}
+
+Test(trip_tls, obeys_the_operator_before_the_domain)
+{
+    static const struct script_step steps[] = {HELLO, EHLO_TLS, MAIL, RCPT, DATA, DOT, END};
+    struct rig rig;
+    char path[32];
+    char name[TLSA_MAX];
+    rig_init(&rig, steps);
+    set_policy(&rig, path, "none");
+    start(&rig);
+    struct fake_row row = tlsa(&rig, "first.test", name);
+    fake_dns_add(rig.deliver->dns, &row, 1);
+    const struct outcome *out = go(&rig);
+    cr_expect_eq(out->verdict.class, VERDICT_DELIVERED, "%s", out->transcript);
+    cr_expect_str_eq(out->tls_policy, "");
+    rig_end(&rig);
+    cr_assert_eq(unlink(path), 0);
+}
+
+Test(trip_tls, demands_tls_where_the_operator_requires_it)
+{
+    static const struct script_step steps[] = {HELLO, EHLO, HELLO, EHLO, END};
+    struct rig rig;
+    char path[32];
+    rig_init(&rig, steps);
+    set_policy(&rig, path, "require");
+    start(&rig);
+    const struct outcome *out = go(&rig);
+    cr_expect_eq(out->verdict.class, VERDICT_DEFERRED);
+    cr_expect_str_eq(out->verdict.enhanced, "4.7.4");
+    cr_expect_str_eq(out->tls_policy, "require");
+    rig_end(&rig);
+    cr_assert_eq(unlink(path), 0);
+}
+
 /* Only the header counts, and only the word. */
 Test(trip_tls, waives_nothing_for_what_looks_alike)
 {
