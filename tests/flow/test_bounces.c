@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "support/client.h"
+#include "support/postfix.h"
 #include "support/world.h"
 
 #define COMPLAINTS "fbl@" WORLD_HOST
@@ -243,6 +244,45 @@ Test(bounces, forgeries_and_machines_change_nothing)
     cr_expect_eq(world_get(scene.world, "/api/contacts/suppressions/bob@dest.test")->status, 404);
     (void)world_send(scene.world, "{'from':'a@send.test','to':'bob@dest.test','text':'x'}");
     world_end(scene.world);
+}
+
+Test(bounces, a_real_server_takes_a_mail_and_sends_it_back_later)
+{
+    struct certs certs;
+    certs_make(&certs, "mx.peer.test", 86400);
+    struct world *world = world_new();
+    struct postfix_options options = {
+        .domains = "peer.test", .tls_level = "may", .tcp_port = world_free_port()};
+    world_set(world, "smtp_port", "%u", (unsigned)options.tcp_port);
+    world_set(world, "smtp_listen", "127.0.0.1:0");
+    world_dns(world, "host-record=" WORLD_HOST ",127.0.0.1\nhost-record=mx.peer.test,127.0.0.1\n"
+                     "mx-host=peer.test,mx.peer.test,10\n");
+    world_start(world);
+    (void)world_signup(world, "owner@customer.test");
+    (void)world_domain(world, "send.test");
+    /* It knows too late that there is nobody, and its bounces come to us. */
+    options.more = world_text(world,
+                              "virtual_mailbox_maps = inline:{{box@peer.test=box/}}\n"
+                              "smtpd_reject_unlisted_recipient = no\n"
+                              "smtp_dns_support_level = disabled\n"
+                              "relayhost = [127.0.0.1]:%u\n",
+                              (unsigned)world->smtp_port);
+    (void)start_postfix(world, &certs, &options);
+    const char *id = world_send(world, "{'from':'a@send.test','to':['gone@peer.test',"
+                                       "'box@peer.test'],'text':'x'}");
+    struct reply *read = world_await(world, id, "message.send_status", "bounced");
+    for (int i = 0; i < 2; i++) {
+        const char *rcpt = reply_text(read, world_text(world, "deliveries.%d.recipient", i));
+        bool is_gone = strcmp(rcpt, "gone@peer.test") == 0;
+        cr_expect_str_eq(reply_text(read, world_text(world, "deliveries.%d.status", i)),
+                         is_gone ? "bounced" : "delivered", "%s", rcpt);
+    }
+    struct reply *list = world_get(world, "/api/messages?direction=inbound");
+    cr_expect_str_eq(reply_text(list, "0.report"), "dsn", "%.*s", SLICE_FMT(list->body));
+    cr_expect_eq(world_get(world, "/api/contacts/suppressions/gone@peer.test")->status, 200);
+    cr_expect_eq(world_get(world, "/api/contacts/suppressions/box@peer.test")->status, 404);
+    world_end(world);
+    certs_remove(&certs);
 }
 
 Test(bounces, rules_of_the_operator_are_read_again)

@@ -24,6 +24,7 @@ struct postfix_options {
     const char *domains;   /* whose mail it takes */
     const char *tls_level; /* smtpd_tls_security_level */
     uint16_t tcp_port;     /* on 127.0.0.1; 0: a free one */
+    const char *more;      /* further lines of main.cf, which count more; NULL: none */
 };
 
 struct postfix {
@@ -59,7 +60,8 @@ static const char postfix_main_cf[] =
     "smtpd_tls_security_level = %s\n"
     "smtpd_tls_cert_file = %s\n"
     "smtpd_tls_key_file = %s\n"
-    "smtpd_tls_received_header = yes\n";
+    "smtpd_tls_received_header = yes\n"
+    "%s";
 
 static const char postfix_master_cf[] = "127.0.0.1:%u inet n - n - - smtpd\n"
                                         "cleanup   unix       n - n - 0 cleanup\n"
@@ -73,6 +75,7 @@ static const char postfix_master_cf[] = "127.0.0.1:%u inet n - n - - smtpd\n"
                                         "error     unix       - - n - - error\n"
                                         "retry     unix       - - n - - error\n"
                                         "virtual   unix       - n n - - virtual\n"
+                                        "smtp      unix       - - n - - smtp\n"
                                         "anvil     unix       - - n - 1 anvil\n"
                                         "postlog   unix-dgram n - n - 1 postlogd\n";
 
@@ -99,10 +102,11 @@ static inline struct postfix start_postfix(struct world *world, const struct cer
     (void)postfix_folder(world, world_text(world, "%s/data", postfix.dir), uid);
     (void)postfix_folder(world, world_text(world, "%s/mail", postfix.dir), POSTFIX_NOBODY);
     postfix.tcp_port = options->tcp_port != 0 ? options->tcp_port : world_free_port();
-    world_write_file(world, world_text(world, "%s/main.cf", postfix.dir),
-                     slice_str(world_text(world, postfix_main_cf, options->domains, POSTFIX_NOBODY,
-                                          POSTFIX_NOBODY, options->tls_level, certs->cert_path,
-                                          certs->key_path)));
+    world_write_file(
+        world, world_text(world, "%s/main.cf", postfix.dir),
+        slice_str(world_text(world, postfix_main_cf, options->domains, POSTFIX_NOBODY,
+                             POSTFIX_NOBODY, options->tls_level, certs->cert_path, certs->key_path,
+                             options->more != NULL ? options->more : "")));
     world_write_file(world, world_text(world, "%s/master.cf", postfix.dir),
                      slice_str(world_text(world, postfix_master_cf, (unsigned)postfix.tcp_port)));
     const char *check[] = {"/usr/sbin/postfix", "-c", postfix.dir, "check", NULL};
