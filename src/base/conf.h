@@ -130,6 +130,9 @@
     X(rate_address_per_min, UINT, "6000", 0, 4294967295,                                           \
       "requests without a valid credential that an address may make a minute on one loop; "        \
       "0: no limit")                                                                               \
+    X(dnsbl_zones, TEXT, "", 0, 0,                                                                 \
+      "block lists (DNS zones, comma separated, 8 at most) that a domain's health asks; empty: "   \
+      "none")                                                                                      \
     X(track_bot_ms, UINT, "2000", 0, 600000,                                                       \
       "clicks this soon after delivery, or on several links at once, are a scanner's; "            \
       "milliseconds, 0: no such guess")                                                            \

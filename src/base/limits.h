@@ -142,6 +142,14 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define REPORT_RCPTS_MAX  100         /* recipients that a report may speak of: those of one copy */
 #define REPORT_LINES_MAX  2000        /* lines looked at in a bounce that is written for people */
 
+/* ---- the health of domains ------------------------------------------------------------------ */
+#define HEALTH_ASKS_MAX 64                           /* questions for one domain */
+#define WATCH_OPEN_MAX  2                            /* domains of one shard looked up at once */
+#define WATCH_PAGE      16                           /* domains found in one turn */
+#define WATCH_FIRST_MS  1000                         /* after the start */
+#define WATCH_PERIOD_MS (UINT64_C(24) * 3600 * 1000) /* from one check to the next */
+#define WATCH_GRACE_MS  (UINT64_C(72) * 3600 * 1000) /* of failing checks; then it may not send */
+
 /* ---- opens and clicks ----------------------------------------------------------------------- */
 #define TRACK_URL_MAX     2048                  /* an address that is counted; longer ones stay */
 #define TRACK_LINKS_MAX   500                   /* of one mail; those beyond stay */

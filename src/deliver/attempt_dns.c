@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "deliver/health.h"
 #include "mail/dkim.h"
 #include "shards/actor.h"
 
@@ -27,6 +28,7 @@ struct ask {
 };
 
 struct attempt_dns {
+    struct dns *dns;
     struct msg *msg;
     struct ask asks[ASK_COUNT];
     uint32_t waiting;
@@ -131,6 +133,16 @@ static void judge(struct deliver_verify *verify, enum question question,
     }
 }
 
+static void finish(void *context)
+{
+    struct attempt_dns *attempt = context;
+    attempt_dns_fn *on_done = attempt->on_done;
+    void *owner = attempt->context;
+    msg_return(attempt->msg, attempt->answered > 0 ? ERR_OK : ERR_DNS_TEMP);
+    free(attempt);
+    on_done(owner);
+}
+
 static void on_answer(struct dns_query *query, const struct dns_answer *answer)
 {
     struct ask *ask = CONTAINER_OF(query, struct ask, query);
@@ -139,6 +151,7 @@ static void on_answer(struct dns_query *query, const struct dns_answer *answer)
     CHECK(question < ASK_COUNT);
     CHECK(attempt->waiting > 0);
     attempt->answered += answer->err != ERR_DNS_TEMP;
+    attempt->msg->body.verify.has_gaps |= answer->err == ERR_DNS_TEMP;
     if (answer->err == ERR_OK) {
         judge(&attempt->msg->body.verify, question, answer);
     }
@@ -146,11 +159,11 @@ static void on_answer(struct dns_query *query, const struct dns_answer *answer)
     if (attempt->waiting > 0) {
         return;
     }
-    attempt_dns_fn *on_done = attempt->on_done;
-    void *context = attempt->context;
-    msg_return(attempt->msg, attempt->answered > 0 ? ERR_OK : ERR_DNS_TEMP);
-    free(attempt);
-    on_done(context);
+    if (attempt->answered > 0) {
+        health_start(attempt->dns, attempt->msg, finish, attempt);
+    } else {
+        finish(attempt);
+    }
 }
 
 static struct slice key_name(struct arena *arena, struct slice selector, struct slice domain)
@@ -164,6 +177,7 @@ void attempt_dns_start(struct dns *dns, struct msg *msg, attempt_dns_fn *on_done
 {
     const struct deliver_verify *verify = &msg->body.verify;
     struct attempt_dns *attempt = mem_zalloc(sizeof *attempt);
+    attempt->dns = dns;
     attempt->msg = msg;
     attempt->on_done = on_done;
     attempt->context = context;

@@ -1,5 +1,5 @@
 /* attempt_dns.h - one verification of a domain: six to nine look-ups, compared with what should be
- * published.
+ * published, and then what they say of its health (health.h).
  *
  * Serves DELIVER_VERIFY. Never fails by itself: what cannot be looked up is not verified; only when
  * no question at all was answered the message goes home with ERR_DNS_TEMP.

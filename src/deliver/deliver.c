@@ -207,7 +207,8 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
         .on_drained = on_drained,
         .pool_counts = {[MSG_POOL_REQUEST] = DELIVER_POOL_MSGS},
         .port_depth_max = DELIVER_POOL_MSGS + LOOP_COUNT_MAX * EDGE_POOL_MSGS +
-                          (SHARD_COUNT_MAX + 1) * SHARD_WAKE_MSGS + CONTROL_MSGS,
+                          (SHARD_COUNT_MAX + 1) * SHARD_WAKE_MSGS +
+                          SHARD_COUNT_MAX * WATCH_OPEN_MAX + CONTROL_MSGS,
     };
     actor_init(&deliver->actor, &options);
     if (place->conf->smarthost.len > 0) {
@@ -630,6 +631,10 @@ static void on_msg(struct actor *actor, struct msg *msg)
         call_for(deliver, msg);
         break;
     case MSG_DELIVER_VERIFY:
+        if (!deliver->is_open) { /* a shard's, which comes again */
+            msg_return(msg, ERR_DRAINING);
+            break;
+        }
         deliver->verify_count += 1;
         attempt_dns_start(deliver->dns, msg, on_verified, deliver);
         break;

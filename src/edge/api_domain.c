@@ -11,44 +11,6 @@
 #include "mail/addr.h"
 #include "mail/dkim.h"
 
-/* ---- the names a customer publishes --------------------------------------------------------- */
-
-static struct slice mx_host(const struct request *request)
-{
-    const struct conf *conf = request->edge->place->conf;
-    return conf->mx_host.len > 0 ? conf->mx_host : conf->hostname;
-}
-
-static struct slice spf_include(const struct request *request, struct arena *arena)
-{
-    const struct conf *conf = request->edge->place->conf;
-    if (conf->spf_include.len > 0) {
-        return conf->spf_include;
-    }
-    return arena_format(arena, "spf.%.*s", SLICE_FMT(conf->hostname));
-}
-
-static struct slice return_path_host(const struct request *request, struct slice domain,
-                                     struct arena *arena)
-{
-    return arena_format(arena, "%.*s.%.*s",
-                        SLICE_FMT(request->edge->place->conf->return_path_label),
-                        SLICE_FMT(domain));
-}
-
-/* What the host of a domain's links must be an alias of. */
-static struct slice track_target(const struct request *request)
-{
-    struct slice url = slice_str(request->edge->public_url);
-    size_t scheme = slice_find(url, SLICE("://"));
-    struct slice rest = scheme == SIZE_MAX ? url : slice_from(url, scheme + 3);
-    struct slice authority = slice_cut(&rest, '/');
-    struct slice host = slice_cut(&authority, ':');
-    bool is_name = host.len > 0 && slice_find_byte(host, '[') == SIZE_MAX &&
-                   !ascii_is_digit(host.data[host.len - 1]);
-    return is_name ? host : request->edge->place->conf->hostname;
-}
-
 /* ---- rendering ------------------------------------------------------------------------------ */
 
 static void write_row(struct json_writer *w, const struct row_domain *row)
@@ -149,10 +111,13 @@ static void write_records(struct request *request, struct json_writer *w,
 {
     struct arena *arena = &request->keep;
     struct slice name = row->name;
+    struct deliver_verify asked;
+    deliver_verify_fill(&asked, row, request->edge->place->conf,
+                        slice_str(request->edge->public_url), arena);
     const struct record records[] = {
-        {"MX", "receiving", name, mx_host(request), row->mx_verified, true, 0},
+        {"MX", "receiving", name, asked.mx_host, row->mx_verified, true, 0},
         {"TXT", "spf", name,
-         arena_format(arena, "v=spf1 include:%.*s ~all", SLICE_FMT(spf_include(request, arena))),
+         arena_format(arena, "v=spf1 include:%.*s ~all", SLICE_FMT(asked.spf_include)),
          row->spf_verified, false, 0},
         {"TXT", "dkim", key_name(arena, domain_rsa_selector(row), row),
          dkim_record(SIGN_RSA_SHA256, row->rsa_public, arena), row->dkim_rsa_verified, false, 0},
@@ -160,10 +125,9 @@ static void write_records(struct request *request, struct json_writer *w,
          dkim_record(SIGN_ED25519, row->ed_public, arena), row->dkim_ed_verified, false, 0},
         {"TXT", "dmarc", arena_format(arena, "_dmarc.%.*s", SLICE_FMT(name)),
          SLICE("v=DMARC1; p=none"), row->dmarc_verified, false, 0},
-        {"CNAME", "return-path", return_path_host(request, name, arena),
-         request->edge->place->conf->hostname, row->return_path_verified, false, 0},
-        {"CNAME", "tracking", row->track_host, track_target(request), row->track_verified, false,
-         0},
+        {"CNAME", "return-path", asked.return_path_host, asked.return_path_target,
+         row->return_path_verified, false, 0},
+        {"CNAME", "tracking", row->track_host, asked.track_target, row->track_verified, false, 0},
     };
     json_key(w, "dns");
     json_open_array(w);
@@ -356,6 +320,46 @@ void api_domain_rotate(struct request *request)
     post_for_id(request, DOMAIN_ROTATE, on_got);
 }
 
+/* ---- health --------------------------------------------------------------------------------- */
+
+static void on_health(struct request *request, struct msg *msg)
+{
+    const struct row_domain *row = &msg->body.domain.rows[0];
+    struct slice rest = row->health;
+    struct slice name;
+    struct slice status;
+    struct slice found;
+    struct slice advice;
+    struct api_body body;
+    api_json_start(&body);
+    json_open_object(&body.w);
+    json_key(&body.w, "checkedAt");
+    if (row->health_unix_ms != 0) {
+        json_u64(&body.w, row->health_unix_ms);
+    } else {
+        json_nil(&body.w);
+    }
+    json_key(&body.w, "checks");
+    json_open_array(&body.w);
+    while (get_slice(&rest, &name) && get_slice(&rest, &status) && get_slice(&rest, &found) &&
+           get_slice(&rest, &advice)) {
+        json_open_object(&body.w);
+        api_text(&body.w, "name", name);
+        api_text(&body.w, "status", status);
+        api_text_or_null(&body.w, "found", found);
+        api_text_or_null(&body.w, "advice", advice);
+        json_close_object(&body.w);
+    }
+    json_close_array(&body.w);
+    json_close_object(&body.w);
+    api_json_send(request, 200, &body);
+}
+
+void api_domain_health(struct request *request)
+{
+    post_for_id(request, DOMAIN_GET, on_health);
+}
+
 /* ---- verify --------------------------------------------------------------------------------- */
 
 static void on_judged(struct request *request, struct msg *msg)
@@ -381,18 +385,19 @@ static void on_judged(struct request *request, struct msg *msg)
     api_json_send(request, 200, &body);
 }
 
-static void post_checks(struct request *request, struct domain_checks checks)
+static void post_checks(struct request *request, struct domain_checks checks, struct slice health)
 {
     struct msg *next = api_domain_take(request, DOMAIN_CHECKED);
     if (next != NULL) {
         next->body.domain.checks = checks;
+        next->body.domain.health = arena_dup(&request->arena, health);
         api_post(request, api_shard(request), next, on_judged);
     }
 }
 
 static void on_looked_up(struct request *request, struct msg *msg)
 {
-    post_checks(request, msg->body.verify.checks);
+    post_checks(request, msg->body.verify.checks, msg->body.verify.health);
 }
 
 static void on_row(struct request *request, struct msg *msg)
@@ -402,30 +407,15 @@ static void on_row(struct request *request, struct msg *msg)
     struct slice sandbox = request->edge->place->conf->sandbox_domain;
     if (sandbox.len > 0 && slice_equal(sandbox, row->name)) {
         /* Its shard knows the verdict; without DNS there is nobody to ask. */
-        post_checks(request, (struct domain_checks){0});
+        post_checks(request, (struct domain_checks){0}, SLICE(""));
         return;
     }
     struct msg *next = api_take(request, MSG_DELIVER_VERIFY);
     if (next == NULL) {
         return;
     }
-    struct arena *arena = &request->arena;
-    struct deliver_verify *verify = &next->body.verify;
-    verify->domain = arena_dup(arena, row->name);
-    verify->rsa_public = arena_dup(arena, row->rsa_public);
-    verify->ed_public = arena_dup(arena, row->ed_public);
-    verify->rsa_selector = arena_dup(arena, domain_rsa_selector(row));
-    verify->ed_selector = arena_dup(arena, domain_ed_selector(row));
-    verify->next_rsa_selector = arena_dup(arena, row->next_rsa_selector);
-    verify->next_ed_selector = arena_dup(arena, row->next_ed_selector);
-    verify->next_rsa_public = arena_dup(arena, row->next_rsa_public);
-    verify->next_ed_public = arena_dup(arena, row->next_ed_public);
-    verify->mx_host = mx_host(request);
-    verify->spf_include = spf_include(request, arena);
-    verify->return_path_host = return_path_host(request, row->name, arena);
-    verify->return_path_target = request->edge->place->conf->hostname;
-    verify->track_host = arena_dup(arena, row->track_host);
-    verify->track_target = arena_dup(arena, track_target(request));
+    deliver_verify_fill(&next->body.verify, row, request->edge->place->conf,
+                        slice_str(request->edge->public_url), &request->arena);
     api_post(request, request->edge->place->deliver, next, on_looked_up);
 }
 

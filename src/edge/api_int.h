@@ -190,6 +190,7 @@ void api_domain_change(struct request *request);
 void api_domain_delete(struct request *request);
 void api_domain_verify(struct request *request);
 void api_domain_rotate(struct request *request);
+void api_domain_health(struct request *request);
 void api_domain_track(struct request *request);
 void api_domain_untrack(struct request *request);
 void api_track_open(struct request *request);

@@ -49,6 +49,8 @@ static const struct schema {
     {"DnsRecord", "type:s name:s value:s priority?:i purpose:s removeAfter?:i status:s"},
     {"DomainWithDns", "domain:@Domain dns:[@DnsRecord]"},
     {"Checks", "mx:b spf:b dkim:b dmarc:b tracking?:b"},
+    {"HealthCheck", "name:s status:s found:s? advice:s?"},
+    {"DomainHealth", "checkedAt:i? checks:[@HealthCheck]"},
     {"DomainChecks", "status:s checks:@Checks checkedAt:i"},
 
     {"DomainHook", "domain:s webhookUrl:s ackMode:s routeId:s signingSecret:s"},

@@ -129,6 +129,9 @@ static const struct route routes[] = {
     {HTTP_METHOD_POST, "/api/domains/:id/verify", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
      api_domain_verify, DOC("domains", "Look the DNS records of a domain up", "DomainChecks")},
 
+    {HTTP_METHOD_GET, "/api/domains/:id/health", ROUTE_CREDENTIAL, RIGHT_DOMAINS_READ, 0,
+     api_domain_health,
+     DOC("domains", "Show what the last check found, and what to do about it", "DomainHealth")},
     {HTTP_METHOD_POST, "/api/domains/:id/dkim/rotate", ROUTE_CREDENTIAL, RIGHT_DOMAINS_WRITE, SMALL,
      api_domain_rotate,
      DOC("domains", "Make new DKIM keys, which sign once their records are seen", "DomainWithDns")},

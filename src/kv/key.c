@@ -435,6 +435,11 @@ struct key key_prefix_thread_mails(struct account_id account, struct id thread)
     return key_of_mail(TAG_THREAD_MAIL, account, thread);
 }
 
+struct key key_prefix_all_domains(void)
+{
+    return key_of(TAG_DOMAIN);
+}
+
 struct key key_prefix_domains(struct account_id account)
 {
     return key_of_account(TAG_DOMAIN, account);

@@ -104,6 +104,7 @@ struct key key_prefix_mailbox_mails(struct account_id account, struct id mailbox
 struct key key_prefix_threads(struct account_id account);
 struct key key_prefix_thread_mails(struct account_id account, struct id thread);
 struct key key_prefix_domains(struct account_id account);
+struct key key_prefix_all_domains(void);
 struct key key_prefix_mails(struct account_id account);
 struct key key_prefix_attachments(struct account_id account, struct id mail);
 struct key key_prefix_deliveries(struct account_id account, struct id mail);

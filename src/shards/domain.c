@@ -60,10 +60,7 @@ static void domain_checked(struct shard *shard, struct msg *msg, const struct pr
 static void domain_rotate(struct shard *shard, struct msg *msg, const struct principal *who);
 static void rotate_job(struct shard_job *job);
 static void rotate_done(struct shard_job *job);
-static void switch_keys(struct domain_work *work);
 static void store_checks(struct domain_work *work);
-static void count_next(struct domain_work *work);
-static bool checks_may_send(const struct domain_checks *checks);
 static bool lookup(struct domain_work *work, enum directory_op op);
 static void note(struct domain_work *work, const char *action, struct slice detail);
 static struct domain_work *work_new(struct shard *shard, struct msg *msg);
@@ -531,11 +528,10 @@ static void rotate_done(struct shard_job *job)
 
 /* Each next key whose record was seen signs from now on, in the batch of the check. Claims in
  * flight go on with the keys that they began with, whose records stay a while. */
-static void switch_keys(struct domain_work *work)
+bool domain_switch_keys(struct row_domain *row, const struct domain_checks *checks)
 {
-    struct row_domain *row = &work->row;
     uint8_t before = row->rotation;
-    if (work->checks.next_rsa && row->next_rsa_selector.len > 0) {
+    if (checks->next_rsa && row->next_rsa_selector.len > 0) {
         row->rsa_selector = row->next_rsa_selector;
         row->rsa_private = row->next_rsa_private;
         row->rsa_public = row->next_rsa_public;
@@ -543,7 +539,7 @@ static void switch_keys(struct domain_work *work)
         row->dkim_rsa_verified = true;
         row->rotation |= DOMAIN_ROTATED_RSA;
     }
-    if (work->checks.next_ed && row->next_ed_selector.len > 0) {
+    if (checks->next_ed && row->next_ed_selector.len > 0) {
         row->ed_selector = row->next_ed_selector;
         row->ed_private = row->next_ed_private;
         row->ed_public = row->next_ed_public;
@@ -553,9 +549,9 @@ static void switch_keys(struct domain_work *work)
     }
     if (row->rotation != before) {
         row->rotation_unix_ms = clock_unix_ms();
-        note(work, "domain.dkim_rotated", row->name);
         LOG_INFO("domain.dkim_rotated", LOG_ID("domain", ID_DOMAIN, row->id));
     }
+    return row->rotation != before;
 }
 
 /* ---- verification --------------------------------------------------------------------------- */
@@ -586,8 +582,8 @@ static void domain_checked(struct shard *shard, struct msg *msg, const struct pr
             .next_ed = true,
         };
     }
-    count_next(work);
-    if (!work->checks.mx && !checks_may_send(&work->checks)) {
+    domain_count_next(&work->row, &work->checks);
+    if (!work->checks.mx && !domain_may_send(&work->checks)) {
         store_checks(work);
     } else if (!lookup(work, DIRECTORY_CLAIM)) {
         shard_answer(shard, msg, ERR_BUSY);
@@ -599,7 +595,7 @@ static void store_checks(struct domain_work *work)
     struct shard *shard = work->job.shard;
     struct msg *msg = work->job.msg;
     struct key key = key_domain(id_account(work->row.id), work->row.id);
-    bool is_claimed = work->checks.mx || checks_may_send(&work->checks);
+    bool is_claimed = work->checks.mx || domain_may_send(&work->checks);
     enum err err = shard_get_domain(shard, key, &msg->arena, &work->row);
     if (err == ERR_NOT_FOUND && is_claimed) {
         /* Deleted while the claim was on its way: give the name back. Should the pool be empty, the
@@ -623,25 +619,31 @@ static void store_checks(struct domain_work *work)
         work->row.return_path_verified = checks->return_path;
         work->row.track_verified = checks->track && work->row.track_host.len > 0;
         work->row.checked_unix_ms = clock_unix_ms();
-        work->row.status = checks_may_send(checks) ? DOMAIN_VERIFIED : DOMAIN_FAILED;
-        switch_keys(work);
+        work->row.status = domain_may_send(checks) ? DOMAIN_VERIFIED : DOMAIN_FAILED;
+        work->row.failing_unix_ms = 0;
+        if (work->job.msg->body.domain.health.len > 0) {
+            work->row.health = work->job.msg->body.domain.health;
+            work->row.health_unix_ms = work->row.checked_unix_ms;
+        }
+        if (domain_switch_keys(&work->row, checks)) {
+            note(work, "domain.dkim_rotated", work->row.name);
+        }
         shard_put_domain(shard, key, &work->row);
         LOG_INFO("domain.checked", LOG_ID("domain", ID_DOMAIN, work->row.id),
-                 LOG_BOOL("may_send", checks_may_send(checks)));
+                 LOG_BOOL("may_send", domain_may_send(checks)));
     }
     answer_row(work, err);
 }
 
 /* A key that is about to sign is as good as the one that it takes the place of, whose record may be
  * gone already. */
-static void count_next(struct domain_work *work)
+void domain_count_next(const struct row_domain *row, struct domain_checks *checks)
 {
-    struct domain_checks *checks = &work->checks;
-    checks->dkim_rsa |= checks->next_rsa && work->row.next_rsa_selector.len > 0;
-    checks->dkim_ed |= checks->next_ed && work->row.next_ed_selector.len > 0;
+    checks->dkim_rsa |= checks->next_rsa && row->next_rsa_selector.len > 0;
+    checks->dkim_ed |= checks->next_ed && row->next_ed_selector.len > 0;
 }
 
-static bool checks_may_send(const struct domain_checks *checks)
+bool domain_may_send(const struct domain_checks *checks)
 {
     return checks->spf && (checks->dkim_rsa || checks->dkim_ed);
 }

@@ -312,34 +312,6 @@ const char *attempt_outcome_text(enum attempt_outcome outcome)
     return ATTEMPT_OUTCOME_TEXTS[outcome];
 }
 
-struct slice domain_rsa_selector(const struct row_domain *row)
-{
-    return row->rsa_selector.len > 0 ? row->rsa_selector : SLICE("mk1");
-}
-
-struct slice domain_ed_selector(const struct row_domain *row)
-{
-    return row->ed_selector.len > 0 ? row->ed_selector : SLICE("mk2");
-}
-
-/* Two for each kind of key, in turn. */
-struct slice domain_other_selector(struct slice selector)
-{
-    static const struct slice pairs[][2] = {
-        {SLICE_INIT("mk1"), SLICE_INIT("mk3")},
-        {SLICE_INIT("mk3"), SLICE_INIT("mk1")},
-        {SLICE_INIT("mk2"), SLICE_INIT("mk4")},
-        {SLICE_INIT("mk4"), SLICE_INIT("mk2")},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-        if (slice_equal(selector, pairs[i][0])) {
-            return pairs[i][1];
-        }
-    }
-    CHECK(false); /* rows have no others */
-    return SLICE("");
-}
-
 const char *msg_kind_name(enum msg_kind kind)
 {
     CHECK(kind < MSG_KIND_COUNT);

@@ -30,6 +30,7 @@
 #include "mail/unsubscribe_link.h"
 #include "mail/track_link.h"
 #include "shards/msg.def"
+#include "shards/msg_domain.h"
 #include "shards/words.h"
 
 struct actor;
@@ -220,48 +221,13 @@ struct shard_send {
     bool is_scheduled;
 };
 
-enum domain_op {
-    DOMAIN_CREATE,
-    DOMAIN_LIST,
-    DOMAIN_GET,
-    DOMAIN_CHANGE,
-    DOMAIN_DELETE,
-    DOMAIN_CHECKED,
-    DOMAIN_ROTATE, /* next keys, which sign once their records are seen; those there are stay */
-};
-/* Of a domain's row: which keys others have taken the place of, so that the records of those before
- * are needed for DKIM_RETIRE_MS more. The numbers are on disk. */
-enum domain_rotation { DOMAIN_ROTATED_RSA = 1 << 0, DOMAIN_ROTATED_ED = 1 << 1 };
-#define DKIM_RETIRE_MS (UINT64_C(7) * 24 * 3600 * 1000)
-/* The names under which the records of its keys stand, and those of keys that come after them. */
-struct slice domain_rsa_selector(const struct row_domain *row);
-struct slice domain_ed_selector(const struct row_domain *row);
-struct slice domain_other_selector(struct slice selector);
-/* Members that the client gave. */
-enum domain_field {
-    DOMAIN_FIELD_RETENTION = 1 << 0,
-    DOMAIN_FIELD_ZERO_RETENTION = 1 << 1,
-    DOMAIN_FIELD_TRACK_HOST = 1 << 2,
-    DOMAIN_FIELD_TRACK_OPENS = 1 << 3,
-    DOMAIN_FIELD_TRACK_CLICKS = 1 << 4,
-};
-struct domain_checks {
-    bool mx;
-    bool spf;
-    bool dkim_rsa;
-    bool dkim_ed;
-    bool dmarc;
-    bool return_path;
-    bool track;
-    bool next_rsa; /* the record of a key that is to come */
-    bool next_ed;
-};
 struct shard_domain {
     struct caller caller;
     enum domain_op op;
     struct slice name;           /* CREATE */
     struct id id;                /* GET, CHANGE, DELETE, CHECKED */
     struct domain_checks checks; /* CHECKED */
+    struct slice health;         /* CHECKED: as deliver_verify has it */
     uint32_t given;              /* CHANGE: enum domain_field */
     uint32_t retention_days;
     bool is_zero_retention;
@@ -762,26 +728,6 @@ struct deliver_wake {
     uint32_t entry_count;
     /* out: the first ones that the schedule took; the rest waits in the outbox */
     uint32_t taken_count;
-};
-
-struct deliver_verify {
-    struct slice domain;
-    struct slice rsa_public; /* p= values */
-    struct slice ed_public;
-    struct slice rsa_selector;
-    struct slice ed_selector;
-    struct slice next_rsa_selector; /* empty: no key is to come */
-    struct slice next_ed_selector;
-    struct slice next_rsa_public;
-    struct slice next_ed_public;
-    struct slice mx_host;
-    struct slice spf_include;
-    struct slice return_path_host; /* name that must be an alias of return_path_target */
-    struct slice return_path_target;
-    struct slice track_host; /* likewise of track_target; empty: there is none */
-    struct slice track_target;
-    /* out; err ERR_DNS_TEMP when nothing could be looked up */
-    struct domain_checks checks;
 };
 
 /* ---- bodies: shards and edges --------------------------------------------------------------- */

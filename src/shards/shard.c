@@ -383,6 +383,8 @@ static void on_home(struct shard *shard, struct msg *msg)
         on_commit_home(shard, msg);
     } else if (msg->kind == MSG_DELIVER_WAKE) {
         on_wake_home(shard, msg);
+    } else if (msg->kind == MSG_DELIVER_VERIFY) {
+        watch_home(shard, msg);
     } else if (msg->kind == MSG_EDGE_ENDED) {
         ended_home(shard, msg);
     } else {
@@ -416,6 +418,7 @@ static void on_control(struct shard *shard, struct msg *msg)
         timer_stop(&shard->scan.retry);
         timer_stop(&shard->sweep);
         timer_stop(&shard->ahead);
+        watch_stop(shard);
         shard->stop = msg;
         return;
     }
@@ -453,6 +456,7 @@ static void on_start(struct shard *shard, struct msg *msg)
         api_key_due_sweep(shard);
         stage_sweep(shard);
         retention_sweep(shard);
+        watch_start(shard);
     }
     msg_return(msg, ERR_OK);
 }

@@ -161,6 +161,20 @@ struct retention_sweep {
     enum err err;
 };
 
+/* The daily look at the domains that may send, a page at a time. */
+struct watch {
+    struct shard_job job;
+    struct timer timer;
+    bool is_running; /* a page is read or looked at */
+    bool has_more;
+    struct key from;
+    struct id domains[WATCH_PAGE];
+    uint32_t count;
+    uint32_t next; /* of the page */
+    uint32_t open; /* messages that are with delivery */
+    enum err err;
+};
+
 struct domain_work;
 struct erase_plan;
 struct ended_walk;
@@ -199,6 +213,7 @@ struct shard {
     struct due_scan due_scan;
     struct stage_sweep stage_sweep;
     struct retention_sweep retention;
+    struct watch watch;
     uint64_t intake_bytes;             /* of the received mails in hand */
     struct id stages[STAGES_OPEN_MAX]; /* of this run; none: the place is free */
     uint32_t stage_cursor;             /* the next place to be doubted */
@@ -383,6 +398,19 @@ void admin_handle(struct shard *shard, struct msg *msg);
 void domain_handle(struct shard *shard, struct msg *msg);
 /* A look-up of ours came home. */
 void domain_lookup_home(struct shard *shard, struct msg *msg);
+bool domain_may_send(const struct domain_checks *checks);
+/* A key that is about to sign is as good as the one that it takes the place of. */
+void domain_count_next(const struct row_domain *row, struct domain_checks *checks);
+/* Has those of a row's next keys sign whose records were seen; whether there were any. */
+bool domain_switch_keys(struct row_domain *row, const struct domain_checks *checks);
+
+/* ---- watch.c -------------------------------------------------------------------------------- */
+
+void watch_start(struct shard *shard);
+void watch_stop(struct shard *shard);
+/* What delivery looked up came home.
+ * Owns: takes msg. */
+void watch_home(struct shard *shard, struct msg *msg);
 
 /* ---- outbound.c ----------------------------------------------------------------------------- */
 

@@ -308,6 +308,71 @@ Test(domains, new_keys_sign_when_their_records_are_there_and_not_before)
     world_end(world);
 }
 
+/* The check with that name in a health report. */
+static const char *status_of(const struct reply *health, const char *name)
+{
+    size_t index;
+    json_t *check;
+    json_array_foreach(reply_at(health, "checks"), index, check)
+    {
+        if (strcmp(json_string_value(json_object_get(check, "name")), name) == 0) {
+            return json_string_value(json_object_get(check, "status"));
+        }
+    }
+    return "";
+}
+
+static struct reply *await_audit(struct world *world, const char *type)
+{
+    struct wait wait = wait_start(WORLD_WAIT_MS);
+    struct reply *log;
+    do {
+        log = world_get(world, "/api/audit");
+    } while (strcmp(reply_text(log, "0.type"), type) != 0 && wait_more(&wait));
+    cr_assert_str_eq(reply_text(log, "0.type"), type, "%.*s", SLICE_FMT(log->body));
+    return log;
+}
+
+static void days_later(struct world *world, unsigned days)
+{
+    world_stop(world);
+    world_set(world, "test_clock_offset_ms", "%llu", days * 86400000ull);
+    world_start(world);
+}
+
+Test(domains, each_is_looked_at_daily_and_may_fail_for_three_days)
+{
+    struct world *world = world_with_account();
+    const char *id = world_domain(world, "watch.test");
+    const char *path = world_text(world, "/api/domains/%s/health", id);
+    struct reply *health = world_get(world, "%s", path);
+    cr_assert_eq(health->status, 200, "%.*s", SLICE_FMT(health->body));
+    long long first = reply_int(health, "checkedAt");
+    cr_expect_gt(first, 1500000000000);
+    cr_expect_eq(reply_count(health, "checks"), 9);
+    cr_expect_str_eq(status_of(health, "dkim_rsa"), "ok");
+    cr_expect_str_eq(status_of(health, "return_path"), "ok");
+    cr_expect_str_eq(status_of(health, "dmarc"), "warn");
+    cr_expect_str_eq(status_of(health, "blocklists"), "unknown");
+
+    world_dns_forget(world);
+    world_dns(world, "host-record=" WORLD_HOST ",127.0.0.1\n");
+    days_later(world, 1);
+    struct reply *log = await_audit(world, "domain.failing");
+    cr_expect_str_eq(reply_text(log, "0.actor.type"), "system");
+    cr_expect_str_eq(reply_text(log, "0.target"), id);
+    cr_expect_eq(send_status(world, "watch.test"), 202, "it sends on");
+    health = world_get(world, "%s", path);
+    cr_expect_gt(reply_int(health, "checkedAt"), first);
+    cr_expect_str_eq(status_of(health, "dkim_rsa"), "fail");
+    cr_expect_str_eq(status_of(health, "spf"), "fail");
+
+    days_later(world, 5);
+    (void)await_audit(world, "domain.failed"); /* its line was seen */
+    cr_expect_eq(send_status(world, "watch.test"), 409);
+    world_end(world);
+}
+
 Test(domains, records_that_vanish_take_the_right_to_send_with_them)
 {
     struct world *world = world_with_account();

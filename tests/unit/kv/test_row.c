@@ -303,7 +303,7 @@ Test(row, keeps_the_fields_that_are_on_disks_already)
         [ROW_ACCOUNT] = 0x9bcce8bc,      [ROW_USER] = 0x4fb1ec87,
         [ROW_API_KEY] = 0x21651ed9,      [ROW_API_KEY_ID] = 0x83e0b9ec,
         [ROW_KEY_DUE] = 0x83e0b9ec,      [ROW_AUDIT] = 0x594f4bf4,
-        [ROW_DOMAIN] = 0x594cdd9b,       [ROW_DOMAIN_NAME] = 0x32961ca2,
+        [ROW_DOMAIN] = 0x28ed53ab,       [ROW_DOMAIN_NAME] = 0x32961ca2,
         [ROW_MAIL] = 0x66038367,         [ROW_CHUNK] = 0xb1661a72,
         [ROW_ATTACHMENT] = 0x3ad44d52,   [ROW_DELIVERY] = 0xf599b2da,
         [ROW_ATTEMPT] = 0x9171f958,      [ROW_TRANSCRIPT] = 0x604b05d7,

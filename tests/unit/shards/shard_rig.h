@@ -86,6 +86,10 @@ struct rig {
     uint32_t entry_count; /* taken */
     uint32_t wake_count;
     uint32_t offered_count;
+    struct domain_checks verify_checks; /* what it finds out about any domain */
+    bool verify_has_gaps;
+    enum err verify_err;
+    uint32_t verify_count;
 };
 
 static inline void rig_client_handle(struct actor *actor, struct msg *msg)
@@ -124,9 +128,22 @@ static inline void rig_commit_handle(struct actor *actor, struct msg *msg)
     }
 }
 
+static inline void rig_verify(struct rig *rig, struct msg *msg)
+{
+    msg->body.verify.checks = rig->verify_checks;
+    msg->body.verify.has_gaps = rig->verify_has_gaps;
+    msg->body.verify.health = SLICE("as delivery found it");
+    rig->verify_count++;
+    msg_return(msg, rig->verify_err);
+}
+
 static inline void rig_deliver_handle(struct actor *actor, struct msg *msg)
 {
     struct rig *rig = CONTAINER_OF(actor, struct rig, deliver);
+    if (msg->kind == MSG_DELIVER_VERIFY) {
+        rig_verify(rig, msg);
+        return;
+    }
     struct deliver_wake *wake = &msg->body.wake;
     rig->wake_count++;
     rig->offered_count += wake->entry_count;
