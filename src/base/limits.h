@@ -413,4 +413,9 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 _Static_assert(ATTACHMENT_BYTES_MAX <= HTTP_CALL_BODY_MAX, "an attachment can be fetched");
 _Static_assert(FETCH_BYTES_MAX >= 2 * ATTACHMENT_BYTES_MAX, "nobody waits for nothing");
 
+/* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */
+_Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + 2 * SHARD_COUNT_MAX <
+                   DELIVER_POOL_MSGS,
+               "what delivery remembers never takes a message from a trip");
+
 #endif

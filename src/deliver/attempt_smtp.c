@@ -95,6 +95,7 @@ struct attempt_smtp {
     struct buf transcript;
     char host[256];
     char addr[ADDR_TEXT_MAX];
+    char source[ADDR_TEXT_MAX]; /* empty before it is connected */
     char tls_text[96];
     struct attempt_mail *mail;
     uint32_t sent;     /* envelope commands sent: MAIL, each RCPT, DATA */
@@ -695,12 +696,15 @@ static void on_open(struct conn *conn)
     if (state_of(attempt) == STATE_DEAD) {
         return;
     }
-    if (state_of(attempt) == STATE_CONNECT && attempt->options.tls == SMTP_TLS_IMPLICIT) {
-        start_tls(attempt);
-        return;
-    }
     if (state_of(attempt) == STATE_CONNECT) {
-        move(attempt, STATE_GREETING);
+        struct conn_addr own;
+        conn_local(conn, &own);
+        (void)conn_addr_text(&own, attempt->source); /* terminated; no length needed */
+        if (attempt->options.tls == SMTP_TLS_IMPLICIT) {
+            start_tls(attempt);
+        } else {
+            move(attempt, STATE_GREETING);
+        }
         return;
     }
     snprintf(attempt->tls_text, sizeof attempt->tls_text, "%s %s", tls_version(conn->tls),
@@ -824,6 +828,11 @@ uint32_t attempt_smtp_mails(const struct attempt_smtp *attempt)
 const char *attempt_smtp_host(const struct attempt_smtp *attempt)
 {
     return attempt->host;
+}
+
+const char *attempt_smtp_source(const struct attempt_smtp *attempt)
+{
+    return attempt->source;
 }
 
 const char *attempt_smtp_addr(const struct attempt_smtp *attempt)

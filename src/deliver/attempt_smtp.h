@@ -77,6 +77,8 @@ uint32_t attempt_smtp_mails(const struct attempt_smtp *attempt);
 const char *attempt_smtp_host(const struct attempt_smtp *attempt);
 /* "192.0.2.1", terminated. */
 const char *attempt_smtp_addr(const struct attempt_smtp *attempt);
+/* Ours, likewise; empty when it never got as far. */
+const char *attempt_smtp_source(const struct attempt_smtp *attempt);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty. */
 const char *attempt_smtp_tls(const struct attempt_smtp *attempt);
 /* As it was opened. */

@@ -309,10 +309,10 @@ static bool store(struct tally *tally)
     struct buf value;
     buf_init(&value, NOTE_BYTES);
     buf_put_u8(&value, NOTE_VERSION);
-    for (uint8_t i = 0; i < TLS_REPORT_KINDS; i++) {
+    for (uint32_t i = 0; i < TLS_REPORT_KINDS; i++) {
         const struct counts *counts = &tally->counts[i];
         if (counts->successes + counts->failures > 0) {
-            write_counts(counts, i, &value);
+            write_counts(counts, (uint8_t)i, &value);
         }
     }
     CHECK(!value.is_over);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/crypto.h"
 #include "base/limits.h"
 #include "deliver/trip_int.h"
 
@@ -66,6 +67,29 @@ void trip_sts_facts(const struct trip *trip, uint32_t target, struct tls_facts *
     facts->is_sts_host = (trip->sts_targets >> target & 1) != 0;
 }
 
+/* The TLSA records of the host at hand, as RFC 6698 2.2 writes them. */
+static void note_pins(const struct trip *trip)
+{
+    const struct tls_pins *pins = &trip->dane.pins;
+    struct buf text;
+    buf_init(&text, TLS_REPORT_TEXT);
+    for (uint32_t i = 0; trip->dane.result == TLS_DANE_USABLE && i < pins->count; i++) {
+        const struct tls_pin *pin = &pins->pins[i];
+        buf_add_format(&text, "%u %u %u ", pin->usage, pin->selector, pin->matching);
+        char *hex = buf_room(&text, 2 * pin->data.len);
+        if (hex != NULL) {
+            hex_encode(pin->data, hex);
+            buf_grew(&text, 2 * pin->data.len);
+        }
+        buf_add_byte(&text, '\n');
+    }
+    if (!text.is_over) { /* longer than any sane set: told without */
+        tls_report_policy(trip->deliver->tls_report, trip_claim(trip)->entry.domain,
+                          TLS_REPORT_TLSA, buf_slice(&text));
+    }
+    buf_fini(&text);
+}
+
 static enum tls_result result_of_fault(enum sts_fault fault)
 {
     switch (fault) {
@@ -104,10 +128,11 @@ void trip_count_tls(const struct trip *trip, const struct attempt_smtp *attempt,
         .result = result,
         .mx_host = target->host,
         .mx_addr = attempt != NULL ? attempt_smtp_addr(attempt) : "",
-        .source = "",
+        .source = attempt != NULL ? attempt_smtp_source(attempt) : "",
     };
     if (strcmp(trip->demand.policy, "dane") == 0) {
         session.kind = TLS_REPORT_TLSA;
+        note_pins(trip);
     } else if (trip->sts_mode != TLS_STS_NONE) {
         session.kind = TLS_REPORT_STS;
         session.result = is_good ? soft_result(trip, attempt) : result;

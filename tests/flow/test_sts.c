@@ -247,6 +247,8 @@ static void expect_counts(struct story *story, const char *domain, long long goo
                          SLICE_FMT(report->body));
         path = world_text(story->world, "%sfailure-details.0.receiving-ip", at);
         cr_expect_str_eq(reply_text(report, path), "127.0.0.2");
+        path = world_text(story->world, "%sfailure-details.0.sending-mta-ip", at);
+        cr_expect_str_eq(reply_text(report, path), "127.0.0.1");
     }
 }
 
