@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/crypto.h"
 #include "base/limits.h"
 
 #define PIN_BYTES_MAX (128 * KIB) /* a reply has 64 KiB, and the arena's blocks have heads */
@@ -113,6 +114,25 @@ bool dane_find(struct dane *dane, struct dns *dns, const struct route *route,
         dns_ask(dns, &dane->query, DNS_CNAME, slice_str(host->name), on_alias);
     }
     return false;
+}
+
+void dane_write(const struct dane *dane, struct buf *out)
+{
+    for (uint32_t i = 0; i < dane->pins.count; i++) {
+        const struct tls_pin *pin = &dane->pins.pins[i];
+        char head[DNS_NAME_MAX + 64];
+        int len = snprintf(head, sizeof head, "_%u._tcp.%.*s. IN TLSA %u %u %u ",
+                           (unsigned)dane->tcp_port, SLICE_FMT(dane->base), (unsigned)pin->usage,
+                           (unsigned)pin->selector, (unsigned)pin->matching);
+        CHECK(len > 0 && (size_t)len < sizeof head);
+        if (out->len + (size_t)len + 2 * pin->data.len + 1 > out->max_bytes) {
+            continue;
+        }
+        buf_add_bytes(out, head, (size_t)len);
+        hex_encode(pin->data, buf_room(out, 2 * pin->data.len));
+        buf_grew(out, 2 * pin->data.len);
+        buf_add_byte(out, '\n');
+    }
 }
 
 void dane_cancel(struct dane *dane)

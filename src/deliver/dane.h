@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/slice.h"
 #include "deliver/route.h"
 #include "deliver/tls_demand.h"
@@ -49,6 +50,9 @@ struct dane {
 bool dane_find(struct dane *dane, struct dns *dns, const struct route *route,
                const struct route_host *host, dane_found_fn *on_found) MUST_USE;
 void dane_cancel(struct dane *dane);
+/* Appends the usable records as zone files have them (RFC 6698 2.2), a line each, those that fit.
+ */
+void dane_write(const struct dane *dane, struct buf *out);
 void dane_fini(struct dane *dane);
 
 #endif

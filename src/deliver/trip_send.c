@@ -9,7 +9,8 @@
 #include "deliver/trip_int.h"
 #include "mail/header.h"
 
-#define TARGETS_PER_TRIP 5 /* addresses tried in one attempt */
+#define TARGETS_PER_TRIP 5    /* addresses tried in one attempt */
+#define DANE_TEXT_MAX    4096 /* of TLSA records in a report */
 
 /* ---- transport security --------------------------------------------------------------------- */
 
@@ -60,7 +61,16 @@ static void gather_facts(const struct trip *trip, struct tls_facts *facts)
 
 static void on_dane(struct dane *dane)
 {
-    trip_connect(CONTAINER_OF(dane, struct trip, dane));
+    struct trip *trip = CONTAINER_OF(dane, struct trip, dane);
+    struct buf text;
+    buf_init(&text, DANE_TEXT_MAX);
+    dane_write(dane, &text);
+    if (text.len > 0) {
+        tls_report_policy(trip->deliver->tls_report, trip_claim(trip)->entry.domain,
+                          TLS_REPORT_TLSA, buf_slice(&text));
+    }
+    buf_fini(&text);
+    trip_connect(trip);
 }
 
 /* Whether all is known that gather_facts tells of the next host; else trip_connect comes again. */

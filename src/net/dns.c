@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/crypto.h"
+#include "base/log.h"
 #include "base/metric.h"
 
 #include <ares.h>
@@ -191,6 +192,20 @@ void dns_trust(struct dns *dns)
     CHECK_LOOP(dns->loop);
     CHECK(dns->entry_count == 0); /* what was asked before is not known to be secure */
     dns->is_trusted = true;
+    struct ares_addr_node *servers = NULL;
+    if (ares_get_servers(dns->channel, &servers) != ARES_SUCCESS) {
+        return; /* it only warns */
+    }
+    for (const struct ares_addr_node *node = servers; node != NULL; node = node->next) {
+        char text[INET6_ADDRSTRLEN] = "";
+        (void)inet_ntop(node->family, &node->addr, text, sizeof(text)); /* "" on failure */
+        if (!slice_starts(slice_str(text), SLICE("127.")) && strcmp(text, "::1") != 0) {
+            LOG_WARN("dns.trust", LOG_STR("server", text),
+                     LOG_STR("remedy", "dns_validates believes what this resolver says of DNSSEC; "
+                                       "use one on this machine"));
+        }
+    }
+    ares_free_data(servers);
 }
 
 void dns_close(struct dns *dns, dns_closed_fn *on_closed, void *context)

@@ -462,7 +462,8 @@ bool tls_pin_is_usable(const struct tls_pin *pin)
     const uint8_t *end = at + pin->data.len;
     X509 *cert = pin->selector == 0 ? d2i_X509(NULL, &at, (long)pin->data.len) : NULL;
     EVP_PKEY *key = pin->selector == 1 ? d2i_PUBKEY(NULL, &at, (long)pin->data.len) : NULL;
-    bool is_whole = (cert != NULL || key != NULL) && at == end;
+    bool has_key = key != NULL || (cert != NULL && X509_get0_pubkey(cert) != NULL);
+    bool is_whole = has_key && at == end;
     X509_free(cert);
     EVP_PKEY_free(key);
     ERR_clear_error();

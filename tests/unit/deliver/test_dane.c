@@ -117,6 +117,30 @@ static void on_found(struct dane *dane UNUSED)
     found_count += 1;
 }
 
+static void check_text(const struct dane *dane)
+{
+    struct buf text;
+    buf_init(&text, 4096);
+    dane_write(dane, &text);
+    struct slice rest = buf_slice(&text);
+    for (uint32_t i = 0; i < dane->pins.count; i++) {
+        char wanted[128];
+        (void)snprintf(wanted, sizeof wanted, "_25._tcp.%.*s. IN TLSA %u %u %u 3031323334353637",
+                       SLICE_FMT(dane->base), dane->pins.pins[i].usage, dane->pins.pins[i].selector,
+                       dane->pins.pins[i].matching);
+        struct slice line = slice_cut(&rest, '\n');
+        cr_expect(slice_starts(line, slice_str(wanted)), "%.*s", SLICE_FMT(line));
+        cr_expect_eq(line.len, strlen(wanted) - 16 + 64);
+    }
+    cr_expect_eq(rest.len, 0);
+    buf_fini(&text);
+    buf_init(&text, 60); /* no line fits */
+    dane_write(dane, &text);
+    cr_expect_eq(text.len, 0);
+    cr_expect_not(text.is_over);
+    buf_fini(&text);
+}
+
 static void find(const struct dane_case *c, struct dane *dane, struct dns *dns)
 {
     struct route route = {.tcp_port = 25, .is_secure = !c->is_route_insecure};
@@ -151,6 +175,7 @@ Test(dane, finds_what_can_be_believed, .timeout = 30)
         for (uint32_t n = 0; n < dane.pins.count; n++) {
             cr_expect(slice_equal(dane.pins.pins[n].data, SLICE(HASH)), "%s: kept", c->name);
         }
+        check_text(&dane);
         free(dns);
     }
     dane_fini(&dane);
