@@ -323,13 +323,15 @@ static bool store(struct tally *tally)
     return true;
 }
 
-/* Not before what was counted earlier is known: it would be lost. */
+/* Not before what was counted earlier is known: it would be lost. Goes on when a note comes home,
+ * up to as many as there were when the round began: what is counted meanwhile has the next one. */
 static void flush(struct tls_report *report)
 {
-    LIST_EACH_SAFE (&report->dirty, it, after) {
-        if (!report->is_loaded || !store(CONTAINER_OF(it, struct tally, dirty))) {
+    while (report->is_loaded && report->flush_left > 0 && !list_is_empty(&report->dirty)) {
+        if (!store(CONTAINER_OF(report->dirty.next, struct tally, dirty))) {
             return;
         }
+        report->flush_left -= 1;
     }
 }
 
@@ -418,6 +420,7 @@ static void on_note(struct tls_report *report, const struct msg *msg)
             mark(tally);
         }
     }
+    flush(report);
 }
 
 void tls_report_on_msg(struct tls_report *report, struct msg *msg)
@@ -437,6 +440,7 @@ bool tls_report_drain(struct tls_report *report)
 {
     report->is_draining = true;
     timer_stop(&report->round);
+    report->flush_left = TLS_REPORT_DOMAINS;
     flush(report);
     return list_is_empty(&report->dirty) || !report->is_loaded;
 }
@@ -477,6 +481,7 @@ static void on_round(struct timer *timer)
         scan(report);
     }
     if (report->is_loaded) {
+        report->flush_left = HASH_COUNT(report->by_name);
         flush(report);
         tls_report_next(report);
     }

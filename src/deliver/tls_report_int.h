@@ -56,6 +56,7 @@ struct tls_report {
     struct timer round;
     uint32_t msgs_out;
     uint32_t jobs_open;
+    uint32_t flush_left; /* tallies that this round still writes down, as messages come home */
     bool is_loading;
     bool is_loaded;
     bool is_draining;

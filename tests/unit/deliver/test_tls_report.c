@@ -19,7 +19,7 @@
 #define MINUTE_MS UINT64_C(60000)
 #define HOUR_MS   (60 * MINUTE_MS)
 #define DAY_MS    (24 * HOUR_MS)
-#define NOTES     8
+#define NOTES     200
 #define CALLS     8
 #define TEXT_MAX  8192
 #define ACCOUNT   UINT64_C(77)
@@ -423,6 +423,24 @@ Test(tls_report, failures_of_many_kinds_are_counted_and_not_all_told)
     cr_assert(says("m15.a.test"));
     cr_assert_not(says("m16.a.test"));
     end_call(ERR_OK, 200);
+}
+
+Test(tls_report, more_domains_than_messages_are_written_down_in_one_round)
+{
+    for (int i = 0; i < 150; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "d%d.test", i);
+        struct tls_session session = {.domain = slice_str(name),
+                                      .kind = TLS_REPORT_NO_POLICY,
+                                      .mx_host = "m.test",
+                                      .mx_addr = "192.0.2.1",
+                                      .source = ""};
+        tls_report_count(rig.report, &session);
+    }
+    pass(MINUTE_MS);
+    cr_assert_eq(rig.puts, 150);
+    pass(10 * MINUTE_MS);
+    cr_assert_eq(rig.puts, 150, "nothing has changed since");
 }
 
 Test(tls_report, damaged_notes_and_old_ones_hurt_nobody)
