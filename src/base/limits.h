@@ -91,9 +91,9 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define HTTP_CALL_SEND_MAX   32         /* header fields of a request */
 #define HTTP_CALL_KEEP_MAX   8          /* header fields of the answer that are kept */
 #define HTTP_CALL_VALUE_MAX  1024       /* of a kept field; the rest is cut */
-#define HTTP_CALL_BODY_MAX   (25 * MIB) /* of the answer; callers ask for less */
-#define HOOK_MS              15000      /* a webhook must have answered by then */
-#define HTTP_CALL_MS_MAX     120000     /* from the start to the last byte; callers ask for less */
+#define HTTP_CALL_BODY_MAX   ATTACHMENT_BYTES_MAX /* of the answer; callers ask for less */
+#define HOOK_MS              15000                /* a webhook must have answered by then */
+#define HTTP_CALL_MS_MAX     120000 /* from the start to the last byte; callers ask for less */
 
 /* ---- mail ----------------------------------------------------------------------------------- */
 #define MAIL_BYTES_MAX       (30 * MIB)
@@ -379,6 +379,7 @@ _Static_assert(MAIL_BYTES_MAX + SUBMISSION_ARENA_BYTES + MIME_READ_ARENA_BYTES <
                "so do a submitted mail, its header, and what is read of it");
 _Static_assert(API_RCPT_MAX *(ADDR_MAX + 64) + 8 * KIB <= INBOUND_ARENA_BYTES,
                "the envelope of a submitted mail fits the arena of one that comes in");
+_Static_assert(FETCH_BYTES_MAX >= 2 * ATTACHMENT_BYTES_MAX, "one fetch does not stop the others");
 _Static_assert(ATTACHMENT_BYTES_MAX / 3 * 4 < HTTP_BODY_MAX, "full attachments fit a request");
 _Static_assert(2 * HTTP_BODY_MAX + ATTACHMENT_BYTES_MAX + MAIL_BYTES_MAX <= MSG_ARENA_MAX,
                "a send's body, the text read from it and its decoded attachments share one arena");
@@ -409,9 +410,6 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define TLS_REPORT_NOTES   64 /* messages out at once, of DELIVER_POOL_MSGS */
 #define TLS_REPORT_POST_MS 30000
 #define TLS_REPORT_TRIES   24 /* an hour apart, RFC 8460 5.5 */
-
-_Static_assert(ATTACHMENT_BYTES_MAX <= HTTP_CALL_BODY_MAX, "an attachment can be fetched");
-_Static_assert(FETCH_BYTES_MAX >= 2 * ATTACHMENT_BYTES_MAX, "nobody waits for nothing");
 
 /* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */
 _Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + 2 * SHARD_COUNT_MAX <
