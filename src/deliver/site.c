@@ -197,6 +197,11 @@ uint64_t site_admits_ms(struct site *site, enum mail_priority priority, uint64_t
 void site_take(struct site *site, uint64_t now_ms)
 {
     site->open += 1;
+    site_spend(site, now_ms);
+}
+
+void site_spend(struct site *site, uint64_t now_ms)
+{
     if (site->rate > 0) {
         fill_tokens(site, now_ms);
         site->tokens -= MAIL_TOKENS;

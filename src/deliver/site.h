@@ -109,6 +109,8 @@ void site_set_rules(struct site *site, const struct site_rules *rules);
 uint64_t site_admits_ms(struct site *site, enum mail_priority priority, uint64_t now_ms);
 /* A trip starts: takes its mail from the rate. */
 void site_take(struct site *site, uint64_t now_ms);
+/* One more mail of a trip that has started. */
+void site_spend(struct site *site, uint64_t now_ms);
 /* reason: what the host said, kept for the operator when it is bad. */
 void site_feedback(struct site *site, enum feedback feedback, const char *reason, uint64_t now_ms);
 /* The host ended a kept connection after so many mails. */

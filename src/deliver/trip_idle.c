@@ -38,7 +38,7 @@ void trip_take_idle(struct trip *trip, struct attempt_smtp *attempt)
     trip_source_reused(trip, attempt);
     attempt_smtp_set_owner(attempt, trip);
     sm_move(&trip->sm, TRIP_SEND);
-    attempt_smtp_send(attempt, &trip->mail);
+    trip_send_part(trip);
 }
 
 void trip_make_room(struct trip *trip)

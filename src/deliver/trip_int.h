@@ -54,6 +54,8 @@ struct trip {
     struct attempt_hook hook;
     bool is_calling; /* hook is out */
     struct attempt_mail mail;
+    struct attempt_mail part; /* what one transaction takes of it: some of its recipients */
+    uint32_t part_first;
     struct buf transcript;
     uint64_t started_unix_ms;
     struct verdict failure;             /* of the last host */
@@ -106,6 +108,8 @@ void trip_connect(struct trip *trip);
 void trip_call_hook(struct trip *trip);
 /* Ends look-ups that are made for the try, and forgets what they found. */
 void trip_forget_look_ups(struct trip *trip);
+/* Sends the mail to the recipients whose turn it is: a site may take few in one transaction. */
+void trip_send_part(struct trip *trip);
 /* Keeps what the attempt saw, for the outcome. */
 void trip_remember(struct trip *trip, const struct attempt_smtp *attempt);
 void trip_chunk_home(struct trip *trip, struct msg *msg);

@@ -333,7 +333,7 @@ static void on_ready(struct attempt_smtp *attempt)
         return;
     }
     sm_move(&trip->sm, TRIP_SEND);
-    attempt_smtp_send(attempt, &trip->mail);
+    trip_send_part(trip);
 }
 
 static void on_chunk(struct attempt_smtp *attempt, uint32_t index)
@@ -360,15 +360,71 @@ void trip_remember(struct trip *trip, const struct attempt_smtp *attempt)
     buf_add(&trip->transcript, slice_head(said, trip->transcript.max_bytes - trip->transcript.len));
 }
 
+void trip_send_part(struct trip *trip)
+{
+    uint32_t most = trip->site->rules.rcpts_max;
+    uint32_t left = trip->mail.rcpt_count - trip->part_first;
+    CHECK(left > 0);
+    trip->part = trip->mail;
+    trip->part.rcpts += trip->part_first;
+    trip->part.rcpt_count = most > 0 && most < left ? most : left;
+    if (trip->part_first > 0) {
+        site_spend(trip->site, loop_now_ms(trip->deliver->loop));
+    }
+    attempt_smtp_send(trip->attempt, &trip->part);
+}
+
+/* Those whose turn did not come: nobody has refused them for good. */
+static void put_off_rest(struct trip *trip)
+{
+    struct verdict verdict = trip->failure;
+    if (verdict.class != VERDICT_DEFERRED) {
+        verdict_own(&verdict, SMTP_STEP_RCPT, VERDICT_DEFERRED, "4.5.3",
+                    "recipients before this one were refused; it is tried by itself");
+        verdict.scope = VERDICT_RCPT;
+    }
+    trip_judge_all(trip, &verdict);
+}
+
+static bool was_any_taken(const struct attempt_mail *part)
+{
+    for (uint32_t i = 0; i < part->rcpt_count; i++) {
+        if (part->rcpts[i].verdict.class == VERDICT_DELIVERED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next recipients follow on the same connection as long as it serves, else on another one; when
+ * nobody was taken they would not be either, and are put off with what was said. */
 static void on_judged(struct attempt_smtp *attempt)
 {
     struct trip *trip = attempt_smtp_owner(attempt);
     CHECK(trip->attempt == attempt);
     trip_remember(trip, attempt);
+    bool is_alive = attempt_smtp_is_alive(attempt);
+    bool is_worn = !is_alive || attempt_smtp_mails(attempt) >= site_mails_per_conn(trip->site);
+    bool is_over = trip->deliver->is_abandoning || !was_any_taken(&trip->part);
+    trip->failure = trip->part.rcpts[0].verdict;
+    trip->part_first += trip->part.rcpt_count;
+    bool is_last = trip->part_first >= trip->mail.rcpt_count;
+    if (!is_last && !is_over && !is_worn) {
+        trip->is_reused = true; /* it may be closed like any that was kept */
+        trip_send_part(trip);
+        return;
+    }
     trip->attempt = NULL;
-    if (attempt_smtp_is_alive(attempt)) {
+    if (is_alive) {
         trip_keep(trip, attempt);
     }
+    if (!is_last && !is_over) {
+        trip->tried = 0;
+        trip->is_reused = false;
+        trip_find_route(trip);
+        return;
+    }
+    put_off_rest(trip);
     trip_conclude(trip);
 }
 

@@ -434,6 +434,71 @@ Test(trip, waits_for_a_connection_of_its_site)
     rig_end(&rig);
 }
 
+/* ---- recipients ------------------------------------------------------------------------------ */
+
+#define RCPT_OF(who)                                                                               \
+    {                                                                                              \
+        "RCPT TO:<" who "@dest.test>", "250 ok\r\n"                                                \
+    }
+
+static void take_two_at_once(struct rig *rig)
+{
+    static const struct site_rules two = {.rcpts_max = 2};
+    rig->deliver->policy->rules = two;
+    rig->more_rcpts = 2;
+}
+
+Test(trip, sends_to_no_more_recipients_at_once_than_the_site_takes)
+{
+    static const struct script_step steps[] = {
+        HELLO, EHLO, MAIL, RCPT, RCPT_OF("r1"), DATA, DOT, MAIL, RCPT_OF("r2"), DATA, DOT, END};
+    struct rig rig;
+    rig_init(&rig, steps);
+    start(&rig);
+    take_two_at_once(&rig);
+    const struct outcome *out = go(&rig);
+    cr_assert_eq(out->verdict_count, 3);
+    cr_assert_eq(out->verdict.class, VERDICT_DELIVERED);
+    cr_assert_eq(out->last.class, VERDICT_DELIVERED);
+    cr_assert_eq(rig.script.conns, 1);
+    rig_end(&rig);
+}
+
+Test(trip, goes_on_with_the_other_recipients_on_a_new_connection)
+{
+    static const struct script_step steps[] = {
+        HELLO, EHLO, MAIL, RCPT,          RCPT_OF("r1"), DATA, {".", "250 ok\r\n421 4.4.2 bye\r\n"},
+        HELLO, EHLO, MAIL, RCPT_OF("r2"), DATA,          DOT,  END};
+    struct rig rig;
+    rig_init(&rig, steps);
+    start(&rig);
+    take_two_at_once(&rig);
+    const struct outcome *out = go(&rig);
+    cr_assert_eq(out->verdict.class, VERDICT_DELIVERED);
+    cr_assert_eq(out->last.class, VERDICT_DELIVERED);
+    cr_assert_eq(rig.script.conns, 2);
+    rig_end(&rig);
+}
+
+Test(trip, puts_off_recipients_whose_turn_never_came)
+{
+    static const struct script_step steps[] = {HELLO,
+                                               {"EHLO", "250 mx\r\n"},
+                                               MAIL,
+                                               {"RCPT", "550 5.1.1 no such user\r\n"},
+                                               {"RCPT", "550 5.1.1 no such user\r\n"},
+                                               {"RSET", "250 ok\r\n"},
+                                               END};
+    struct rig rig;
+    rig_init(&rig, steps);
+    start(&rig);
+    take_two_at_once(&rig);
+    const struct outcome *out = go(&rig);
+    cr_assert_eq(out->verdict.class, VERDICT_BOUNCED);
+    cr_assert_eq(out->last.class, VERDICT_DEFERRED);
+    rig_end(&rig);
+}
+
 /* ---- retries -------------------------------------------------------------------------------- */
 
 static const struct {

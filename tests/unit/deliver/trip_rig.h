@@ -34,6 +34,7 @@ struct outcome {
     uint64_t next_due_unix_ms;
     uint64_t started_unix_ms;
     struct verdict verdict; /* of the first recipient */
+    struct verdict last;    /* and of the last one */
     uint32_t verdict_count;
     char host[64];
     char addr[64];
@@ -58,6 +59,7 @@ struct rig {
     const char *body; /* NULL: BODY */
     uint32_t attempt;
     uint32_t chunk_count;
+    uint32_t more_rcpts; /* r1@dest.test and so on, behind r@dest.test */
     uint64_t created_unix_ms;
     enum err chunk_err;
     bool holds_chunk;
@@ -84,9 +86,12 @@ static inline void copy(char *to, size_t size, struct slice from)
 static inline void fill_claim(struct rig *rig, struct shard_claim *claim, struct arena *arena)
 {
     claim->sender = arena_dup(arena, SLICE("b@send.test"));
-    claim->rcpts = arena_array(arena, 1, sizeof *claim->rcpts);
+    claim->rcpt_count = 1 + rig->more_rcpts;
+    claim->rcpts = arena_array(arena, claim->rcpt_count, sizeof *claim->rcpts);
     claim->rcpts[0] = arena_dup(arena, SLICE("r@dest.test"));
-    claim->rcpt_count = 1;
+    for (uint32_t i = 1; i <= rig->more_rcpts; i++) {
+        claim->rcpts[i] = arena_format(arena, "r%u@dest.test", (unsigned)i);
+    }
     claim->dkim_headers = arena_dup(arena, SLICE("DKIM-Signature: x\r\n"));
     claim->first_chunk = arena_dup(arena, slice_str(rig->body != NULL ? rig->body : BODY));
     claim->size_bytes = claim->first_chunk.len;
@@ -132,6 +137,7 @@ static inline void on_outcome(struct rig *rig, struct msg *msg)
     out->verdict_count = body->verdict_count;
     if (body->verdict_count > 0) {
         out->verdict = body->verdicts[0];
+        out->last = body->verdicts[body->verdict_count - 1];
     }
     copy(out->host, sizeof out->host, body->remote_host);
     copy(out->addr, sizeof out->addr, body->remote_addr);
