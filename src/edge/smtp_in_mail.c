@@ -526,7 +526,7 @@ static void fill(const struct smtp_session *session, uint32_t account, struct sl
 static void store(struct smtp_session *session)
 {
     struct inbound *mail = &session->mail;
-    struct msg *msgs[INBOUND_ACCOUNTS_MAX];
+    struct msg *msgs[INBOUND_ACCOUNTS_MAX] = {NULL};
     struct buf trace;
     uint64_t copies = (uint64_t)mail->data.len * mail->account_count;
     CHECK(mail->chunks == 0 || mail->data.len == 0);

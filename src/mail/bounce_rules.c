@@ -1,5 +1,5 @@
-/* bounce_rules.c - see bounce_rules.h. A rule is five patterns that must all fit; matching takes at
- * most pattern times text, both of which have ceilings. */
+/* bounce_rules.c - see bounce_rules.h. A rule is four patterns that must all fit; the one for the
+ * text comes last, for it costs most. */
 #include "mail/bounce_rules.h"
 
 #include "base/arena.h"
@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RULES_ARENA_BYTES (4 * MIB) /* BOUNCE_RULES_MAX of full length, twice */
+/* The text, three times as long with stars in it, and a piece for each byte of it. */
+#define RULES_ARENA_BYTES (3 * 32 * (BOUNCE_FILE_MAX + 64 * KIB))
 
 /* bounce_rules.conf, as the build embeds it. */
 extern const unsigned char bounce_rules_shipped[];
@@ -20,9 +21,17 @@ extern const size_t bounce_rules_shipped_len;
 
 enum column { COLUMN_HOST, COLUMN_CODE, COLUMN_ENHANCED, COLUMN_TEXT, COLUMN_COUNT };
 
+/* What a pattern between two stars comes to, one behind the other. */
+struct piece {
+    struct slice text;
+    bool is_last; /* of its alternative */
+};
+
 struct rule {
     enum bounce_class class;
     struct slice columns[COLUMN_COUNT]; /* lower case */
+    struct piece *pieces;               /* of the text's pattern; NULL: it has a ? */
+    uint32_t piece_count;
 };
 
 struct bounce_rules {
@@ -58,6 +67,8 @@ static const char *read_rule(struct bounce_rules *rules, struct slice line);
 static struct slice word_of(struct slice *rest);
 static bool fits(const struct rule *rule, const struct slice said[COLUMN_COUNT]);
 static bool fits_one_of(struct slice patterns, struct slice text);
+static void cut_pieces(struct bounce_rules *rules, struct rule *rule);
+static bool has_words(const struct rule *rule, struct slice text);
 static bool glob(struct slice pattern, struct slice text);
 static struct slice flatten(struct slice text, char *out, size_t max);
 
@@ -210,8 +221,37 @@ static const char *read_rule(struct bounce_rules *rules, struct slice line)
     }
     wide[len++] = '*';
     rule.columns[COLUMN_TEXT] = arena_lower(&rules->arena, slice_of(wide, len));
+    cut_pieces(rules, &rule);
     rules->rules[rules->count++] = rule;
     return NULL;
+}
+
+/* The alternatives of the text, which stars surround, as pieces to look for. */
+static void cut_pieces(struct bounce_rules *rules, struct rule *rule)
+{
+    struct slice patterns = rule->columns[COLUMN_TEXT];
+    if (slice_has_byte(patterns, '?')) {
+        return;
+    }
+    uint32_t max = 1;
+    for (size_t i = 0; i < patterns.len; i++) {
+        max += patterns.data[i] == '|' || patterns.data[i] == '*';
+    }
+    rule->pieces = arena_array(&rules->arena, max, sizeof *rule->pieces);
+    while (patterns.data != NULL) {
+        struct slice pattern = slice_cut(&patterns, '|');
+        uint32_t first = rule->piece_count;
+        while (pattern.data != NULL) {
+            struct slice text = slice_cut(&pattern, '*');
+            if (text.len > 0) {
+                rule->pieces[rule->piece_count++] = (struct piece){.text = text};
+            }
+        }
+        if (rule->piece_count == first) {
+            rule->pieces[rule->piece_count++] = (struct piece){.text = SLICE("")}; /* anything */
+        }
+        rule->pieces[rule->piece_count - 1].is_last = true;
+    }
 }
 
 static struct slice word_of(struct slice *rest)
@@ -275,12 +315,13 @@ void bounce_rules_judge_report(const struct bounce_rules *rules, struct slice ho
 static bool fits(const struct rule *rule, const struct slice said[COLUMN_COUNT])
 {
     static const enum column order[] = {COLUMN_CODE, COLUMN_ENHANCED, COLUMN_HOST, COLUMN_TEXT};
-    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+    size_t count = rule->pieces == NULL ? ARRAY_LEN(order) : ARRAY_LEN(order) - 1;
+    for (size_t i = 0; i < count; i++) {
         if (!fits_one_of(rule->columns[order[i]], said[order[i]])) {
             return false;
         }
     }
-    return true;
+    return rule->pieces == NULL || has_words(rule, said[COLUMN_TEXT]);
 }
 
 static bool fits_one_of(struct slice patterns, struct slice text)
@@ -288,6 +329,26 @@ static bool fits_one_of(struct slice patterns, struct slice text)
     while (patterns.data != NULL) {
         if (glob(slice_cut(&patterns, '|'), text)) {
             return true;
+        }
+    }
+    return false;
+}
+
+static bool has_words(const struct rule *rule, struct slice text)
+{
+    struct slice rest = text;
+    bool is_found = true;
+    for (uint32_t i = 0; i < rule->piece_count; i++) {
+        const struct piece *piece = &rule->pieces[i];
+        size_t at = is_found ? slice_find(rest, piece->text) : SIZE_MAX;
+        is_found = at != SIZE_MAX;
+        rest = is_found ? slice_from(rest, at + piece->text.len) : rest;
+        if (piece->is_last && is_found) {
+            return true;
+        }
+        if (piece->is_last) {
+            rest = text;
+            is_found = true;
         }
     }
     return false;

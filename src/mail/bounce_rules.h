@@ -59,7 +59,7 @@ void bounce_rules_free(struct bounce_rules *rules);
 uint32_t bounce_rules_count(const struct bounce_rules *rules);
 
 /* The class of what a host said; BOUNCE_OTHER when no rule fits. host: in any case, may be empty.
- * Cost: some 10 us. */
+ * Cost: 20 to 40 us with the shipped rules. */
 enum bounce_class bounce_rules_find(const struct bounce_rules *rules, struct slice host,
                                     const struct verdict *verdict);
 /* Sets the class of a verdict, unless it is a success. A refusal for good that means "not now" (a

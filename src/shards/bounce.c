@@ -44,12 +44,13 @@ void bounce_tell(struct shard *shard, struct row_mail *mail, struct slice recipi
     hook_tell(shard, mail, &event);
 }
 
-/* A server that says so before it has seen the mail speaks of the recipient; what it says of a
- * whole mail may be about any of them. */
+/* A server that says so before it has seen the mail speaks of the recipient, and a domain that
+ * takes no mail of all of its own; what is said of a whole mail may be about any recipient. */
 static bool is_address_at_fault(const struct verdict *verdict)
 {
-    return verdict->class == VERDICT_BOUNCED && !verdict->is_given_up &&
-           verdict->step == SMTP_STEP_RCPT && bounce_traits(verdict->bounce)->suppresses;
+    bool is_of_rcpt = verdict->step == SMTP_STEP_RCPT || verdict->step == SMTP_STEP_RESOLVE;
+    return verdict->class == VERDICT_BOUNCED && !verdict->is_given_up && is_of_rcpt &&
+           bounce_traits(verdict->bounce)->suppresses;
 }
 
 void bounce_suppress(struct shard *shard, struct id mail, struct slice recipient,

@@ -265,6 +265,8 @@ Test(bounces, a_real_server_takes_a_mail_and_sends_it_back_later)
                               "virtual_mailbox_maps = inline:{{box@peer.test=box/}}\n"
                               "smtpd_reject_unlisted_recipient = no\n"
                               "smtp_dns_support_level = disabled\n"
+                              "minimal_backoff_time = 1s\n"
+                              "queue_run_delay = 1s\n"
                               "relayhost = [127.0.0.1]:%u\n",
                               (unsigned)world->smtp_port);
     (void)start_postfix(world, &certs, &options);

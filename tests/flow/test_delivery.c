@@ -180,6 +180,8 @@ Test(delivery, a_mail_that_nobody_takes_bounces_at_the_end_of_its_time)
     cr_assert(json_is_null(reply_at(read, "deliveries.0.next_attempt_at")));
     cr_assert_gt(reply_int(read, "deliveries.0.attempts"), 2);
     cr_assert_str_eq(reply_text(read, "deliveries.0.status"), "bounced");
+    cr_expect(slice_find(read->body, SLICE("\"email.failed\"")) != SIZE_MAX, "given up, by us");
+    cr_expect(slice_find(read->body, SLICE("\"email.bounced\"")) == SIZE_MAX);
     world_end(world);
 }
 
