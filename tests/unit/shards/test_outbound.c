@@ -662,3 +662,35 @@ Test(outbound, expires_attachments_by_day_and_no_idempotency_key_in_use)
     clock_set_fake(0, 0);
     rig_close(rig);
 }
+
+/* ---- how it is to be sent ----------------------------------------------------------------------
+ */
+
+Test(outbound, tells_delivery_of_priority_and_pool_also_after_a_restart)
+{
+    struct rig *rig = rig_open();
+    struct arena arena;
+    arena_init(&arena, 64 * KIB, 8 * MIB);
+    struct account_id account = sender(rig);
+    struct msg *msg = rig_mail(rig, account, "a@example.com", "b@example.net");
+    msg->body.send.priority = PRIORITY_BULK;
+    msg->body.send.pool = SLICE("news");
+    msg->body.send.requires_tls = true;
+    cr_assert_eq(post(rig, account, msg), ERR_OK);
+    struct id id = msg->body.send.id;
+    rig_put(rig, msg);
+    /* The rig keeps no copy of a pool's name: what it says is looked at in the row. */
+    cr_expect_eq(rig_entry(rig, id, 0)->priority, PRIORITY_BULK);
+    cr_expect_eq(rig_entry(rig, id, 0)->pool.len, 4);
+    struct row_mail mail = rig_get_mail(rig, account, key_mail(account, id), &arena);
+    struct row_outbox row =
+        rig_get_outbox(rig, account, key_outbox(mail.received_unix_ms, account, id, 0), &arena);
+    cr_expect_eq(row.priority, PRIORITY_BULK);
+    cr_expect(slice_equal(row.pool, SLICE("news")));
+    cr_expect(row.requires_tls && mail.requires_tls);
+    rig_restart(rig);
+    cr_expect_eq(rig_entry(rig, id, 0)->priority, PRIORITY_BULK);
+    cr_expect_eq(rig_entry(rig, id, 0)->pool.len, 4);
+    arena_fini(&arena);
+    rig_close(rig);
+}
