@@ -56,6 +56,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(DEFERRED, COUNTER, "meerkat_deliveries_deferred_total",                                      \
       "recipients put off after a temporary failure")                                              \
     X(BOUNCED, COUNTER, "meerkat_deliveries_bounced_total", "recipients failed for good")          \
+    X(BOUNCED_LATER, COUNTER, "meerkat_deliveries_bounced_later_total",                            \
+      "recipients that were delivered to, until a notice of failure came")                         \
+    X(COMPLAINED, COUNTER, "meerkat_complaints_total", "recipients who called a mail spam")        \
     X(DELIVERY_LATENCY, HISTOGRAM, "meerkat_delivery_seconds", "time from acceptance to delivery") \
     X(HOOKS_ACKED, COUNTER, "meerkat_webhooks_acknowledged_total", "webhooks acknowledged")        \
     X(HOOKS_PUT_OFF, COUNTER, "meerkat_webhooks_deferred_total", "webhook tries that failed")      \

@@ -4,6 +4,7 @@
  * One place for what is said during a delivery (claim.c) and what is reported long after it
  * (report.c).
  */
+#include "base/metric.h"
 #include "shards/shard_int.h"
 
 /* "bounced" is what another server said of the mail for good; "failed" is what we gave up. */
@@ -90,6 +91,7 @@ void bounce_complain(struct shard *shard, const struct complaint *complaint)
     shard_put_delivery(shard, key_delivery(id_account(mail), mail, complaint->index), delivery);
     if (!complaint->is_rehearsed) {
         suppression_add(shard, id_account(mail), &found);
+        metric_add(METRIC_COMPLAINED, 1);
     }
     shard_write_event(shard, mail, &event);
     hook_tell(shard, complaint->mail, &event);

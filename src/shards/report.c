@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metric.h"
 
 #include <string.h>
 
@@ -247,6 +248,7 @@ static void store_failure(struct shard *shard, struct report_work *work, struct 
     bounce_rules_judge_report(shard->bounce_rules, hit->said->host, &verdict);
     if (verdict.class == VERDICT_BOUNCED) {
         close_delivery(shard, work, hit, &verdict);
+        metric_add(METRIC_BOUNCED_LATER, 1);
     }
     bounce_tell(shard, &work->mail, hit->delivery.recipient, &verdict);
     if (work->mail.mode == MODE_LIVE && !work->mail.is_sandbox) {

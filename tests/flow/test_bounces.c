@@ -212,6 +212,9 @@ Test(bounces, a_complaint_is_found_by_what_it_quotes)
     struct reply *read = world_await(scene.world, scene.id, "message.send_status", "delivered");
     cr_expect_str_eq(reply_text(read, "deliveries.0.status"), "delivered");
     cr_expect_eq(inbound_count(&scene, "arf"), 1);
+    struct slice metrics = world_get(scene.world, "/metrics")->body;
+    expect_in(metrics, "meerkat_complaints_total 1\n");
+    expect_in(metrics, "meerkat_deliveries_bounced_later_total 0\n");
     /* A long one too, which comes in chunks; and to the return path. */
     bring(&scene, COMPLAINTS, arf(&scene, scene.token, 1470000), "250 ");
     bring(&scene, scene.path, arf(&scene, scene.token, 7), "250 ");
