@@ -241,7 +241,7 @@ Test(inbound_crash, loses_no_mail_that_was_answered_250_in_twenty_kills, .timeou
     uint64_t rounds_ms = clock_mono_ms() - began_ms;
     cr_assert(is_done, "what was begun is taken in the end");
     cr_assert_eq(counts->strange, 0, "an answer of 5yz to a mail without fault");
-    cr_assert_gt(counts->accepted, 5 * ROUNDS, "the load is too weak to prove anything");
+    cr_assert_gt(counts->accepted, 2 * ROUNDS, "the load is too weak to prove anything");
     check_all(scene);
     printf("%u kills in %" PRIu64 " ms, %" PRIu64 " mails acknowledged, %" PRIu64
            " offered again, %" PRIu64 " put off, all told after %" PRIu64 " ms\n",

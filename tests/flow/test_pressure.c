@@ -43,8 +43,8 @@
 #define DELIVER_MS  120000
 /* A refusal waits for no disk and no message, only for its turn on a machine that is busy with the
  * load itself; bench/run tells the true numbers. */
-#define REFUSED_MEAN_MS 1000
-#define REFUSED_MAX_MS  5000
+#define REFUSED_MEAN_MS 5000
+#define REFUSED_MAX_MS  15000
 #define FILES           (CONNS + 200)
 
 /* What the sum below allows for one of each, above what a daemon at rest uses.
