@@ -529,6 +529,7 @@ static void store(struct smtp_session *session)
     struct msg *msgs[INBOUND_ACCOUNTS_MAX] = {NULL};
     struct buf trace;
     uint64_t copies = (uint64_t)mail->data.len * mail->account_count;
+    CHECK(mail->account_count > 0);
     CHECK(mail->chunks == 0 || mail->data.len == 0);
     if (!inbound_reserve(session, copies) || !take_each(session, MSG_SHARD_INBOUND, msgs)) {
         put_off(session, ERR_BUSY);
@@ -540,6 +541,7 @@ static void store(struct smtp_session *session)
     inbound_trace(session, &trace);
     CHECK(!trace.is_over); /* what strangers chose in it is bounded */
     for (uint32_t i = 0; i < mail->account_count; i++) {
+        CHECK(msgs[i] != NULL); /* take_each left none out */
         fill(session, i, buf_slice(&trace), &bytes, msgs[i]);
     }
     buf_fini(&trace);
