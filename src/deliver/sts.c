@@ -62,6 +62,7 @@ struct entry {
     struct sts *sts;
     struct link link; /* sts->entries, the last used one at the end */
     struct link waiters;
+    struct link turn; /* sts->unread, while no message is free to read its note */
     struct sm sm;
     struct dns_query query;
     struct http_call call;
@@ -80,6 +81,7 @@ struct sts {
     struct sts_options options;
     struct entry *by_domain;
     struct link entries;
+    struct link unread;
     struct timer round;
     uint64_t kept_bytes;
     uint64_t sweep_unix_ms; /* when all notes are looked through again */
@@ -107,6 +109,7 @@ struct sts *sts_new(const struct sts_options *options)
     struct sts *sts = mem_zalloc(sizeof *sts);
     sts->options = *options;
     list_init(&sts->entries);
+    list_init(&sts->unread);
     timer_init(&sts->round, options->loop, on_round);
     return sts;
 }
@@ -128,6 +131,7 @@ static void forget(struct entry *entry)
     CHECK(list_is_empty(&entry->waiters));
     drop_kept(entry);
     list_remove(&entry->link);
+    list_remove(&entry->turn);
     HASH_DEL(sts->by_domain, entry);
     free(entry);
 }
@@ -202,6 +206,7 @@ static struct entry *get(struct sts *sts, struct slice domain)
     entry->sts = sts;
     sm_init(&entry->sm, &table, STATE_IDLE);
     list_init(&entry->waiters);
+    list_init(&entry->turn);
     memcpy(entry->domain, domain.data, domain.len);
     HASH_ADD_KEYPTR(hh, sts->by_domain, entry->domain, (unsigned)domain.len, entry);
     list_push_back(&sts->entries, &entry->link);
@@ -328,17 +333,47 @@ static void on_loaded(struct entry *entry, const struct msg *msg)
     ask(entry);
 }
 
-static void load(struct entry *entry)
+/* False: no message is free. */
+static bool read_note(struct entry *entry)
 {
     struct sts *sts = entry->sts;
     struct msg *msg =
         take_note(sts, NOTE_GET, slice_str(entry->domain), (uint64_t)(uintptr_t)entry);
-    if (msg == NULL) {
-        tell(entry, true);
+    if (msg != NULL) {
+        actor_post(sts->options.place->deliver_shard, msg);
+    }
+    return msg != NULL;
+}
+
+/* Whoever finds no message free has its turn when one of ours is home. */
+static void load(struct entry *entry)
+{
+    sm_move(&entry->sm, STATE_LOAD);
+    if (read_note(entry)) {
         return;
     }
-    sm_move(&entry->sm, STATE_LOAD);
-    actor_post(sts->options.place->deliver_shard, msg);
+    if (entry->sts->notes_out > 0) {
+        list_push_back(&entry->sts->unread, &entry->turn);
+        return;
+    }
+    sm_move(&entry->sm, STATE_IDLE);
+    tell(entry, true);
+}
+
+static void load_next(struct sts *sts)
+{
+    while (!list_is_empty(&sts->unread)) {
+        struct entry *entry = CONTAINER_OF(sts->unread.next, struct entry, turn);
+        if (!read_note(entry)) {
+            break;
+        }
+        list_remove(&entry->turn);
+    }
+    while (sts->notes_out == 0 && !list_is_empty(&sts->unread)) { /* nothing will come home */
+        struct entry *entry = CONTAINER_OF(list_pop_front(&sts->unread), struct entry, turn);
+        sm_move(&entry->sm, STATE_IDLE);
+        tell(entry, true);
+    }
 }
 
 static void scan(struct sts *sts, struct slice behind)
@@ -395,6 +430,7 @@ void sts_on_note(struct sts *sts, struct msg *msg)
         on_loaded((struct entry *)(uintptr_t)msg->token, msg);
     }
     msg_put(sts->options.actor, msg);
+    load_next(sts);
 }
 
 /* ---- fetching ------------------------------------------------------------------------------- */

@@ -482,6 +482,23 @@ Test(sts, a_store_that_cannot_be_read_says_nothing_of_a_domain)
     cr_assert_not(found->is_unknown);
 }
 
+Test(sts, more_domains_than_messages_wait_for_their_turn)
+{
+    static struct found many[100];
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "d%d.test", i);
+        sts_find(rig.sts, &many[i].query, slice_str(name), on_found);
+    }
+    for (int i = 0; i < 10; i++) {
+        settle();
+    }
+    for (int i = 0; i < 100; i++) {
+        cr_expect_eq(many[i].times, 1, "%d", i);
+        cr_expect_not(many[i].is_unknown, "%d", i);
+    }
+}
+
 Test(sts, an_address_and_a_name_too_long_have_no_policy)
 {
     char name[DOMAIN_MAX + 10];
