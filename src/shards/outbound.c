@@ -434,8 +434,8 @@ static struct slice tracked_html(struct send_work *work, struct buf *out)
         .clicks = work->tracks_clicks,
     };
     buf_init(out, html.len + TRACK_GROWTH_MAX);
-    if (!how.opens && !how.clicks) {
-        return html;
+    if (html.len == 0 || (!how.opens && !how.clicks)) {
+        return html; /* a template may have none */
     }
     track_rewrite(work->job.shard, &work->domain, &how, html, out);
     return buf_slice(out);
