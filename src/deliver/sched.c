@@ -243,6 +243,7 @@ static void dest_put(struct sched *sched, struct dest *dest)
         return;
     }
     CHECK(!dest->is_asked); /* who is asked for has an entry that waits */
+    CHECK(sched->dests != NULL); /* it is one of them */
     list_remove(&dest->link);
     HASH_DEL(sched->dests, dest);
     dest_leave_site(dest);
