@@ -262,8 +262,10 @@ Test(routes, tls_is_used_where_it_is_offered_and_done_without_where_it_fails)
     struct world *world = world_new();
     world_set(world, "retry_first_ms", "3600000");
     struct peer *sink = world_sink(world, "127.0.0.1", arguments);
-    world_dns(world, "host-record=" WORLD_HOST ",127.0.0.1\nhost-record=mx.test,127.0.0.1\n"
-                     "mx-host=good.test,mx.test,1\nmx-host=bad.test,mx.test,1\n");
+    /* Hosts of two names, or the second mail would go over the first one's connection. */
+    world_dns(world, "host-record=" WORLD_HOST ",127.0.0.1\n"
+                     "host-record=mx.good.test,127.0.0.1\nhost-record=mx.bad.test,127.0.0.1\n"
+                     "mx-host=good.test,mx.good.test,1\nmx-host=bad.test,mx.bad.test,1\n");
     world_start(world);
     (void)world_signup(world, "owner@customer.test"); /* its key is the world's */
     (void)world_domain(world, "send.test");           /* its id is not needed */
