@@ -53,7 +53,8 @@ Test(fairness, a_password_reset_does_not_wait_for_somebody_elses_newsletter)
         (void)world_await(world, ids[i], "message.send_status", "delivered");
     }
     long long between = world_sink_count(world, sink, "mails") - before - FEW;
-    cr_assert_lt(between, MANY / 10, "%lld of the others went before", between);
+    /* Twenty connections, and what they carry while the few are accepted one after the other. */
+    cr_assert_lt(between, MANY / 20, "%lld of the others went before", between);
     cr_assert_lt(before + between, MANY, "they are still on their way");
     world_end(world);
 }
