@@ -32,7 +32,6 @@ struct scene {
 static inline void scene_init(struct scene *scene)
 {
     certs_make(&scene->certs, "mx.meerkat.test", 3600L * 24 * 3650);
-    mime_read_init();
     rig_init(&scene->rig);
     set(&scene->rig, "smtp_hostname", "mx.meerkat.test");
     set(&scene->rig, "submission_listen", "127.0.0.1:0");
@@ -45,7 +44,6 @@ static inline void scene_end(struct scene *scene)
 {
     rig_end(&scene->rig);
     certs_remove(&scene->certs);
-    mime_read_fini();
 }
 
 static inline uint32_t scene_sessions(struct scene *scene)
