@@ -156,6 +156,32 @@ Test(watch, what_nobody_knows_changes_nothing, .timeout = TIMEOUT)
     close_scene(&it);
 }
 
+Test(watch, what_was_known_stays_when_only_some_servers_answer, .timeout = TIMEOUT)
+{
+    static const struct domain_checks seen = {.spf = true, .dkim_rsa = true, .dmarc = true};
+    struct scene it;
+    open_scene(&it);
+    age(&it, DAY_MS, 0);
+    struct row_domain row = row_of(&it);
+    row.mx_verified = true;
+    row.dkim_ed_verified = true;
+    row.return_path_verified = false;
+    rig_set_domain(it.rig, it.account, key_domain(it.account, it.domain), &row);
+    it.rig->verify_has_gaps = true;
+    watch(&it, &seen, 1);
+    row = row_of(&it);
+    cr_expect(row.mx_verified, "mail for it is taken still");
+    cr_expect(row.dkim_ed_verified);
+    cr_expect(row.dmarc_verified, "what is new counts");
+    cr_expect_not(row.return_path_verified);
+    cr_expect_gt(row.checked_unix_ms + 60000, clock_unix_ms());
+    it.rig->verify_has_gaps = false;
+    age(&it, DAY_MS, 0);
+    watch(&it, &seen, 1);
+    cr_expect_not(row_of(&it).mx_verified, "every server has answered");
+    close_scene(&it);
+}
+
 Test(watch, next_keys_sign_when_the_daily_look_sees_them, .timeout = TIMEOUT)
 {
     struct scene it;
