@@ -133,6 +133,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define TEMPLATE_DATA_MAX   (64 * KIB)  /* JSON text */
 #define SCHEDULE_SOON_MS    1000        /* a time as near as this is now */
 #define SCHEDULE_MAX_MS     (UINT64_C(30) * 24 * 3600 * 1000) /* ahead */
+#define SCHEDULE_HOOKS_MAX  5000  /* webhooks of a mail that may still be moved: each calls one */
 #define RETENTION_DAYS_MAX  36500 /* a mail is kept for so long, or for ever */
 
 /* ---- bounces and complaints ----------------------------------------------------------------- */

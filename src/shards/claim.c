@@ -87,6 +87,11 @@ bool delivery_is_open(const struct row_delivery *row)
            row->status == DELIVERY_DEFERRED;
 }
 
+uint32_t mail_rcpt_count(const struct row_mail *mail)
+{
+    return mail->delivery_count - (uint32_t)min_u64(mail->hook_count, mail->delivery_count);
+}
+
 /* ---- claim ---------------------------------------------------------------------------------- */
 
 void claim_claim(struct shard *shard, struct msg *msg)
@@ -779,7 +784,7 @@ static enum err settle_mail(struct shard *shard, struct row_mail *mail,
         return ERR_OK;
     }
     /* The rows of this group are not written yet; those of the others are as they will stay. */
-    for (uint32_t i = 0; i < mail->delivery_count && !is_bounced; i++) {
+    for (uint32_t i = 0; i < mail_rcpt_count(mail) && !is_bounced; i++) {
         struct row_delivery row;
         enum err err = shard_get_delivery(
             shard, key_delivery(body->entry.account, body->entry.mail, i), &shard->scratch, &row);

@@ -121,6 +121,9 @@ static enum err check_state(struct plan *plan)
     if (plan->mail.status != MAIL_SCHEDULED && (is_move || plan->mail.status != MAIL_QUEUED)) {
         return refuse(plan, SLICE("it is too late: the message is being sent, or was"));
     }
+    if (is_move && plan->mail.hook_count >= SCHEDULE_HOOKS_MAX) {
+        return refuse(plan, SLICE("the message was moved too often; cancel it and send another"));
+    }
     return ERR_OK;
 }
 
@@ -129,7 +132,7 @@ static enum err load_open(struct plan *plan)
 {
     struct arena *arena = &plan->msg->arena;
     struct account_id account = id_account(plan->mail.id);
-    uint32_t count = plan->mail.delivery_count;
+    uint32_t count = mail_rcpt_count(&plan->mail);
     plan->open = arena_array(arena, count, sizeof(*plan->open));
     plan->indexes = arena_array(arena, count, sizeof(*plan->indexes));
     plan->entries = arena_array(arena, count, sizeof(*plan->entries));
@@ -341,7 +344,7 @@ static enum err judge(struct shard *shard, struct schedule_due *due, const struc
         return ERR_OK;
     }
     due->left_status = MAIL_CANCELLED;
-    for (uint32_t i = 0; i < due->mail.delivery_count; i++) {
+    for (uint32_t i = 0; i < mail_rcpt_count(&due->mail); i++) {
         struct row_delivery row;
         struct key key = key_delivery(id_account(due->mail.id), due->mail.id, i);
         enum err err = shard_get_delivery(shard, key, &shard->scratch, &row);

@@ -456,6 +456,9 @@ void claim_forget_keys(struct shard *shard, struct id domain);
 bool outbox_is_leased(const struct row_outbox *row, uint64_t boot, uint64_t now_unix_ms);
 /* Still to be delivered. */
 bool delivery_is_open(const struct row_delivery *row);
+/* Deliveries of a sent mail that are to recipients; they come first. Those to webhooks, behind
+ * them, may be many times as many. */
+uint32_t mail_rcpt_count(const struct row_mail *mail);
 
 /* A group of deliveries, which share an outbox row, as an outcome or a claim finds it. */
 struct group {

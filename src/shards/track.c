@@ -266,7 +266,7 @@ static enum err check(struct track_case *it)
         return ERR_NOT_FOUND;
     }
     CHECK(it->mail.direction == DIRECTION_OUTBOUND); /* no other mail tracks */
-    it->is_single = it->mail.delivery_count - it->mail.hook_count == 1;
+    it->is_single = mail_rcpt_count(&it->mail) == 1;
     if (it->is_single) {
         err = shard_get_delivery(shard, key_delivery(account, ref->mail, 0), &it->msg->arena,
                                  &it->delivery);

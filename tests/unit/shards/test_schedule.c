@@ -285,6 +285,27 @@ Test(schedule, moves_nothing_that_does_not_wait)
     story_close(&story);
 }
 
+Test(schedule, looks_at_recipients_however_many_webhooks_were_told)
+{
+    struct story story = story_open("b@example.net", 10 * 60000);
+    struct key key = key_mail(story.account, story.mail);
+    struct row_mail mail = mail_of(&story);
+    mail.hook_count = SCHEDULE_HOOKS_MAX - 1;
+    mail.delivery_count += mail.hook_count;
+    rig_set_mail(story.rig, story.account, key, &mail);
+    story.due += HOUR_MS;
+    cr_expect_eq(change(&story, SCHEDULE_MOVE, story.due), ERR_OK);
+    mail = mail_of(&story);
+    mail.hook_count++;
+    mail.delivery_count++;
+    rig_set_mail(story.rig, story.account, key, &mail);
+    cr_expect_eq(change(&story, SCHEDULE_MOVE, story.due + HOUR_MS), ERR_CONFLICT);
+    cr_expect_eq(mail_of(&story).scheduled_unix_ms, story.due);
+    cr_expect_eq(change(&story, SCHEDULE_CANCEL, 0), ERR_OK);
+    cr_expect_eq(mail_of(&story).status, MAIL_CANCELLED);
+    story_close(&story);
+}
+
 /* ---- due ------------------------------------------------------------------------------------ */
 
 Test(schedule, is_sent_as_any_other_once_it_is_claimed)
