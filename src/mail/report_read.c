@@ -19,6 +19,7 @@
 #define TOKEN_CHECK_HEX 8
 #define GROUP_DIGITS    10
 #define PARAGRAPH_MAX   (4 * KIB)
+#define OLD_TEXT_MAX    (64 * KIB) /* of a bounce for people; each recipient is looked for in it */
 
 static bool read_complaint(const struct mime_read *mail, struct arena *arena,
                            struct report_read *report);
@@ -371,6 +372,12 @@ static struct slice paragraph_about(struct slice text, struct slice address)
     return SLICE("");
 }
 
+/* They say what they have to say in front of the mail that they quote. */
+static struct slice old_text(const struct mime_read *mail)
+{
+    return slice_head(mail->text.text, OLD_TEXT_MAX);
+}
+
 static bool read_failed_list(const struct mime_read *mail, struct arena *arena,
                              struct report_read *report)
 {
@@ -378,7 +385,7 @@ static bool read_failed_list(const struct mime_read *mail, struct arena *arena,
     while (list.data != NULL && list.len > 0 && report->rcpt_count < REPORT_RCPTS_MAX) {
         struct slice address = address_in(slice_cut(&list, ','), arena);
         if (address.len > 0) {
-            add_old(address, paragraph_about(mail->text.text, address), arena, report);
+            add_old(address, paragraph_about(old_text(mail), address), arena, report);
         }
     }
     return report->rcpt_count > 0;
@@ -388,7 +395,7 @@ static bool read_failed_list(const struct mime_read *mail, struct arena *arena,
 static bool read_qmail(const struct mime_read *mail, struct arena *arena,
                        struct report_read *report)
 {
-    struct slice rest = mail->text.text;
+    struct slice rest = old_text(mail);
     while (rest.len > 0 && rest.data[0] == '\n') {
         rest = slice_from(rest, 1);
     }
@@ -415,7 +422,7 @@ static bool read_qmail(const struct mime_read *mail, struct arena *arena,
 static bool read_sendmail(const struct mime_read *mail, struct arena *arena,
                           struct report_read *report)
 {
-    struct slice rest = mail->text.text;
+    struct slice rest = old_text(mail);
     size_t at = slice_find(rest, SLICE("had permanent fatal errors -----"));
     if (at == SIZE_MAX) {
         return false;

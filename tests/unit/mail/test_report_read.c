@@ -428,3 +428,25 @@ Test(report_read, has_ceilings)
     close_scene(&scene);
     buf_fini(&raw);
 }
+
+Test(report_read, looks_for_what_people_are_told_near_the_front_only)
+{
+    static const char head[] = "X-Failed-Recipients: a@example.org\r\n\r\n";
+    static const char why[] = "a@example.org\r\n550 5.1.1 no such user\r\n\r\n";
+    struct buf raw;
+    struct scene scene;
+    for (int is_far = 0; is_far < 2; is_far++) {
+        buf_init(&raw, MIB);
+        buf_add_str(&raw, head);
+        for (uint32_t i = 0; is_far && i < 1200; i++) {
+            buf_add_str(&raw, "This line is one of many and says nothing of any recipient at all."
+                              "\r\n");
+        }
+        buf_add_str(&raw, why);
+        read_bytes(&scene, buf_slice(&raw), true);
+        cr_assert_eq(scene.report.rcpt_count, 1);
+        cr_expect_eq(scene.report.rcpts[0].code, is_far ? 0 : 550);
+        close_scene(&scene);
+        buf_fini(&raw);
+    }
+}
