@@ -127,7 +127,7 @@ static void write_unsubscribe(struct request *request, struct json_writer *w,
     api_bool(w, "unsubscribed", view->row.has_unsubscribed);
     api_text(w, "unsubscribe_url",
              unsubscribe_link(&edge->unsubscribe_key, &ref, slice_str(edge->public_url),
-                              &request->keep));
+                              &request->arena)); /* keep is for few and small things */
 }
 
 static void write_delivery(struct request *request, struct json_writer *w,
