@@ -32,6 +32,7 @@
 #include "base/version.h"
 #include "deliver/deliver.h"
 #include "edge/edge.h"
+#include "inspect.h"
 #include "kv/kv.h"
 #include "kv/migrate.h"
 #include "mail/mime_read.h"
@@ -114,19 +115,14 @@ static void enter(struct server *server, enum phase phase);
 
 static void check_folder(const char *path)
 {
-    struct stat info;
+    char why[INSPECT_WHY_MAX];
     if (mkdir(path, 0700) == -1 && errno != EEXIST) {
         fatal("cannot make the data folder %s: %s; create it, or set `data` to a folder that user "
               "%u may write",
               path, strerror(errno), (unsigned)geteuid());
     }
-    if (stat(path, &info) == -1 || !S_ISDIR(info.st_mode)) {
-        fatal("%s is not a folder; set `data` to another path", path);
-    }
-    if (info.st_uid != geteuid()) {
-        fatal("the data folder %s belongs to user %u and meerkatd runs as %u; run it as that user, "
-              "or chown the folder",
-              path, (unsigned)info.st_uid, (unsigned)geteuid());
+    if (!inspect_folder(path, why)) {
+        fatal("%s", why);
     }
 }
 
@@ -158,32 +154,22 @@ static void make_master_key(const char *folder, const char *path, struct seal_ke
 /* The key under which DKIM private keys and session secrets are sealed. It lives beside the store,
  * not in it: a copy of the store alone opens nothing. Lost, it cannot be made again;
  * docs/OPERATIONS.md says to back it up. */
-static void load_master_key(const char *folder, bool has_store, struct seal_key *master)
+static void load_master_key(const char *folder, struct seal_key *master)
 {
+    char why[INSPECT_WHY_MAX];
     char path[4096];
+    if (!inspect_master_key(folder, why)) {
+        fatal("%s", why);
+    }
     snprintf(path, sizeof path, "%s/master.key", folder);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd == -1 && errno == ENOENT) {
-        if (has_store) {
-            fatal("%s is missing but the store exists; restore it from your backup, without it "
-                  "its secrets cannot be read",
-                  path);
-        }
         make_master_key(folder, path, master);
         return;
     }
-    struct stat info;
-    if (fd == -1 || fstat(fd, &info) == -1) {
+    if (fd == -1 || read(fd, master->bytes, sizeof master->bytes) != sizeof master->bytes) {
         fatal("cannot read the master key %s: %s; fix its owner and mode (0600)", path,
               strerror(errno));
-    }
-    if (info.st_uid != geteuid() || (info.st_mode & 077) != 0) {
-        fatal("the master key %s must belong to user %u with mode 0600; run chown and chmod", path,
-              (unsigned)geteuid());
-    }
-    if (info.st_size != sizeof master->bytes ||
-        read(fd, master->bytes, sizeof master->bytes) != sizeof master->bytes) {
-        fatal("the master key %s is damaged; restore it from your backup", path);
     }
     (void)close(fd); /* it was only read */
 }
@@ -195,9 +181,7 @@ static void open_store(struct server *server)
     const char *folder = arena_cstr(&arena, server->conf.data);
     struct slice path = arena_format(&arena, "%s/store", folder);
     check_folder(folder);
-    struct stat info;
-    bool has_store = stat(arena_cstr(&arena, path), &info) == 0;
-    load_master_key(folder, has_store, &server->master);
+    load_master_key(folder, &server->master);
 
     struct kv_options options = {
         .path = path,
@@ -563,6 +547,7 @@ static bool print_and_leave(int argc, char **argv)
         buf_add_str(&out, "meerkatd " MEERKAT_VERSION "\n");
     } else if (strcmp(argv[1], "--help") == 0) {
         buf_add_str(&out, "usage: meerkatd [--config FILE] [--option value ...]\n"
+                          "       meerkatd --check-config [--config FILE] [--option value ...]\n"
                           "       meerkatd --sample-config | --options | --version\n\n");
         conf_print_sample(&out);
     } else if (strcmp(argv[1], "--sample-config") == 0) {
@@ -578,10 +563,26 @@ static bool print_and_leave(int argc, char **argv)
     return is_done;
 }
 
+/* The status: 0 when a start would have what it needs. */
+static int check_config(int argc, char **argv)
+{
+    struct conf conf;
+    if (!conf_load(&conf, argc, argv)) {
+        return 1;
+    }
+    crypto_init();
+    uint32_t problems = inspect_conf(&conf);
+    conf_fini(&conf);
+    return problems == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     if (print_and_leave(argc, argv)) {
         return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "--check-config") == 0) {
+        return check_config(argc - 1, argv + 1);
     }
     (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for SIGPIPE */
     check_name_thread("main");

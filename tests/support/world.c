@@ -388,9 +388,9 @@ static char **daemon_environment(struct world *world)
     return envp;
 }
 
-static void start_daemon(struct world *world)
+static void start_daemon(struct world *world, const char *argument)
 {
-    const char *argv[] = {tool_path(world, "meerkatd"), NULL};
+    const char *argv[] = {tool_path(world, "meerkatd"), argument, NULL};
     struct spawn how = {.argv = argv, .output = world->log, .envp = daemon_environment(world)};
     CHECK(world->daemon == 0);
     world->daemon = spawn(world, &how);
@@ -404,10 +404,8 @@ static bool read_run_file(struct world *world)
     if (is_ours) { /* not one left behind by a killed daemon */
         world->http_port = (uint16_t)json_integer_value(json_object_get(run, "http"));
         world->smtp_port = (uint16_t)json_integer_value(json_object_get(run, "smtp"));
-        world->submission_port =
-            (uint16_t)json_integer_value(json_object_get(run, "submission"));
-        world->submissions_port =
-            (uint16_t)json_integer_value(json_object_get(run, "submissions"));
+        world->submission_port = (uint16_t)json_integer_value(json_object_get(run, "submission"));
+        world->submissions_port = (uint16_t)json_integer_value(json_object_get(run, "submissions"));
         world->https_port = (uint16_t)json_integer_value(json_object_get(run, "https"));
     }
     json_decref(run);
@@ -421,7 +419,7 @@ void world_launch(struct world *world)
     }
     world_set(world, "dns_servers", "127.0.0.1:%u",
               (unsigned)(world->resolver_port != 0 ? world->resolver_port : world->dns->tcp_port));
-    start_daemon(world);
+    start_daemon(world, NULL);
 }
 
 void world_start(struct world *world)
@@ -439,15 +437,25 @@ void world_start(struct world *world)
     }
 }
 
-int world_run(struct world *world)
+static int run_daemon(struct world *world, const char *argument)
 {
-    start_daemon(world);
+    start_daemon(world, argument);
     int status = reap(world, world->daemon, WORLD_WAIT_MS);
     if (status == -1) {
         world_fail(world, "meerkatd runs on");
     }
     world->daemon = 0;
     return status;
+}
+
+int world_run(struct world *world)
+{
+    return run_daemon(world, NULL);
+}
+
+int world_check_config(struct world *world)
+{
+    return run_daemon(world, "--check-config");
 }
 
 void world_stop(struct world *world)

@@ -107,6 +107,8 @@ void world_await_stop(struct world *world);
 void world_kill(struct world *world);
 /* Starts meerkatd and expects it to end by itself: its exit status, or 128 and the signal. */
 int world_run(struct world *world);
+/* The same with --check-config, which only looks. */
+int world_check_config(struct world *world);
 /* The daemon's log so far. */
 struct slice world_log(struct world *world);
 
