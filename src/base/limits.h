@@ -60,7 +60,9 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define HTTP_HEADER_COUNT  100
 #define HTTP_URL_MAX       (8 * KIB)
 #define HTTP_BODY_MAX      (40 * MIB)
-#define HTTP_PIPELINE_MAX  16 /* requests of one connection in flight; then reading stops */
+#define HTTP_UNPACK_MAX    (4 * MIB) /* 10 ms of a loop; what grows beyond must come as so many */
+#define HTTP_UNPACK_TIMES  100       /* times less, or 40 KB would keep a loop for 100 ms */
+#define HTTP_PIPELINE_MAX  16        /* requests of one connection in flight; then reading stops */
 #define HTTP_HEADER_MS     15000
 #define HTTP_BODY_IDLE_MS  30000 /* between two reads of a body */
 #define HTTP_BODY_RATE_MIN 1024  /* bytes a second over a whole body, after the first 10 s */

@@ -482,12 +482,14 @@ static void on_headers(struct session *session)
     }
 }
 
-/* In place of a packed body, the plain one, which has the same ceiling; false after an answer. From
- * here on nobody can tell that it was packed: its digest is that of what was meant. */
+/* In place of a packed body, the plain one, which has the same ceiling, and one that keeps small
+ * bodies from making much work; false after an answer. From here on nobody can tell that it was
+ * packed: its digest is that of what was meant. */
 static bool unpack_body(struct request *request)
 {
     struct buf plain;
-    uint64_t max = body_ceiling(request);
+    uint64_t max = min_u64(body_ceiling(request),
+                           HTTP_UNPACK_MAX + HTTP_UNPACK_TIMES * request->http.body.len);
     buf_init(&plain, max + 1); /* full at the ceiling, the end might not have been reached */
     enum err err = gzip_unpack(request->http.body, &plain);
     char *copy = NULL;
