@@ -100,6 +100,7 @@ static void write_attempt(struct json_writer *w, const struct attempt_view *view
     api_text_or_null(w, "remote_addr", row->remote_addr);
     api_text_or_null(w, "tls", row->tls);
     api_text_or_null(w, "tlsPolicy", row->tls_policy);
+    api_text_or_null(w, "source", row->source);
     api_text_or_null(w, "transcript", view->transcript);
     json_close_object(w);
 }

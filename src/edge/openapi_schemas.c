@@ -71,7 +71,7 @@ static const struct schema {
      "+Message bcc:[s] message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
     {"Attempt", "attempt:i at:i ended_at:i outcome:s step:s status_code:i enhanced_status:s? "
                 "bounceClass:s? response:s? remote_host:s? remote_addr:s? tls:s? tlsPolicy:s? "
-                "transcript:s?"},
+                "source:s? transcript:s?"},
     {"Delivery",
      "id:s kind:s recipient?:s url?:s status:s attempts:i last_status_code:i "
      "last_response:s? enhanced_status:s? bounceClass:s? remote_host:s? tls:s? next_attempt_at:i? "

@@ -685,6 +685,7 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
         .remote_addr = body->remote_addr,
         .tls = body->tls,
         .tls_policy = body->tls_policy,
+        .source = body->source,
         .bounce_class = slice_str(bounce_traits(verdict->bounce)->word),
     };
     delivery->next_attempt_unix_ms = 0;

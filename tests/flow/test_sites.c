@@ -71,6 +71,7 @@ Test(sites, sends_from_the_addresses_of_a_pool_and_reads_them_anew)
     mail = world_sink_mail(world, sink, 4);
     cr_expect_neq(slice_find(mail, SLICE("X-Sink-Helo: out8.meerkat.test\r\n")), SIZE_MAX);
     cr_expect_str_eq(reply_text(read, "deliveries.0.status"), "delivered");
+    cr_expect_str_eq(reply_text(read, "deliveries.0.log.0.source"), "127.0.0.8");
     world_end(world);
 }
 

@@ -665,6 +665,8 @@ static inline enum err rig_outcome(struct rig *rig, const struct outbox_entry *e
         .remote_host = SLICE("mx.example.net"),
         .remote_addr = SLICE("192.0.2.7"),
         .tls = SLICE("TLSv1.3"),
+        .tls_policy = SLICE("dane"),
+        .source = SLICE("192.0.2.1"),
         .transcript = SLICE("220 mx.example.net\r\n"),
     };
     enum err err = rig_call(rig, rig_shard(rig, entry->account), msg);

@@ -381,6 +381,8 @@ Test(claim, outcome_delivered_ends_the_mail)
     cr_expect(slice_equal(delivery.remote_host, SLICE("mx.example.net")));
     cr_expect_eq(delivery.next_attempt_unix_ms, 0);
     struct row_attempt tried = attempt_of(&story, 0, 1);
+    cr_expect(slice_equal(tried.tls_policy, SLICE("dane")));
+    cr_expect(slice_equal(tried.source, SLICE("192.0.2.1")), "the address of ours it left from");
     cr_expect_eq(tried.outcome, ATTEMPT_DELIVERED);
     cr_expect(slice_equal(tried.response, SLICE("said 250")));
     cr_expect(slice_equal(tried.tls, SLICE("TLSv1.3")));
