@@ -51,6 +51,8 @@ enum err_retry {
     X(SUPPRESSED, "suppressed", 409, 550, "5.7.1", NEVER, "every recipient is suppressed")         \
     X(IDEMPOTENCY_REUSED, "idempotency_reused", 409, 550, "5.3.0", NEVER,                          \
       "the idempotency key was used with another body")                                            \
+    X(IDEMPOTENCY_RUNNING, "idempotency_running", 409, 451, "4.7.0", LATER,                        \
+      "a request with this idempotency key is still being worked on; repeat it shortly")           \
     X(EXPIRED, "expired", 410, 550, "5.3.0", NEVER, "the link has expired")                        \
     X(TOO_LARGE, "too_large", 413, 552, "5.3.4", NEVER, "the request is too large")                \
     X(ENCODING, "unsupported_encoding", 415, 554, "5.6.0", NEVER,                                  \

@@ -37,6 +37,7 @@ struct rcpt {
 /* A send in the making. Lives in its message's arena; rows has a heap block. */
 struct send_work {
     struct shard_job job;
+    struct idempotency_run run; /* while a worker composes, and there is a key */
     struct principal who;
     struct row_domain domain;
     struct row_template template; /* with an id when the mail is made from one */
@@ -65,6 +66,7 @@ struct send_work {
 
 static enum err check(struct send_work *work, bool *is_replay);
 static enum err check_idempotency(struct send_work *work, bool *is_replay);
+static struct idempotency idempotency_key(const struct send_work *work);
 static enum err check_domain(struct send_work *work);
 static enum err check_quota(struct send_work *work);
 static enum err check_rcpts(struct send_work *work);
@@ -107,6 +109,10 @@ void outbound_send(struct shard *shard, struct msg *msg)
     choose_tracking(work);
     /* What a template will weigh is known only when it is rendered. */
     if (!id_is_none(work->template.id) || estimate(&msg->body.send) > MAIL_INLINE_MAX) {
+        if (msg->body.send.idempotency_key.len > 0) {
+            struct idempotency key = idempotency_key(work);
+            idempotency_start(shard, &key, &work->run);
+        }
         shard_offload(shard, &work->job, compose_work, compose_done);
         return;
     }
@@ -158,6 +164,12 @@ static enum err check(struct send_work *work, bool *is_replay)
     return err == ERR_OK ? check_rcpts(work) : err;
 }
 
+static struct idempotency idempotency_key(const struct send_work *work)
+{
+    return idempotency_of(&work->who, work->job.msg->body.send.idempotency_key, work->now_unix_ms,
+                          &work->job.shard->scratch);
+}
+
 static enum err check_idempotency(struct send_work *work, bool *is_replay)
 {
     struct shard *shard = work->job.shard;
@@ -167,8 +179,7 @@ static enum err check_idempotency(struct send_work *work, bool *is_replay)
     if (send->idempotency_key.len == 0) {
         return ERR_OK;
     }
-    struct idempotency key =
-        idempotency_of(&work->who, send->idempotency_key, work->now_unix_ms, &shard->scratch);
+    struct idempotency key = idempotency_key(work);
     enum err err = idempotency_find(shard, &key, &send->body_hash, &row);
     if (err != ERR_OK) {
         return err == ERR_NOT_FOUND ? ERR_OK : err;
@@ -414,8 +425,9 @@ static void compose_done(struct shard_job *job)
     struct send_work *work = CONTAINER_OF(job, struct send_work, job);
     enum err err = work->err;
     bool is_replay = false;
+    idempotency_stop(&work->run);
     if (err == ERR_OK) {
-        /* The key may have been revoked, the same idempotency key accepted, the quota used up. */
+        /* The key may have been revoked, the quota used up. */
         err = check(work, &is_replay);
     }
     if (err == ERR_OK && !is_replay) {
@@ -737,8 +749,7 @@ static void store_counters(struct send_work *work)
     work->usage.bytes += work->size_bytes;
     shard_put_usage(shard, key_usage(account, work->day), &work->usage);
     if (send->idempotency_key.len > 0) {
-        struct idempotency key =
-            idempotency_of(&work->who, send->idempotency_key, work->now_unix_ms, &shard->scratch);
+        struct idempotency key = idempotency_key(work);
         idempotency_note(shard, &key, &send->body_hash, work->mail);
     }
 }

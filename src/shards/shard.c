@@ -80,6 +80,7 @@ struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t famil
     }
     shard->filling = &shard->batches[0];
     list_init(&shard->ready_jobs);
+    list_init(&shard->keys_running);
     arena_init(&shard->scratch, SCRATCH_BYTES, SCRATCH_MAX);
     buf_init(&shard->encoded, ROW_BYTES_MAX);
     timer_init(&shard->scan.retry, loop, on_scan_retry);

@@ -202,6 +202,7 @@ struct shard {
     bool is_draining;
     bool is_stopping;
     uint32_t jobs_open;
+    struct link keys_running; /* struct idempotency_run: of mails that are being composed */
     struct link ready_jobs; /* back from their workers when both batches were full; oldest first */
     uint32_t lookups_open;
     struct domain_work *lookups[SHARD_WORK_MSGS]; /* by token - 1 */
@@ -434,8 +435,20 @@ struct idempotency {
 };
 struct idempotency idempotency_of(const struct principal *who, struct slice text,
                                   uint64_t now_unix_ms, struct arena *arena);
+/* A request that is being worked on away from the loop; no note of it can be found yet. Lives with
+ * the work, so there are no more of them than messages. */
+struct idempotency_run {
+    struct link link;
+    struct account_id account;
+    struct sha256 hash;
+};
+void idempotency_start(struct shard *shard, const struct idempotency *key,
+                       struct idempotency_run *run);
+/* Nothing when it was never started. */
+void idempotency_stop(struct idempotency_run *run);
 /* The note of an earlier request. ERR_NOT_FOUND: none, or it is too old; ERR_IDEMPOTENCY_REUSED:
- * that one had another body. */
+ * that one had another body; ERR_IDEMPOTENCY_RUNNING: it is being worked on, or is not on disk yet,
+ * and the answer need not wait for that. */
 MUST_USE enum err idempotency_find(struct shard *shard, const struct idempotency *key,
                                    const struct sha256 *body_hash, struct row_idempotency *row);
 void idempotency_note(struct shard *shard, const struct idempotency *key,

@@ -269,6 +269,7 @@ static const struct {
     {ERR_DOMAIN_UNVERIFIED, 409, "domain_unverified"},
     {ERR_SUPPRESSED, 409, "suppressed"},
     {ERR_IDEMPOTENCY_REUSED, 409, "idempotency_reused"},
+    {ERR_IDEMPOTENCY_RUNNING, 409, "idempotency_running"},
     {ERR_CONFLICT, 409, "conflict"},
     {ERR_TOO_LARGE, 413, "too_large"},
     {ERR_QUOTA, 429, "quota"},

@@ -306,6 +306,7 @@ Test(submit, says_in_smtp_what_a_request_would_be_told, T)
         {ERR_RATE, "450 4.7.1"},
         {ERR_STORAGE, "452 4.3.1"},
         {ERR_IDEMPOTENCY_REUSED, "554 5.7.0"},
+        {ERR_IDEMPOTENCY_RUNNING, "451 4.7.0"},
         {ERR_BUSY, "451 4.3.2"},
         {ERR_IO, "451 4.3.0"},
     };

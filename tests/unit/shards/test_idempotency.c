@@ -89,3 +89,29 @@ Test(idempotency, completes_a_batch_that_was_cut_short)
     cr_expect_eq(rig_count(rig, account, key_prefix_mails(account)), 3);
     rig_close(rig);
 }
+
+/* Two batches under one key at the same moment: the later one hears so. */
+Test(idempotency, says_that_a_batch_is_running_until_its_note_is_on_disk)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    struct msg *msgs[2];
+    rig->is_commit_held = true;
+    for (size_t i = 0; i < ARRAY_LEN(msgs); i++) {
+        msgs[i] = rig_take(rig, MSG_SHARD_CHECK);
+        msgs[i]->body.check = (struct shard_check){
+            .caller = rig_key_caller(account, RIGHT_MAIL_SEND),
+            .idempotency_key = SLICE("k"),
+            .body_hash = crypto_sha256(SLICE("one")),
+        };
+        actor_post(rig_shard(rig, account), msgs[i]);
+    }
+    rig_settle(rig);
+    rig_release_commits(rig);
+    cr_expect_eq(rig_wait(rig, msgs[0]), ERR_OK);
+    cr_expect_eq(rig_wait(rig, msgs[1]), ERR_IDEMPOTENCY_RUNNING);
+    rig_put(rig, msgs[0]);
+    rig_put(rig, msgs[1]);
+    cr_expect_eq(claim(rig, account, "k", "one"), ERR_OK);
+    rig_close(rig);
+}

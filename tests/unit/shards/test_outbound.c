@@ -534,7 +534,7 @@ Test(outbound, replays_the_first_answer_for_the_same_key_and_body)
     rig_close(rig);
 }
 
-Test(outbound, replays_within_the_batch_and_waits_for_it)
+Test(outbound, says_that_a_key_is_running_until_the_first_is_on_disk)
 {
     struct rig *rig = rig_open();
     struct account_id account = sender(rig);
@@ -542,20 +542,24 @@ Test(outbound, replays_within_the_batch_and_waits_for_it)
     struct msg *first = keyed(rig, account, "k1", "body");
     struct msg *same_batch = keyed(rig, account, "k1", "body");
     struct msg *later = keyed(rig, account, "k1", "body");
+    struct msg *other = keyed(rig, account, "k2", "body");
     actor_post(rig_shard(rig, account), first);
     actor_post(rig_shard(rig, account), same_batch);
     rig_settle(rig);
     actor_post(rig_shard(rig, account), later);
+    actor_post(rig_shard(rig, account), other);
     rig_settle(rig);
-    cr_expect_not(rig_is_home(rig, same_batch));
-    cr_expect_not(rig_is_home(rig, later), "the mail it would name is not on disk");
+    cr_expect_not(rig_is_home(rig, first));
     rig_release_commits(rig);
     cr_expect_eq(rig_wait(rig, first), ERR_OK);
-    cr_expect_eq(rig_wait(rig, same_batch), ERR_OK);
-    cr_expect_eq(rig_wait(rig, later), ERR_OK);
-    cr_expect(same_batch->body.send.is_replay && later->body.send.is_replay);
-    cr_expect(id_equal(later->body.send.id, first->body.send.id));
-    cr_expect_eq(rig_count(rig, account, key_prefix_mails(account)), 1);
+    cr_expect_eq(rig_wait(rig, same_batch), ERR_IDEMPOTENCY_RUNNING);
+    cr_expect_eq(rig_wait(rig, later), ERR_IDEMPOTENCY_RUNNING);
+    cr_expect_eq(rig_wait(rig, other), ERR_OK);
+    struct msg *again = keyed(rig, account, "k1", "body");
+    cr_expect_eq(post(rig, account, again), ERR_OK);
+    cr_expect(again->body.send.is_replay);
+    cr_expect(id_equal(again->body.send.id, first->body.send.id));
+    cr_expect_eq(rig_count(rig, account, key_prefix_mails(account)), 2);
     rig_close(rig);
 }
 
@@ -566,11 +570,11 @@ Test(outbound, does_not_replay_what_was_never_stored)
     rig_settle(rig);
     rig->fail_at = rig->commit_count + 1;
     struct msg *lost = keyed(rig, account, "k1", "body");
-    struct msg *rides = keyed(rig, account, "k1", "body");
+    struct msg *beside = keyed(rig, account, "k1", "body");
     actor_post(rig_shard(rig, account), lost);
-    actor_post(rig_shard(rig, account), rides);
+    actor_post(rig_shard(rig, account), beside);
     cr_expect_eq(rig_wait(rig, lost), ERR_STORAGE);
-    cr_expect_eq(rig_wait(rig, rides), ERR_STORAGE);
+    cr_expect_eq(rig_wait(rig, beside), ERR_IDEMPOTENCY_RUNNING);
     struct msg *again = keyed(rig, account, "k1", "body");
     cr_expect_eq(post(rig, account, again), ERR_OK);
     cr_expect_not(again->body.send.is_replay);
@@ -583,17 +587,43 @@ Test(outbound, accepts_one_of_two_large_mails_with_one_key)
     struct account_id account = sender(rig);
     char *large = mem_zalloc(MIB);
     memset(large, 'x', MIB);
-    struct msg *msgs[2];
-    for (size_t i = 0; i < 2; i++) {
+    struct msg *msgs[3];
+    for (size_t i = 0; i < 3; i++) {
         msgs[i] = keyed(rig, account, "k1", "body");
         msgs[i]->body.send.text = slice_of(large, MIB);
-        actor_post(rig_shard(rig, account), msgs[i]);
     }
+    actor_post(rig_shard(rig, account), msgs[0]);
+    actor_post(rig_shard(rig, account), msgs[1]);
     cr_expect_eq(rig_wait(rig, msgs[0]), ERR_OK);
-    cr_expect_eq(rig_wait(rig, msgs[1]), ERR_OK);
-    cr_expect_neq(msgs[0]->body.send.is_replay, msgs[1]->body.send.is_replay);
-    cr_expect(id_equal(msgs[0]->body.send.id, msgs[1]->body.send.id));
+    cr_expect_eq(rig_wait(rig, msgs[1]), ERR_IDEMPOTENCY_RUNNING);
+    cr_expect_eq(post(rig, account, msgs[2]), ERR_OK);
+    cr_expect(msgs[2]->body.send.is_replay);
+    cr_expect(id_equal(msgs[0]->body.send.id, msgs[2]->body.send.id));
     cr_expect_eq(rig_count(rig, account, key_prefix_mails(account)), 1);
+    free(large);
+    rig_close(rig);
+}
+
+/* One that the worker refuses, one whose batch is lost: the key is free after both. */
+Test(outbound, frees_the_key_of_a_large_mail_that_failed)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = sender(rig);
+    char *large = mem_zalloc(MIB);
+    memset(large, 'x', MIB);
+    rig->conf.mail_max = 64 * KIB;
+    struct msg *refused = keyed(rig, account, "k1", "body");
+    refused->body.send.text = slice_of(large, MIB);
+    cr_expect_eq(post(rig, account, refused), ERR_TOO_LARGE);
+    rig->conf.mail_max = 4 * MIB;
+    rig->fail_at = rig->commit_count + 1;
+    struct msg *lost = keyed(rig, account, "k1", "body");
+    lost->body.send.text = slice_of(large, MIB);
+    cr_expect_eq(post(rig, account, lost), ERR_STORAGE);
+    struct msg *good = keyed(rig, account, "k1", "body");
+    good->body.send.text = slice_of(large, MIB);
+    cr_expect_eq(post(rig, account, good), ERR_OK);
+    cr_expect_not(good->body.send.is_replay);
     free(large);
     rig_close(rig);
 }
