@@ -114,10 +114,15 @@ uint32_t source_quota(uint32_t step)
     return step < SOURCE_WARM_DAYS ? quotas[step] : UINT32_MAX;
 }
 
-/* A day without a mail teaches nobody to trust us: only those with one count. */
+/* A day without a mail teaches nobody to trust us: only those with one count. A clock that is set
+ * back begins no new day. */
 static void turn_day(struct source *source, uint32_t day)
 {
     if (source->day == day) {
+        return;
+    }
+    if (day < source->day) {
+        source->day = day;
         return;
     }
     source->step += source->count_len > 0 ? 1 : 0;

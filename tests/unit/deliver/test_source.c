@@ -173,3 +173,17 @@ Test(source, follows_a_policy_that_changed)
     policy_free(next);
     rig_fini(&rig);
 }
+
+/* Forth and back again it is one day's volume at most, and never a day that does not end. */
+Test(source, is_not_led_on_by_a_clock_that_is_set_back)
+{
+    struct rig rig;
+    enum source_answer answer;
+    rig_init(&rig, "pool p\nsource 192.0.2.1 warmup\n");
+    cr_assert_eq(send_all(&rig, "", DAY), source_quota(0));
+    cr_assert_eq(send_all(&rig, "", DAY + 1000), source_quota(1));
+    (void)send_one(&rig, "", DAY, &answer);
+    cr_assert_eq(answer, SOURCE_USED_UP);
+    cr_assert_eq(send_all(&rig, "", DAY + 1), source_quota(2));
+    rig_fini(&rig);
+}
