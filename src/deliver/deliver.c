@@ -425,7 +425,11 @@ static void try_drain(struct deliver *deliver)
 {
     const struct msg_pool *pool = &deliver->actor.pools[MSG_POOL_REQUEST];
     if (deliver->drain == NULL || deliver->trip_count > 0 || deliver->verify_count > 0 ||
-        !tls_report_drain(deliver->tls_report) || pool->free_count < pool->count) {
+        !tls_report_drain(deliver->tls_report)) {
+        return;
+    }
+    trip_sources_stop(deliver); /* the last trips have counted */
+    if (pool->free_count < pool->count) {
         return;
     }
     timer_stop(&deliver->drain_timer);
@@ -453,7 +457,6 @@ static void drain(struct deliver *deliver, struct msg *msg)
     timer_stop(&deliver->due);
     timer_stop(&deliver->daily);
     group_cancel(&deliver->groups);
-    trip_sources_stop(deliver);
     uint64_t now_ms = loop_now_ms(deliver->loop);
     uint64_t deadline_ms = msg->body.control.deadline_ms;
     timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);

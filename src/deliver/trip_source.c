@@ -45,7 +45,7 @@ static void count(struct trip *trip, struct source *source)
     if (source == NULL) {
         return;
     }
-    source_sent(source, provider_of(trip->site), today(), trip->mail.rcpt_count);
+    source_sent(source, provider_of(trip->site), today(), trip->mail.rcpt_count - trip->part_first);
     if (source->is_changed && !timer_is_on(&trip->deliver->source_timer)) {
         timer_start(&trip->deliver->source_timer, SAVE_MS);
     }
@@ -82,9 +82,17 @@ void trip_source_reused(struct trip *trip, const struct attempt_smtp *attempt)
     count(trip, source_of(attempt));
 }
 
-/* All of the pool's addresses have sent what they may today. */
+/* All of the pool's addresses have sent what they may today. Once somebody has the mail the row
+ * cannot be given back as if nothing had happened: it would go to him again. */
 void trip_wait_for_source(struct trip *trip)
 {
+    if (trip->part_first > 0) {
+        verdict_own(&trip->failure, SMTP_STEP_CONNECT, VERDICT_DEFERRED, "4.3.2",
+                    "the sending pool has sent today what it may");
+        trip_judge_all(trip, &trip->failure);
+        trip_conclude(trip);
+        return;
+    }
     trip->is_put_off = true;
     trip->put_off_unix_ms = (today() + UINT64_C(1)) * 24 * 3600 * 1000;
     trip_conclude(trip);
@@ -102,15 +110,22 @@ static struct msg *note_take(struct deliver *deliver, enum note_op op)
     return msg;
 }
 
-static void load(struct deliver *deliver)
+/* The page of notes behind a name. */
+static void load_behind(struct deliver *deliver, struct slice name)
 {
     struct msg *msg = note_take(deliver, NOTE_SCAN);
     if (msg == NULL) {
         timer_start(&deliver->source_timer, AGAIN_MS);
         return;
     }
+    msg->body.note.name = arena_dup(&msg->arena, name);
     msg->body.note.limit = NOTES_PER_SCAN;
     actor_post(deliver->place->deliver_shard, msg);
+}
+
+static void load(struct deliver *deliver)
+{
+    load_behind(deliver, SLICE(""));
 }
 
 static void save(struct deliver *deliver)
@@ -192,8 +207,12 @@ void trip_on_source_note(struct deliver *deliver, struct msg *msg)
                 LOG_ERROR("deliver.source_damaged", LOG_TEXT("source", note->notes[i].name));
             }
         }
-        source_table_has_notes(deliver->sources);
-        deliver->has_source_notes = true;
+        if (note->note_count == NOTES_PER_SCAN) {
+            load_behind(deliver, note->notes[note->note_count - 1].name);
+        } else {
+            source_table_has_notes(deliver->sources);
+            deliver->has_source_notes = true;
+        }
     }
     msg_put(&deliver->actor, msg);
     deliver_pump(deliver);
