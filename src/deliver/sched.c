@@ -242,7 +242,7 @@ static void dest_put(struct sched *sched, struct dest *dest)
     if (dest->entries > 0) {
         return;
     }
-    CHECK(!dest->is_asked); /* who is asked for has an entry that waits */
+    CHECK(!dest->is_asked);      /* who is asked for has an entry that waits */
     CHECK(sched->dests != NULL); /* it is one of them */
     list_remove(&dest->link);
     HASH_DEL(sched->dests, dest);
@@ -566,9 +566,11 @@ static void park(struct sched *sched, struct lane *lane)
     }
 }
 
+/* All, when it has no trip left whose end could bring back the others. */
 static void unpark_some(struct sched *sched, struct tenant *tenant)
 {
-    for (uint32_t i = 0; i < UNPARK_MAX && !list_is_empty(&tenant->lanes_parked); i++) {
+    uint32_t most = tenant->open == 0 ? UINT32_MAX : UNPARK_MAX;
+    for (uint32_t i = 0; i < most && !list_is_empty(&tenant->lanes_parked); i++) {
         struct link *link = list_pop_front(&tenant->lanes_parked);
         struct lane *lane = CONTAINER_OF(link, struct lane, link);
         lane->is_parked = false;
@@ -624,6 +626,7 @@ static struct sched_entry *take(struct sched *sched, struct lane *lane, uint64_t
     enum mail_priority priority = (enum mail_priority)lane->key.priority;
     struct sched_entry *entry = pop(&lane->queue);
     row_remove(sched, entry);
+    entry->site = site;
     site_take(site, now_ms);
     site->due[priority] -= 1;
     sched->due[priority] -= 1;

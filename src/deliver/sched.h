@@ -36,8 +36,11 @@
 #define SCHED_ACCOUNT_BEGINS 32 /* trips of an account that was not seen before */
 
 struct sched_entry {
-    struct heap_node due;     /* key: when it is due, while waiting */
-    struct sched_entry *next; /* in its lane or dest, when due */
+    struct heap_node due; /* key: when it is due, while waiting */
+    union {
+        struct sched_entry *next; /* in its lane or dest, when due */
+        struct site *site;        /* where it counts, in flight: its dest may have moved on */
+    };
     struct dest *dest;
     struct id mail;       /* carries the account */
     uint64_t due_unix_ms; /* of the outbox key */

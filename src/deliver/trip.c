@@ -98,9 +98,12 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     CHECK_LOOP(deliver->loop);
     CHECK(deliver->is_open);
     const struct row row = {entry->mail, entry->group};
-    if (is_under_way(deliver, &row)) {
-        later(deliver, entry, AGAIN_MS);
-        sched_done(&deliver->sched, entry, entry->dest->site);
+    uint64_t now_unix_ms = clock_unix_ms();
+    bool is_early =
+        entry->due_unix_ms > now_unix_ms; /* moved by its sender while it stood in line */
+    if (is_early || is_under_way(deliver, &row)) {
+        later(deliver, entry, is_early ? entry->due_unix_ms - now_unix_ms : AGAIN_MS);
+        sched_done(&deliver->sched, entry, entry->site);
         return true;
     }
     struct msg *msg = msg_take(&deliver->actor, MSG_SHARD_CLAIM);
@@ -110,7 +113,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     struct trip *trip = mem_zalloc(sizeof *trip);
     trip->deliver = deliver;
     trip->entry = entry;
-    trip->site = entry->dest->site; /* the domain may move to another meanwhile */
+    trip->site = entry->site; /* the domain may have moved to another since it fell due */
     sm_init(&trip->sm, &table, TRIP_CLAIM);
     timer_init(&trip->timer, deliver->loop, NULL);
     buf_init(&trip->transcript, SMTP_TRANSCRIPT_MAX);

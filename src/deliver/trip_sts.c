@@ -11,6 +11,7 @@ _Static_assert(ROUTE_ADDRS_MAX <= 32, "a bit for each target");
 static void connect_first(struct trip *trip)
 {
     trip->target = 0;
+    trip->is_plain_retry = false; /* was of a host of an earlier route */
     trip_connect(trip);
 }
 

@@ -266,7 +266,8 @@ Test(sched, asks_anew_when_what_it_knows_is_old)
     cr_assert_not_null(entry);
     struct site *old = site_of(&plan, "old");
     cr_assert_eq(old->open, 1, "what was in its lane stays there");
-    sched_done(&plan.sched, entry, old);
+    cr_assert_eq(entry->site, old, "and says so to whoever ends it");
+    sched_done(&plan.sched, entry, entry->site);
     cr_assert_eq(next_and_done(&plan), 200);
     cr_assert_eq(plan.sched.count, 0);
     cr_assert_eq(site_table_count(plan.sites), 0);
