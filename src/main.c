@@ -6,6 +6,9 @@
  *   START_SHARDS -> READ_LEDGER -> START_DELIVER -> START_EDGES -> RUNNING -> DRAIN_EDGES
  *        -> DRAIN_DELIVER -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
  *
+ * A service manager is told when listeners are open, and that we live: each time that every edge,
+ * every shard and delivery has answered a ping. The committer gets none: it waits for the disk.
+ *
  * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates and rules. A second SIGTERM ends at
  * once: everything acknowledged is on disk, so nothing is lost by it.
  */
@@ -37,6 +40,7 @@
 #include "kv/migrate.h"
 #include "mail/mime_read.h"
 #include "net/loop.h"
+#include "notify.h"
 #include "shards/actor.h"
 #include "shards/commit.h"
 #include "shards/place.h"
@@ -46,6 +50,7 @@
 #define MEMTABLE_BYTES (64 * MIB)
 #define FILES_WANTED   65536
 #define SECOND_MS      1000
+#define WATCHDOG_PINGS 3 /* in the time in which one is wanted */
 
 enum phase {
     PHASE_START_SHARDS,
@@ -106,6 +111,10 @@ struct server {
     bool has_failed_start;
     bool is_stop_asked;
     bool is_reload_asked;
+    bool is_reloading; /* what is out is a reload */
+    bool is_pinging;   /* what is out are pings */
+    struct notify notify;
+    struct timer watchdog;
     uv_signal_t signals[3];
 };
 
@@ -358,6 +367,7 @@ static void read_ledger(struct server *server)
 static void announce_ready(struct server *server)
 {
     write_run_file(server, true);
+    notify_tell(&server->notify, "READY=1");
     LOG_INFO("main.ready", LOG_U64("http_port", server->tcp_port),
              LOG_U64("https_port", server->tls_tcp_port),
              LOG_U64("smtp_port", server->smtp_tcp_port),
@@ -389,6 +399,7 @@ static void enter(struct server *server, enum phase phase)
         announce_ready(server);
         break;
     case PHASE_DRAIN_EDGES:
+        notify_tell(&server->notify, "STOPPING=1");
         LOG_INFO("main.drain", LOG_U64("milliseconds", server->conf.drain_ms));
         server->drain_deadline_ms = clock_mono_ms() + server->conf.drain_ms;
         control_edges(server, CONTROL_DRAIN);
@@ -411,6 +422,7 @@ static void enter(struct server *server, enum phase phase)
         for (size_t i = 0; i < ARRAY_LEN(server->signals); i++) {
             uv_close((uv_handle_t *)&server->signals[i], NULL);
         }
+        timer_stop(&server->watchdog);
         actor_close(&server->actor);
         loop_stop(&server->main_loop);
         break;
@@ -437,6 +449,27 @@ static void on_edge_started(struct server *server, const struct msg *msg)
     }
 }
 
+static void control_running(struct server *server, enum control_op op)
+{
+    control_edges(server, op);
+    control_shards(server, op);
+    control(server, server->place.deliver, MSG_DELIVER_CONTROL, op);
+}
+
+/* While it runs, what waits is one question at a time; the next one waits until all are home. A
+ * drain has an end of its own. */
+static void on_watchdog(struct timer *timer)
+{
+    struct server *server = CONTAINER_OF(timer, struct server, watchdog);
+    timer_start(timer, server->notify.watchdog_ms / WATCHDOG_PINGS);
+    if (server->phase.state > PHASE_RUNNING) {
+        notify_tell(&server->notify, "WATCHDOG=1");
+    } else if (server->phase.state == PHASE_RUNNING && server->waiting == 0) {
+        server->is_pinging = true;
+        control_running(server, CONTROL_PING);
+    }
+}
+
 /* Once at a time: whoever asks meanwhile gets another one. */
 static void reload(struct server *server)
 {
@@ -444,10 +477,24 @@ static void reload(struct server *server)
         return;
     }
     server->is_reload_asked = false;
+    server->is_reloading = true;
+    notify_tell_reloading(&server->notify);
     LOG_INFO("main.reload", LOG_U64("loops", server->place.loop_count));
-    control_edges(server, CONTROL_RELOAD);
-    control_shards(server, CONTROL_RELOAD);
-    control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_RELOAD);
+    control_running(server, CONTROL_RELOAD);
+}
+
+/* Whatever was out while it runs is home. */
+static void on_all_home(struct server *server)
+{
+    if (server->is_pinging) {
+        notify_tell(&server->notify, "WATCHDOG=1");
+    }
+    if (server->is_reloading) {
+        notify_tell(&server->notify, "READY=1");
+    }
+    server->is_pinging = false;
+    server->is_reloading = false;
+    reload(server); /* if somebody asked meanwhile */
 }
 
 static void on_control_home(struct actor *actor, struct msg *msg)
@@ -467,7 +514,9 @@ static void on_control_home(struct actor *actor, struct msg *msg)
     }
     msg_put(actor, msg);
     if (phase == PHASE_RUNNING) {
-        reload(server); /* if somebody asked meanwhile */
+        if (server->waiting == 0) {
+            on_all_home(server);
+        }
         return;
     }
     if (is_start_of_edge || server->waiting > 0) {
@@ -517,6 +566,10 @@ static void run(struct server *server)
             fatal("cannot watch signals; the process is out of file descriptors");
         }
         server->signals[i].data = server;
+    }
+    timer_init(&server->watchdog, &server->main_loop, on_watchdog);
+    if (server->notify.watchdog_ms > 0) {
+        timer_start(&server->watchdog, server->notify.watchdog_ms / WATCHDOG_PINGS);
     }
     start_threads(server);
     control_shards(server, CONTROL_START);
@@ -596,6 +649,7 @@ int main(int argc, char **argv)
     mime_read_init();
     log_start(STDERR_FILENO, level_of(server->conf.log_level));
     raise_file_limit();
+    notify_open(&server->notify);
     open_store(server);
     build(server);
     run(server);
@@ -603,6 +657,7 @@ int main(int argc, char **argv)
     write_run_file(server, false);
     LOG_INFO("main.stopped", LOG_BOOL("clean", !server->has_failed_start));
     log_stop();
+    notify_close(&server->notify);
     mime_read_fini();
     int status = server->has_failed_start ? 1 : 0;
     crypto_wipe(&server->master, sizeof server->master);

@@ -513,6 +513,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_SESSION_KEYS: /* for edges */
+    case CONTROL_PING:
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_DRAIN:

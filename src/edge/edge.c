@@ -203,6 +203,9 @@ static void on_control(struct edge *edge, struct msg *msg)
         session_keys_set(edge, msg->body.control.session_keys);
         msg_return(msg, ERR_OK);
         break;
+    case CONTROL_PING:
+        msg_return(msg, ERR_OK);
+        break;
     }
 }
 

@@ -764,6 +764,7 @@ enum control_op {
     CONTROL_DRAIN,        /* finish what is open, take nothing new; returns when done */
     CONTROL_STOP,         /* close every handle; returns just before the actor is dead */
     CONTROL_SESSION_KEYS, /* edge: they were rotated; an older generation than known is ignored */
+    CONTROL_PING,         /* nothing but an answer: the loop is alive */
 };
 struct control {
     enum control_op op;

@@ -405,6 +405,7 @@ static void on_control(struct shard *shard, struct msg *msg)
         msg_return(msg, ERR_OK);
         return;
     case CONTROL_SESSION_KEYS: /* for edges */
+    case CONTROL_PING:
         msg_return(msg, ERR_OK);
         return;
     case CONTROL_DRAIN:
