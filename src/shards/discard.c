@@ -13,6 +13,7 @@
  */
 #include "base/check.h"
 #include "base/log.h"
+#include "shards/erase.h"
 #include "shards/shard_int.h"
 
 #include <string.h>
@@ -61,6 +62,7 @@ static void discard_done(struct shard_job *job);
 static enum err find_places(struct discard_work *work, struct places *places);
 static enum err find_names(struct discard_work *work, struct places *places);
 static void delete_keys(struct discard_work *work);
+static void delete_late_events(struct discard_work *work);
 static void delete_rest(struct discard_work *work, struct places *places);
 
 void mail_discard(struct shard *shard, struct msg *msg, const struct principal *who)
@@ -154,11 +156,11 @@ static struct key phase_prefix(const struct discard_work *work)
     return key_prefix_deliveries(work->account, work->mail);
 }
 
-/* A webhook's delivery is known by its id too. */
+/* That of a webhook, or of a mail that is sent on, is known by its id too. */
 static void add_delivery_ref(struct discard_work *work, struct slice value)
 {
     struct row_delivery row;
-    if (row_delivery_decode(value, &row) == ERR_OK && row.kind == DELIVERY_WEBHOOK) {
+    if (row_delivery_decode(value, &row) == ERR_OK && erase_has_ref(&row)) {
         struct key key = key_delivery_ref(work->account, row.id);
         add_key(work, key_slice(&key));
     }
@@ -254,6 +256,7 @@ static void discard_done(struct shard_job *job)
     }
     if (err == ERR_OK) {
         delete_keys(work);
+        delete_late_events(work);
         delete_rest(work, &places);
     }
     buf_fini(&work->keys);
@@ -310,6 +313,15 @@ static void delete_keys(struct discard_work *work)
         memcpy(key.bytes, item.data, item.len);
         shard_delete(work->job.shard, key);
     }
+}
+
+/* A mail that nothing is open of may be clicked, complained of or unsubscribed from, until it is
+ * gone: such events are younger than the scan. */
+static void delete_late_events(struct discard_work *work)
+{
+    struct key from = key_prefix_events(work->account, work->mail);
+    struct key to = key_after(&from);
+    kv_batch_delete_range(work->job.shard->filling->rows, key_slice(&from), key_slice(&to));
 }
 
 static void delete_rest(struct discard_work *work, struct places *places)

@@ -507,6 +507,56 @@ Test(mailbox, a_mail_whose_outcome_is_not_on_disk_stays)
     receiver_close(&to);
 }
 
+/* Its event is in a batch that the scan for rows does not see. */
+Test(mailbox, a_mail_that_is_clicked_while_it_goes_leaves_no_row)
+{
+    struct receiver to = receiver_open();
+    struct msg *msg = rig_mail(to.rig, to.account, "a@example.com", "b@example.net");
+    msg->body.send.html = SLICE("<a href=\"https://x.test/1\">x</a>");
+    msg->body.send.tracks_clicks = CHOICE_YES;
+    cr_assert_eq(rig_call(to.rig, rig_shard(to.rig, to.account), msg), ERR_OK);
+    struct id mail = msg->body.send.id;
+    rig_put(to.rig, msg);
+    struct outbox_entry entry = *rig_entry(to.rig, mail, 0);
+    struct verdict verdict = rig_verdict(VERDICT_DELIVERED, 250, "2.0.0");
+    cr_assert_eq(rig_claim(to.rig, &entry), ERR_OK);
+    cr_assert_eq(rig_outcome(to.rig, &entry, &verdict, 1, 0), ERR_OK);
+    rig_settle(to.rig);
+    to.rig->is_commit_held = true;
+    struct msg *click = rig_take(to.rig, MSG_SHARD_TRACK);
+    click->body.track.ref =
+        (struct track_ref){.kind = TRACK_CLICK, .mail = mail, .url = SLICE("https://x.test/1")};
+    actor_post(rig_shard(to.rig, to.account), click);
+    rig_settle(to.rig);
+    cr_assert_not(rig_is_home(to.rig, click));
+    msg = ask(&to, MAILBOX_DISCARD, mail);
+    actor_post(rig_shard(to.rig, to.account), msg);
+    rig_settle(to.rig);
+    rig_release_commits(to.rig);
+    cr_expect_eq(rig_wait(to.rig, msg), ERR_OK);
+    cr_expect_eq(rig_wait(to.rig, click), ERR_OK);
+    rig_put(to.rig, msg);
+    rig_put(to.rig, click);
+    cr_expect_eq(rows_naming(&to, mail), 0);
+    receiver_close(&to);
+}
+
+Test(mailbox, a_mail_that_was_sent_on_leaves_no_row)
+{
+    struct receiver to = receiver_open();
+    (void)receive_route(&to, "*@example.com", ROUTE_FORWARD, "b@example.net");
+    struct id mail = receive(&to, "info@example.com", MAIL_OF("one", ""));
+    cr_assert_eq(rows_of(&to, 'd'), 1);
+    struct outbox_entry entry = *rig_entry(to.rig, mail, 0);
+    struct verdict verdict = rig_verdict(VERDICT_DELIVERED, 250, "2.0.0");
+    cr_assert_eq(rig_claim(to.rig, &entry), ERR_OK);
+    cr_assert_eq(rig_outcome(to.rig, &entry, &verdict, 1, 0), ERR_OK);
+    cr_expect_eq(run(&to, MAILBOX_DISCARD, mail), ERR_OK);
+    cr_expect_eq(rows_naming(&to, mail), 0);
+    cr_expect_eq(rows_of(&to, 'd'), 0);
+    receiver_close(&to);
+}
+
 /* More rows than one batch takes. */
 Test(mailbox, a_mail_with_a_long_log_goes_in_steps)
 {
