@@ -211,3 +211,67 @@ Test(service, has_an_example_that_is_a_configuration)
     cr_assert_eq(world_tool(world, argv, SLICE(""), NULL), 0);
     world_end(world);
 }
+
+/* ---- what is watched ------------------------------------------------------------------------ */
+
+static bool is_of_name(uint8_t byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '_';
+}
+
+/* Each name of a metric in a file is a line of what the daemon says; returns how many there are. */
+static uint32_t expect_known(struct world *world, const char *path, struct slice metrics)
+{
+    struct slice rest = world_read_file(world, source_path(world, path));
+    size_t at;
+    uint32_t count = 0;
+    while ((at = slice_find(rest, SLICE("meerkat_"))) != SIZE_MAX) {
+        size_t len = 0;
+        rest = slice_from(rest, at);
+        while (len < rest.len && is_of_name((uint8_t)rest.data[len])) {
+            len += 1;
+        }
+        const char *plain = world_text(world, "\n%.*s ", (int)len, rest.data);
+        const char *labelled = world_text(world, "\n%.*s{", (int)len, rest.data);
+        cr_expect(slice_find(metrics, slice_str(plain)) != SIZE_MAX ||
+                      slice_find(metrics, slice_str(labelled)) != SIZE_MAX,
+                  "%s: there is no metric%s", path, plain);
+        rest = slice_from(rest, len);
+        count += 1;
+    }
+    return count;
+}
+
+Test(service, has_a_dashboard_and_alerts_of_metrics_that_exist)
+{
+    struct world *world = world_new();
+    world_start(world);
+    struct reply *reply = world_get(world, "/metrics");
+    cr_assert_eq(reply->status, 200);
+    cr_assert_gt(expect_known(world, "docs/grafana.json", reply->body), 50);
+    cr_assert_gt(expect_known(world, "docs/alerts.yml", reply->body), 20);
+    struct slice dashboard = world_read_file(world, source_path(world, "docs/grafana.json"));
+    json_t *json = json_loadb(dashboard.data, dashboard.len, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert_gt(json_array_size(json_object_get(json, "panels")), 10);
+    json_decref(json);
+    world_end(world);
+}
+
+Test(service, has_alerts_and_metrics_that_prometheus_understands)
+{
+    struct world *world = world_new();
+    struct slice said;
+    if (access("/usr/bin/promtool", X_OK) != 0) {
+        world_end(world);
+        cr_skip_test("promtool is not installed (Debian has it in prometheus, which starts a "
+                     "service): its check is left out");
+    }
+    world_start(world);
+    const char *rules[] = {"/usr/bin/promtool", "check", "rules",
+                           source_path(world, "docs/alerts.yml"), NULL};
+    cr_assert_eq(world_tool(world, rules, SLICE(""), &said), 0, "%.*s", SLICE_FMT(said));
+    const char *metrics[] = {"/usr/bin/promtool", "check", "metrics", NULL};
+    struct slice text = world_get(world, "/metrics")->body;
+    cr_assert_eq(world_tool(world, metrics, text, &said), 0, "%.*s", SLICE_FMT(said));
+    world_end(world);
+}
