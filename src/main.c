@@ -490,6 +490,7 @@ static void on_all_home(struct server *server)
         notify_tell(&server->notify, "WATCHDOG=1");
     }
     if (server->is_reloading) {
+        LOG_INFO("main.reloaded", LOG_U64("loops", server->place.loop_count));
         notify_tell(&server->notify, "READY=1");
     }
     server->is_pinging = false;
