@@ -173,7 +173,7 @@ uint64_t site_admits_ms(struct site *site, enum mail_priority priority, uint64_t
         return SITE_NEVER;
     }
     if (site->closed_until_ms != 0) {
-        if (now_ms < site->closed_until_ms) {
+        if (now_ms < site->closed_until_ms && !site->is_ending_old) {
             return site->closed_until_ms;
         }
         return site->open == 0 ? 0 : SITE_NEVER; /* one probe */
@@ -202,7 +202,7 @@ void site_take(struct site *site, uint64_t now_ms)
 
 void site_spend(struct site *site, uint64_t now_ms)
 {
-    if (site->rate > 0) {
+    if (site->rate > 0 && site->closed_until_ms == 0) {
         fill_tokens(site, now_ms);
         site->tokens -= MAIL_TOKENS;
     }
@@ -349,6 +349,7 @@ void site_feedback(struct site *site, enum feedback feedback, const char *reason
             return; /* begun before the circuit opened: the same event, not one more probe */
         }
     }
+    site->is_ending_old = false;
     switch (feedback) {
     case FEEDBACK_GOOD:
         on_good(site, now_ms);
@@ -372,6 +373,12 @@ void site_feedback(struct site *site, enum feedback feedback, const char *reason
     case FEEDBACK_COUNT:
         break;
     }
+}
+
+void site_end_old(struct site *site)
+{
+    CHECK(site->closed_until_ms != 0);
+    site->is_ending_old = true;
 }
 
 void site_conn_ended(struct site *site, uint32_t mails)

@@ -67,6 +67,7 @@ struct site {
     struct link queue; /* trips that are claimed and wait for a connection */
     uint32_t open;     /* trips, from claim to outcome */
     uint32_t busy;     /* of them, those that use a connection */
+    bool is_serving;   /* the queue: whoever ends meanwhile leaves it to the one that does */
 
     /* what was found out */
     uint32_t limit;           /* connections in use at once */
@@ -75,6 +76,7 @@ struct site {
     uint32_t mails_per_conn;  /* the host ended connections after so many; 0: not known */
     uint32_t failures;        /* of the host, in a row */
     uint64_t closed_until_ms; /* monotonic; 0: circuit closed, traffic flows */
+    bool is_ending_old;       /* while closed: what is due is claimed to see how old it is */
     bool is_held;             /* by the operator */
     uint32_t rate;            /* mails a minute; 0: as many as there are */
     uint32_t rate_bad;        /* the rate that was too much; 0: not known */
@@ -113,6 +115,9 @@ void site_take(struct site *site, uint64_t now_ms);
 void site_spend(struct site *site, uint64_t now_ms);
 /* reason: what the host said, kept for the operator when it is bad. */
 void site_feedback(struct site *site, enum feedback feedback, const char *reason, uint64_t now_ms);
+/* The probe that failed was too old to be tried again, so others may be: until something is heard
+ * of the host, trips are admitted one at a time, which try nothing. */
+void site_end_old(struct site *site);
 /* The host ended a kept connection after so many mails. */
 void site_conn_ended(struct site *site, uint32_t mails);
 uint32_t site_mails_per_conn(const struct site *site);

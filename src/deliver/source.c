@@ -194,6 +194,9 @@ enum source_answer source_choose(struct source_table *table, const struct source
                                  struct source **source)
 {
     const struct turn *turn = turn_of(table, wish->pool);
+    if (turn == NULL) {
+        turn = turn_of(table, SLICE("")); /* a pool that is gone: as mail that names none */
+    }
     struct source *best = NULL;
     int64_t total = 0;
     bool has_family = false;

@@ -241,6 +241,26 @@ static void wait_for_conn(struct trip *trip)
     list_add_after(at, &trip->queue);
 }
 
+static bool is_too_old(const struct trip *trip)
+{
+    return !trip_claim(trip)->is_hook &&
+           clock_unix_ms() >=
+               trip_claim(trip)->created_unix_ms + trip->deliver->place->conf->retry_age_ms;
+}
+
+/* The circuit is open: the row waits until it closes, unless its time is over anyway. */
+static void not_tried(struct trip *trip)
+{
+    if (!is_too_old(trip)) {
+        trip->is_put_off = true;
+        return;
+    }
+    /* Not what the host said last: that was of somebody else's mail. */
+    verdict_own(&trip->failure, SMTP_STEP_CONNECT, VERDICT_DEFERRED, "4.4.1",
+                "the host takes no mail and is left alone");
+    trip_judge_all(trip, &trip->failure); /* and is given up with the outcome */
+}
+
 static void begin(struct trip *trip)
 {
     struct site *site = trip->site;
@@ -259,7 +279,7 @@ static void begin(struct trip *trip)
         return;
     }
     if (loop_now_ms(trip->deliver->loop) < site->closed_until_ms) {
-        trip->is_put_off = true; /* the circuit opened after the claim */
+        not_tried(trip);
         trip_conclude(trip);
         return;
     }
@@ -286,10 +306,15 @@ static void leave_site(struct trip *trip)
     CHECK(site->busy > 0);
     trip->is_busy = false;
     site->busy -= 1;
+    if (site->is_serving) {
+        return; /* the stack does not grow with the queue */
+    }
+    site->is_serving = true;
     while (site->busy < site->limit && !list_is_empty(&site->queue)) {
         struct link *next = list_pop_front(&site->queue);
         begin(CONTAINER_OF(next, struct trip, queue));
     }
+    site->is_serving = false;
 }
 
 /* ---- route ---------------------------------------------------------------------------------- */
@@ -375,11 +400,10 @@ static uint64_t next_due(const struct trip *trip, uint64_t now_unix_ms)
     return is_last ? last_unix_ms : due_unix_ms; /* one try at the very end */
 }
 
-static void give_up_if_old(struct trip *trip, struct verdict *verdict, uint64_t now_unix_ms)
+static void give_up_if_old(struct trip *trip, struct verdict *verdict)
 {
     const struct conf *conf = trip->deliver->place->conf;
-    if (verdict->class != VERDICT_DEFERRED ||
-        now_unix_ms < trip_claim(trip)->created_unix_ms + conf->retry_age_ms) {
+    if (verdict->class != VERDICT_DEFERRED || !is_too_old(trip)) {
         return;
     }
     struct verdict last = *verdict;
@@ -463,7 +487,7 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
         } else {
             bounce_rules_judge(trip->deliver->bounce_rules, slice_str(trip->remote_host),
                                &verdicts[i]);
-            give_up_if_old(trip, &verdicts[i], now_unix_ms);
+            give_up_if_old(trip, &verdicts[i]);
         }
     }
     outcome->verdicts = verdicts;
@@ -526,6 +550,9 @@ static void say_feedback(struct trip *trip)
     site_feedback(trip->site, feedback, reason, loop_now_ms(deliver->loop));
     if (was_closed_ms == 0 && trip->site->closed_until_ms != 0) {
         LOG_WARN("site.closed", LOG_STR("site", trip->site->name), LOG_STR("reason", reason));
+    }
+    if (trip->site->closed_until_ms != 0 && feedback > FEEDBACK_NONE && is_too_old(trip)) {
+        site_end_old(trip->site);
     }
     sched_site_changed(&deliver->sched, trip->site);
 }

@@ -187,3 +187,12 @@ Test(source, is_not_led_on_by_a_clock_that_is_set_back)
     cr_assert_eq(send_all(&rig, "", DAY + 1), source_quota(2));
     rig_fini(&rig);
 }
+
+Test(source, serves_pools_that_are_gone_from_the_default_one)
+{
+    struct rig rig;
+    enum source_answer answer;
+    rig_init(&rig, "pool default\nsource 192.0.2.9\n");
+    cr_assert_str_eq(send_one(&rig, "", DAY, &answer), "192.0.2.9");
+    rig_fini(&rig);
+}

@@ -170,3 +170,38 @@ Test(trip_moves, begins_each_route_with_tls)
     cr_assert_eq(rig.script.conns, 3);
     rig_end(&rig);
 }
+
+/* One probe in half an hour would take months to end what waits for a host that is gone. */
+Test(trip_moves, gives_up_what_grew_too_old_at_a_dead_site)
+{
+    static const struct script_step steps[] = {END};
+    static const struct fake_row away = {.type = DNS_A, .name = "dest.test", .text = "127.0.0.2"};
+    struct rig rig;
+    rig_init(&rig, steps);
+    start(&rig, &away, 1);
+    rig.created_unix_ms = UNIX_MS - rig.conf.retry_age_ms;
+    struct site *site = site_get(rig.deliver->sites, SLICE("dest.test"), NULL);
+    for (uint32_t i = 0; i < 5; i++) {
+        site_feedback(site, FEEDBACK_FAILED, "421 bye", rig.mono_ms);
+    }
+    for (uint16_t i = 1; i <= 3; i++) {
+        wake(&rig, i, UNIX_MS);
+    }
+    WAIT_FOR(&rig, site->due[PRIORITY_TRANSACTIONAL] == 3);
+    pass(&rig, 29999);
+    cr_assert_eq(rig.claims, 0);
+    pass(&rig, 1);
+    WAIT_FOR(&rig, rig.outcome_count == 3);
+    settle(&rig);
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert_eq(rig.outcomes[i].verdict.class, VERDICT_BOUNCED);
+        cr_assert_str_eq(rig.outcomes[i].verdict.enhanced, "4.4.7");
+        cr_assert_eq(rig.outcomes[i].host[0] != '\0', i == 0, "one was tried");
+    }
+    rig.created_unix_ms = UNIX_MS; /* what is not too old waits for the next probe */
+    wake(&rig, 4, rig.unix_ms);
+    WAIT_FOR(&rig, rig.outcome_count == 4);
+    cr_assert_eq(rig.outcomes[3].verdict_count, 0);
+    cr_assert_eq(rig.outcomes[3].next_due_unix_ms, rig.unix_ms + 60000);
+    rig_end(&rig);
+}
