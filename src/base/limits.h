@@ -130,6 +130,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define BATCH_FAN_OUT       8   /* of them on their way to the shard at once */
 #define FETCHES_MAX         256 /* attachments by url, under way or waiting, per edge */
 #define FETCHES_PER_ACCOUNT 4   /* of them under way; its others wait, and nobody else does */
+#define FETCHES_WAITING     32  /* of one account, those under way included; more is 503 */
 #define FETCH_BYTES_MAX     (256 * MIB) /* that those under way may bring: ten full ones */
 #define FETCH_MS            15000       /* for one file */
 #define TEMPLATE_DATA_MAX   (64 * KIB)  /* JSON text */

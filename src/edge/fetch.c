@@ -45,6 +45,7 @@ static void on_client_closed(void *context);
 static void on_dns_closed(void *context);
 static void start_waiting(struct fetcher *fetcher);
 static bool may_start(const struct fetcher *fetcher, const struct fetch *fetch);
+static uint32_t count_of(const struct link *list, struct account_id account);
 static void start(struct fetch *fetch);
 static void on_called(struct http_call *call, const struct http_call_result *result);
 static const char *fault_of(const struct http_call_result *result);
@@ -103,7 +104,10 @@ struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_question *
     CHECK(fetcher->on_closed == NULL);
     CHECK(question->bytes_max <= ATTACHMENT_BYTES_MAX);
     CHECK(question->url.len <= HTTP_CALL_URL_MAX);
-    if (fetcher->fetch_count >= FETCHES_MAX) {
+    if (fetcher->fetch_count >= FETCHES_MAX ||
+        count_of(&fetcher->waiting, question->account) +
+                count_of(&fetcher->open, question->account) >=
+            FETCHES_WAITING) {
         return NULL;
     }
     struct fetch *fetch = mem_zalloc(sizeof *fetch);
@@ -158,12 +162,18 @@ static void start_waiting(struct fetcher *fetcher)
 
 static bool may_start(const struct fetcher *fetcher, const struct fetch *fetch)
 {
+    return count_of(&fetcher->open, fetch->account) < FETCHES_PER_ACCOUNT &&
+           fetcher->open_bytes + fetch->bytes_max <= FETCH_BYTES_MAX;
+}
+
+static uint32_t count_of(const struct link *list, struct account_id account)
+{
     uint32_t count = 0;
-    LIST_EACH (&fetcher->open, it) {
-        const struct fetch *other = CONTAINER_OF(it, const struct fetch, link);
-        count += other->account.value == fetch->account.value;
+    LIST_EACH (list, it) {
+        const struct fetch *fetch = CONTAINER_OF(it, const struct fetch, link);
+        count += fetch->account.value == account.value;
     }
-    return count < FETCHES_PER_ACCOUNT && fetcher->open_bytes + fetch->bytes_max <= FETCH_BYTES_MAX;
+    return count;
 }
 
 static void start(struct fetch *fetch)

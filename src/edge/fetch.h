@@ -40,8 +40,8 @@ struct fetch_answer {
 };
 typedef void fetch_fn(void *owner, const struct fetch_answer *answer);
 
-/* on_done runs once, later, unless fetch_cancel comes first. NULL when too many wait already.
- * Owns: the fetch frees itself with on_done or fetch_cancel. */
+/* on_done runs once, later, unless fetch_cancel comes first. NULL when too many wait already, of
+ * all or of this account. Owns: the fetch frees itself with on_done or fetch_cancel. */
 struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_question *question,
                           fetch_fn *on_done, void *owner);
 void fetch_cancel(struct fetch *fetch);

@@ -187,6 +187,38 @@ Test(fetch, does_a_few_at_a_time_for_one_account)
     rig_end(&rig);
 }
 
+/* So that there is room for those of others. */
+Test(fetch, lets_no_account_take_all_places_in_the_line)
+{
+    struct rig rig;
+    struct client clients[FETCHES_WAITING / HTTP_PIPELINE_MAX + 1];
+    struct client *last = &clients[ARRAY_LEN(clients) - 1];
+    struct files files;
+    open_all(&rig, last, &files);
+    for (size_t i = 0; i < ARRAY_LEN(clients) - 1; i++) {
+        client_open(&rig, &clients[i]);
+        for (uint32_t n = 0; n < HTTP_PIPELINE_MAX; n++) {
+            post(&clients[i], &files, "");
+        }
+        WAIT_FOR(&rig, rig.check_count == (i + 1) * HTTP_PIPELINE_MAX);
+    }
+    settle(&rig);
+    cr_assert_eq(rig.check_count, FETCHES_WAITING);
+    post(last, &files, "");
+    client_expect(last, 1, 503);
+    client_close(&clients[0]);
+    WAIT_FOR(&rig, rig.edge->session_count == ARRAY_LEN(clients) - 1);
+    post(last, &files, "");
+    WAIT_FOR(&rig, rig.check_count == FETCHES_WAITING + 2);
+    settle(&rig);
+    cr_expect_eq(client_answers(last), 1, "it waits in line");
+    for (size_t i = 1; i < ARRAY_LEN(clients); i++) {
+        client_close(&clients[i]);
+    }
+    files_close(&files);
+    rig_end(&rig);
+}
+
 Test(fetch, is_given_up_with_its_client)
 {
     struct rig rig;
