@@ -120,7 +120,11 @@ static void write_unsubscribe(struct request *request, struct json_writer *w,
                               const struct row_mail *mail, const struct delivery_view *view)
 {
     struct unsubscribe_ref ref = {
-        .mail = mail->id, .index = view->index, .address = view->row.recipient};
+        .mail = mail->id,
+        .index = view->index,
+        .is_rehearsed = mail->mode == MODE_TEST || mail->is_sandbox,
+        .address = view->row.recipient,
+    };
     struct edge *edge = request->edge;
     if (!mail->has_unsubscribe || ref.address.len == 0 || ref.address.len > ADDR_MAX) {
         return;

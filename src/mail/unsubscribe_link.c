@@ -8,14 +8,16 @@
 
 #define MAC_LEN   16
 #define NAME_LEN  (sizeof(struct id) + 4) /* mail and index */
+#define REHEARSED (UINT32_C(1) << 31)     /* beside the index */
 #define HEAD_LEN  (NAME_LEN + MAC_LEN)
 #define BYTES_MAX (HEAD_LEN + ADDR_MAX)
 
 static void put_name(const struct unsubscribe_ref *ref, uint8_t out[NAME_LEN])
 {
+    uint32_t number = ref->index | (ref->is_rehearsed ? REHEARSED : 0);
     memcpy(out, ref->mail.bytes, sizeof(ref->mail.bytes));
     for (size_t i = 0; i < 4; i++) {
-        out[sizeof(ref->mail.bytes) + i] = (uint8_t)(ref->index >> (24 - 8 * i));
+        out[sizeof(ref->mail.bytes) + i] = (uint8_t)(number >> (24 - 8 * i));
     }
 }
 
@@ -32,6 +34,7 @@ struct slice unsubscribe_link(const struct seal_key *key, const struct unsubscri
 {
     uint8_t bytes[BYTES_MAX];
     CHECK(ref->address.len > 0 && ref->address.len <= ADDR_MAX);
+    CHECK(ref->index < REHEARSED);
     struct sha256 mac = sign(key, ref);
     put_name(ref, bytes);
     memcpy(bytes + NAME_LEN, mac.bytes, MAC_LEN);
@@ -67,6 +70,8 @@ bool unsubscribe_token_read(const struct seal_key *key, struct slice token, stru
     for (size_t i = 0; i < 4; i++) {
         found.index = found.index << 8 | bytes[sizeof(found.mail.bytes) + i];
     }
+    found.is_rehearsed = (found.index & REHEARSED) != 0;
+    found.index &= ~REHEARSED;
     found.address = slice_of(bytes + HEAD_LEN, len - HEAD_LEN);
     struct sha256 mac = sign(key, &found);
     if (!crypto_equal(slice_of(mac.bytes, MAC_LEN), slice_of(bytes + NAME_LEN, MAC_LEN))) {

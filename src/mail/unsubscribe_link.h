@@ -3,8 +3,8 @@
  * A token names the mail, the delivery and the address: base64url of the mail's id, the delivery's
  * index, a check of 16 bytes and the address. The check is cut from HMAC-SHA256 over all of it
  * under a key that follows from the master key. The address is in it because the wish outlives the
- * mail: a link of last year counts although the mail was erased. Whoever has the link may end the
- * mail to that address, and nothing else.
+ * mail: a link of last year counts although the mail was erased. So is whether the mail was only
+ * rehearsed. Whoever has the link may end the mail to that address, and nothing else.
  */
 #ifndef MAIL_UNSUBSCRIBE_LINK_H
 #define MAIL_UNSUBSCRIBE_LINK_H
@@ -20,7 +20,8 @@
 
 struct unsubscribe_ref {
     struct id mail;
-    uint32_t index;       /* of the delivery */
+    uint32_t index;       /* of the delivery; below 2^31 */
+    bool is_rehearsed;    /* of a mail that never left: such a wish is nobody's in earnest */
     struct slice address; /* 1 to ADDR_MAX bytes */
 };
 

@@ -27,6 +27,11 @@ static bool has_own(struct slice block)
     return false;
 }
 
+static bool is_rehearsed(const struct row_mail *mail)
+{
+    return mail->mode == MODE_TEST || mail->is_sandbox;
+}
+
 enum err unsubscribe_add(struct shard *shard, const struct row_mail *mail, uint32_t index,
                          struct arena *arena, struct slice *block)
 {
@@ -43,7 +48,12 @@ enum err unsubscribe_add(struct shard *shard, const struct row_mail *mail, uint3
     if (delivery.recipient.len == 0 || delivery.recipient.len > ADDR_MAX) {
         return ERR_OK;
     }
-    struct unsubscribe_ref ref = {.mail = mail->id, .index = index, .address = delivery.recipient};
+    struct unsubscribe_ref ref = {
+        .mail = mail->id,
+        .index = index,
+        .is_rehearsed = is_rehearsed(mail),
+        .address = delivery.recipient,
+    };
     struct slice fields = unsubscribe_header(&shard->unsubscribe_seal, &ref,
                                              conf_asked_url(shard->place->conf, url), arena);
     char *whole = arena_bytes(arena, fields.len + block->len);
@@ -75,7 +85,7 @@ static enum err read_mail(struct shard *shard, const struct unsubscribe_ref *ref
                                  &wish->delivery);
     }
     wish->has_mail = err == ERR_OK;
-    wish->is_rehearsed = wish->has_mail && (wish->mail.mode == MODE_TEST || wish->mail.is_sandbox);
+    wish->is_rehearsed = ref->is_rehearsed || (wish->has_mail && is_rehearsed(&wish->mail));
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 

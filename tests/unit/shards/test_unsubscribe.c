@@ -187,6 +187,16 @@ Test(unsubscribe, a_rehearsed_mail_is_told_of_and_suppresses_nobody)
     cr_expect_eq(events(&story), before + 1);
     cr_expect(delivery_of(&story, 0).has_unsubscribed);
     cr_expect_not(is_suppressed(&story, "b@example.net"));
+    /* nor does it once it is erased */
+    struct msg *msg = rig_take(story.rig, MSG_SHARD_UNSUBSCRIBE);
+    msg->body.unsubscribe.ref = (struct unsubscribe_ref){
+        .mail = shard_id(rig_state(story.rig, story.account), story.account),
+        .is_rehearsed = true,
+        .address = SLICE("b@example.net"),
+    };
+    cr_assert_eq(call(&story, msg), ERR_OK);
+    rig_put(story.rig, msg);
+    cr_expect_not(is_suppressed(&story, "b@example.net"));
     story_close(&story);
 }
 
