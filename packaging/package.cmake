@@ -1,0 +1,45 @@
+# package.cmake - what a system gets beside the programs, and the Debian package of it all:
+#   cmake --preset release && cmake --build --preset release && (cd build-release && cpack)
+
+# Pages and long text are packed, without a time, so that two builds are the same bytes.
+set(packed)
+foreach(page packaging/man/meerkatd.8 packaging/man/meerkatctl.8 docs/OPERATIONS.md)
+  get_filename_component(name ${page} NAME)
+  set(file ${CMAKE_BINARY_DIR}/packaging/${name}.gz)
+  add_custom_command(OUTPUT ${file} DEPENDS ${page}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/packaging
+    COMMAND gzip -9nc ${CMAKE_SOURCE_DIR}/${page} > ${file} VERBATIM)
+  list(APPEND packed ${file})
+endforeach()
+add_custom_target(packed_pages ALL DEPENDS ${packed})
+
+install(FILES packaging/meerkatd.service DESTINATION /lib/systemd/system)
+install(FILES ${sample_conf} DESTINATION /etc/meerkat)
+install(FILES ${CMAKE_BINARY_DIR}/packaging/meerkatd.8.gz
+  ${CMAKE_BINARY_DIR}/packaging/meerkatctl.8.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
+install(FILES ${CMAKE_BINARY_DIR}/packaging/OPERATIONS.md.gz docs/alerts.yml docs/grafana.json
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/meerkat)
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME meerkat)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_CONTACT "Meerkat maintainers <postmaster@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "server for transactional email")
+set(CPACK_PACKAGE_DESCRIPTION "Programs send mail through an HTTP API or by SMTP; it is signed, queued on
+disk and delivered. Mail that comes in goes to mailboxes, webhooks and other addresses.")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION mail)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "adduser, ca-certificates")
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/packaging/deb/postinst
+  ${CMAKE_SOURCE_DIR}/packaging/deb/prerm ${CMAKE_SOURCE_DIR}/packaging/deb/postrm
+  ${CMAKE_SOURCE_DIR}/packaging/deb/conffiles)
+include(CPack)
+
+if(MEERKAT_TESTS)
+  add_test(NAME package COMMAND ${CMAKE_SOURCE_DIR}/packaging/check ${CMAKE_BINARY_DIR})
+  set_tests_properties(package PROPERTIES TIMEOUT 600 RUN_SERIAL TRUE LABELS flow)
+endif()
