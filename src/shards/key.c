@@ -182,6 +182,11 @@ bool principal_may_use_domain(const struct principal *who, struct id domain)
     return false;
 }
 
+bool principal_is_bound(const struct principal *who)
+{
+    return who->has_key && (who->key.domains.len > 0 || who->key.addresses.len > 0);
+}
+
 bool principal_may_send_as(const struct principal *who, struct slice local, struct arena *arena)
 {
     if (!who->has_key || who->key.addresses.len == 0) {

@@ -76,6 +76,14 @@ void schedule_handle(struct shard *shard, struct msg *msg)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
+/* Whoever may not send as somebody may not change what that one sends. */
+static bool may_send_as_author(const struct principal *who, const struct row_mail *mail,
+                               struct arena *arena)
+{
+    size_t at = slice_rfind_byte(mail->from_addr, '@');
+    return principal_may_send_as(who, slice_head(mail->from_addr, at), arena);
+}
+
 static enum err load(struct plan *plan, const struct principal *who)
 {
     struct shard *shard = plan->shard;
@@ -88,6 +96,9 @@ static enum err load(struct plan *plan, const struct principal *who)
     enum err err = shard_get_mail(shard, key_mail(account, body->id), arena, &plan->mail);
     if (err == ERR_OK) {
         err = mail_may_see(who, &plan->mail);
+    }
+    if (err == ERR_OK && !may_send_as_author(who, &plan->mail, arena)) {
+        err = ERR_KEY_SCOPE;
     }
     if (err == ERR_OK && body->is_scheduled_only && plan->mail.scheduled_unix_ms == 0) {
         err = ERR_NOT_FOUND;

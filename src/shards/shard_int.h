@@ -321,6 +321,9 @@ MUST_USE enum err api_key_check(struct shard *shard, struct msg *msg, const stru
 /* A session may everything. */
 bool principal_may_use_domain(const struct principal *who, struct id domain);
 bool principal_may_send_as(const struct principal *who, struct slice local, struct arena *arena);
+/* Whether it is a key for some domains or addresses only: what holds for the whole account is not
+ * its to change. */
+bool principal_is_bound(const struct principal *who);
 void api_key_handle(struct shard *shard, struct msg *msg);
 
 /* ---- key_scan.c ----------------------------------------------------------------------------- */

@@ -59,14 +59,14 @@ void suppression_add(struct shard *shard, struct account_id account,
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-/* A suppression holds for every domain of the account: a key that is bound to some has no say. */
+/* A suppression holds for all that the account sends: a key for a part of it has no say. */
 void suppression_handle(struct shard *shard, struct msg *msg)
 {
     struct shard_suppression *body = &msg->body.suppression;
     struct principal who;
     enum err err = shard_check_caller(shard, msg, &body->caller, &who);
-    if (err == ERR_OK && who.has_key && who.key.domains.len > 0) {
-        msg->sentence = SLICE("suppressions are the account's, and this key is for some domains");
+    if (err == ERR_OK && principal_is_bound(&who)) {
+        msg->sentence = SLICE("suppressions are the account's, and this key is for a part of it");
         err = ERR_KEY_SCOPE;
     }
     for (uint32_t i = 0; err == ERR_OK && i < body->email_count; i++) {

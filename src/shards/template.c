@@ -1,6 +1,6 @@
 /* template.c - templates of an account: rows, their list, and a look at what they become.
  *
- * They are the account's, of no domain: a key that is bound to domains may send with them and read
+ * They are the account's: a key that is bound to domains or addresses may send with them and read
  * them, and may not change what others send. The edge has compiled what is stored here.
  */
 #include "base/check.h"
@@ -74,8 +74,8 @@ void template_handle(struct shard *shard, struct msg *msg)
 
 static enum err check(struct msg *msg, const struct principal *who)
 {
-    if (is_change(msg->body.template.op) && who->has_key && who->key.domains.len > 0) {
-        msg->sentence = SLICE("templates are the account's, and this key is for some domains");
+    if (is_change(msg->body.template.op) && principal_is_bound(who)) {
+        msg->sentence = SLICE("templates are the account's, and this key is for a part of it");
         return ERR_KEY_SCOPE;
     }
     return ERR_OK;

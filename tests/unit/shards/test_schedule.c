@@ -247,6 +247,37 @@ Test(schedule, hides_what_is_not_the_callers)
     story_close(&story);
 }
 
+Test(schedule, leaves_alone_what_the_key_may_not_send)
+{
+    static const struct {
+        struct slice pattern;
+        enum err err;
+    } cases[] = {
+        {SLICE_INIT("b"), ERR_KEY_SCOPE}, /* the mail is from a@ */
+        {SLICE_INIT("a*"), ERR_OK},
+    };
+    struct story story = story_open("b@example.net", 10 * 60000);
+    struct caller caller = rig_key_caller(story.account, RIGHT_NONE);
+    struct buf pack;
+    buf_init(&pack, 64);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        buf_clear(&pack);
+        buf_put_slice(&pack, cases[i].pattern);
+        struct row_api_key row = {
+            .id = shard_id(rig_state(story.rig, story.account), story.account),
+            .addresses = buf_slice(&pack),
+            .is_enabled = true,
+            .last_used_unix_ms = clock_unix_ms(),
+        };
+        struct key key = key_api_key(story.account, &caller.key_hash);
+        rig_set_api_key(story.rig, story.account, key, &row);
+        cr_expect_eq(change(&story, SCHEDULE_MOVE, story.due), cases[i].err);
+        cr_expect_eq(change(&story, SCHEDULE_CANCEL, 0), cases[i].err);
+    }
+    buf_fini(&pack);
+    story_close(&story);
+}
+
 /* ---- moving --------------------------------------------------------------------------------- */
 
 Test(schedule, moves_a_mail_with_its_date)

@@ -187,6 +187,12 @@ Test(suppression, is_no_business_of_a_key_without_the_scope_or_for_some_domains)
     rig_set_api_key(story.rig, story.account, key_api_key(story.account, &caller.key_hash), &row);
     cr_expect_eq(run(&story, SUPPRESSION_ADD, "b@example.net"), ERR_KEY_SCOPE);
     cr_expect_eq(run(&story, SUPPRESSION_GET, "b@example.net"), ERR_KEY_SCOPE);
+    buf_clear(&pack);
+    buf_put_slice(&pack, SLICE("support-*"));
+    row.domains = SLICE("");
+    row.addresses = buf_slice(&pack);
+    rig_set_api_key(story.rig, story.account, key_api_key(story.account, &caller.key_hash), &row);
+    cr_expect_eq(run(&story, SUPPRESSION_REMOVE, "b@example.net"), ERR_KEY_SCOPE);
     cr_expect_eq(rows(&story), 0);
     buf_fini(&pack);
     rig_close(story.rig);

@@ -181,6 +181,13 @@ Test(template, a_key_for_some_domains_reads_and_does_not_change)
     cr_expect_eq(run(&story, TEMPLATE_CREATE, none), ERR_KEY_SCOPE);
     cr_expect_eq(run(&story, TEMPLATE_CHANGE, id), ERR_KEY_SCOPE);
     cr_expect_eq(run(&story, TEMPLATE_DELETE, id), ERR_KEY_SCOPE);
+    buf_clear(&pack);
+    buf_put_slice(&pack, SLICE("support-*"));
+    row.domains = SLICE("");
+    row.addresses = buf_slice(&pack);
+    rig_set_api_key(story.rig, story.account, key_api_key(story.account, &caller.key_hash), &row);
+    cr_expect_eq(run(&story, TEMPLATE_GET, id), ERR_OK);
+    cr_expect_eq(run(&story, TEMPLATE_CHANGE, id), ERR_KEY_SCOPE);
     buf_fini(&pack);
     rig_close(story.rig);
 }
