@@ -255,6 +255,19 @@ static enum err check_lines(struct slice raw, const char **problem)
     return ERR_OK;
 }
 
+/* RFC 5321 4.4, but that it does not say where the mail was written: the address of somebody's desk
+ * is nothing that his readers need. Not signed, as nothing is that relays add. */
+static void write_received(const struct submission_adds *adds, struct buf *out)
+{
+    char date[CLOCK_TEXT_MAX];
+    if (adds->hostname.len == 0) {
+        return;
+    }
+    (void)clock_rfc5322(adds->date_unix_ms, date); /* terminated */
+    buf_add_format(out, "Received: by %.*s with ESMTPSA\r\n\tid %.*s;\r\n\t%s\r\n",
+                   SLICE_FMT(adds->hostname), SLICE_FMT(adds->id), date);
+}
+
 static void write_missing(const struct block *block, const struct submission_adds *adds,
                           struct buf *out)
 {
@@ -286,6 +299,7 @@ enum err submission_write(struct slice raw, const struct submission_adds *adds, 
         return err;
     }
     struct slice rest = block.fields;
+    write_received(adds, out);
     while (header_next(&rest, &field)) {
         if (!is_left_out(field.name)) {
             buf_add(out, field.whole);

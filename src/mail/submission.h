@@ -3,6 +3,7 @@
  *
  * The body stays as it is, byte for byte, and so do the fields and their order, but that
  *
+ *     Received is written above them, for whoever follows a mail's way,
  *     Bcc, Resent-Bcc, Return-Path, Feedback-ID and X-Meerkat-* are left out, and
  *     Date, Message-ID and MIME-Version are added where they are missing, Feedback-ID always.
  *
@@ -44,6 +45,8 @@ MUST_USE enum err submission_read(struct slice raw, struct arena *arena, struct 
 struct submission_adds {
     struct slice message_id;  /* without <>, for a mail that has none */
     struct slice feedback_id; /* empty for none */
+    struct slice hostname;    /* ours, for Received; empty for none of it */
+    struct slice id;          /* of the mail, likewise */
     uint64_t date_unix_ms;
 };
 

@@ -480,8 +480,12 @@ static enum err write_mail(struct send_work *work, struct buf *out)
     struct msg *msg = work->job.msg;
     const struct shard_send *send = &msg->body.send;
     if (send->raw.len > 0) {
+        char id[ID_TEXT_MAX];
         const struct submission_adds adds = {.message_id = work->message_id,
                                              .feedback_id = work->feedback_id,
+                                             .hostname = work->job.shard->place->conf->hostname,
+                                             .id =
+                                                 slice_of(id, id_text(ID_MESSAGE, work->mail, id)),
                                              .date_unix_ms = work->now_unix_ms};
         return submitted_compose(msg, &adds, out, &work->spans, &work->message_id);
     }

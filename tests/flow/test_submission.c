@@ -221,6 +221,8 @@ static void check_arrived(struct scene *scene, const char *name, const char *id,
     cr_expect_neq(slice_find(mail, SLICE("\r\n" FIELDS "Date: ")), SIZE_MAX, "%s: %.*s", name,
                   SLICE_FMT(mail));
     check_signatures(scene, name, mail);
+    const char *taken = world_text(scene->world, "with ESMTPSA\r\n\tid %s;\r\n", id);
+    cr_expect_neq(slice_find(mail, slice_str(taken)), SIZE_MAX, "%s: %.*s", name, SLICE_FMT(mail));
     struct reply *read = world_await(scene->world, id, "message.send_status", "delivered");
     cr_expect_str_eq(reply_text(read, "message.subject"), "hello");
     cr_expect_str_eq(reply_text(read, "message.to.0"), "Bob <bob@dest.test>");

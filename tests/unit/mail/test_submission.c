@@ -68,6 +68,25 @@ static void expect_written(struct bench *bench, const char *raw, const char *wan
     cr_expect(slice_ends(header, SLICE("\r\n\r\n")));
 }
 
+Test(submission, writes_where_a_mail_was_taken_above_all_fields)
+{
+    struct bench *bench = bench_new();
+    const struct submission_adds adds = {.message_id = SLICE("id@from.test"),
+                                         .hostname = SLICE("mail.our.test"),
+                                         .id = SLICE("msg_1")};
+    cr_assert_eq(submission_write(SLICE(FROM DATED "MIME-Version: 1.0\r\n" REST), &adds,
+                                  &bench->out, &bench->written, &bench->problem),
+                 ERR_OK);
+    static const struct slice wanted =
+        SLICE_INIT("Received: by mail.our.test with ESMTPSA\r\n\tid msg_1;\r\n"
+                   "\tThu, 01 Jan 1970 00:00:00 +0000\r\n" FROM);
+    cr_expect(slice_starts(buf_slice(&bench->out), wanted), "%.*s",
+              SLICE_FMT(buf_slice(&bench->out)));
+    struct slice body = slice_from(buf_slice(&bench->out), (size_t)bench->written.header_len);
+    cr_expect(slice_equal(body, SLICE("Hello.\r\n")));
+    bench_free(bench);
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 Test(submission, reads_who_wrote_it_and_to_whom)

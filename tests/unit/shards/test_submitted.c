@@ -97,7 +97,11 @@ Test(submitted, is_stored_with_all_that_a_composed_mail_would_have)
     cr_expect(slice_equal(file.content_type, SLICE("application/pdf")));
     cr_expect_eq(file.size_bytes, 3);
     struct slice kept = stored(rig, account, &mail, &arena);
-    cr_expect(slice_starts(kept, SLICE(HEAD "MIME-Version: 1.0\r\nContent-Type: multipart")));
+    cr_expect(slice_starts(kept, SLICE("Received: by localhost with ESMTPSA\r\n\tid msg_")));
+    cr_expect_eq(slice_find(slice_head(kept, 200), SLICE("127.0.0.1")), SIZE_MAX);
+    cr_expect_neq(
+        slice_find(kept, SLICE("\r\n" HEAD "MIME-Version: 1.0\r\nContent-Type: multipart")),
+        SIZE_MAX);
     cr_expect_eq(slice_find(kept, SLICE("hidden@")), SIZE_MAX);
     struct slice body = slice_from(kept, (size_t)mail.header_len);
     cr_expect(slice_equal(body, slice_from(raw, slice_find(raw, SLICE("preamble")))));
@@ -125,7 +129,7 @@ Test(submitted, is_shown_as_its_readers_see_it)
     cr_expect(slice_equal(read->body.read.text, SLICE("f\xc3\xbcnf")), "%.*s",
               SLICE_FMT(read->body.read.text));
     cr_expect(slice_equal(read->body.read.html, SLICE("<p>5</p>")));
-    cr_expect(slice_starts(read->body.read.header_block, SLICE(HEAD)));
+    cr_expect_neq(slice_find(read->body.read.header_block, SLICE("\r\n" HEAD)), SIZE_MAX);
     cr_expect(slice_ends(read->body.read.header_block, SLICE("\r\n\r\n")));
     cr_expect_eq(read->body.read.attachment_count, 1);
     arena_fini(&arena);
