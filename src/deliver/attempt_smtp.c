@@ -286,9 +286,7 @@ static void add_envelope(struct attempt_smtp *attempt, uint32_t index)
             buf_add_format(wire, " SIZE=%llu", (unsigned long long)mail->size_bytes);
         }
         if ((mail->needs_8bit || mail->needs_utf8) && attempt->caps.eight_bit_mime) {
-            buf_add_str(
-                wire,
-                " BODY=8BITMIME"); /* RFC 6152 3; a server without it gets the bytes all the same */
+            buf_add_str(wire, " BODY=8BITMIME"); /* RFC 6152 3 */
         }
         if (mail->needs_utf8) {
             buf_add_str(wire, " SMTPUTF8"); /* RFC 6531 3.4 */
@@ -337,6 +335,9 @@ static bool refuse_at_once(struct attempt_smtp *attempt)
     } else if (mail->needs_utf8 && !attempt->caps.smtputf8) {
         verdict_own(&verdict, SMTP_STEP_MAIL, VERDICT_BOUNCED, "5.6.7",
                     "the server does not accept international addresses (SMTPUTF8)");
+    } else if (mail->needs_8bit && !attempt->caps.eight_bit_mime) {
+        verdict_own(&verdict, SMTP_STEP_MAIL, VERDICT_BOUNCED, "5.6.3",
+                    "the mail holds 8-bit text and the server accepts none (8BITMIME)");
     } else {
         return false;
     }

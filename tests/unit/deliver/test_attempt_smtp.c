@@ -393,11 +393,14 @@ Test(attempt_smtp, bounces_at_once_what_the_server_cannot_take)
 {
     static const struct script_step small[] = {HELLO, {"EHLO", "250-mx\r\n250 SIZE 99\r\n"}, END};
     static const struct script_step ascii[] = {HELLO, {"EHLO", "250-mx\r\n250 8BITMIME\r\n"}, END};
+    static const struct script_step plain[] = {HELLO, {"EHLO", "250-mx\r\n250 SMTPUTF8\r\n"}, END};
     static const struct script_step any[] = {
         HELLO, {"EHLO", "250-mx\r\n250 SIZE 0\r\n"}, MAIL, RCPT(1), DATA, DOT, END};
     follow("size", small, (struct wish){0}, "ready judged -mail/mail/0/5.3.4 alive ");
     follow("utf8", ascii, (struct wish){.needs_utf8 = true},
            "ready judged -mail/mail/0/5.6.7 alive ");
+    follow("8 bits", plain, (struct wish){.needs_8bit = true},
+           "ready judged -mail/mail/0/5.6.3 alive ");
     follow("no limit, RFC 1870 3", any, (struct wish){.size_bytes = 1 << 30}, GOOD);
 }
 
