@@ -7,7 +7,13 @@
 #include "base/metric.h"
 #include "shards/shard_int.h"
 
-/* "bounced" is what another server said of the mail for good; "failed" is what we gave up. */
+bool bounce_is_ours(const struct verdict *verdict)
+{
+    bool is_own_choice =
+        verdict->code == 0 && verdict->bounce == BOUNCE_TLS && verdict->step != SMTP_STEP_RCPT;
+    return verdict->class == VERDICT_BOUNCED && (verdict->is_given_up || is_own_choice);
+}
+
 static struct slice type_of(const struct verdict *verdict)
 {
     switch (verdict->class) {
@@ -18,9 +24,7 @@ static struct slice type_of(const struct verdict *verdict)
     case VERDICT_BOUNCED:
         break;
     }
-    bool is_own_choice =
-        verdict->code == 0 && verdict->bounce == BOUNCE_TLS && verdict->step != SMTP_STEP_RCPT;
-    return verdict->is_given_up || is_own_choice ? SLICE("email.failed") : SLICE("email.bounced");
+    return bounce_is_ours(verdict) ? SLICE("email.failed") : SLICE("email.bounced");
 }
 
 void bounce_tell(struct shard *shard, struct row_mail *mail, struct slice recipient,

@@ -702,7 +702,9 @@ static void write_verdict(struct shard *shard, const struct shard_outcome *body,
         break;
     case VERDICT_BOUNCED:
         attempt.outcome = ATTEMPT_BOUNCED;
-        delivery->status = delivery->kind == DELIVERY_WEBHOOK ? DELIVERY_FAILED : DELIVERY_BOUNCED;
+        delivery->status = delivery->kind == DELIVERY_WEBHOOK || bounce_is_ours(verdict)
+                               ? DELIVERY_FAILED
+                               : DELIVERY_BOUNCED;
         break;
     }
     delivery->attempts = group->outbox.attempts;
@@ -770,9 +772,12 @@ static enum err settle_mail(struct shard *shard, struct row_mail *mail,
 {
     uint32_t closed = 0;
     bool is_bounced = false;
+    bool is_failed = false;
     for (uint32_t i = 0; i < body->verdict_count; i++) {
-        closed += body->verdicts[i].class != VERDICT_DEFERRED;
-        is_bounced = is_bounced || body->verdicts[i].class == VERDICT_BOUNCED;
+        const struct verdict *verdict = &body->verdicts[i];
+        closed += verdict->class != VERDICT_DEFERRED;
+        is_failed = is_failed || bounce_is_ours(verdict);
+        is_bounced = is_bounced || (verdict->class == VERDICT_BOUNCED && !bounce_is_ours(verdict));
     }
     mail->open_count = closed < mail->open_count ? mail->open_count - closed : 0;
     if (mail->direction == DIRECTION_INBOUND) {
@@ -793,7 +798,8 @@ static enum err settle_mail(struct shard *shard, struct row_mail *mail,
             return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
         }
         is_bounced = row.status == DELIVERY_BOUNCED;
+        is_failed = is_failed || (row.kind == DELIVERY_SMTP && row.status == DELIVERY_FAILED);
     }
-    mail->status = is_bounced ? MAIL_BOUNCED : MAIL_DELIVERED;
+    mail->status = is_bounced ? MAIL_BOUNCED : is_failed ? MAIL_FAILED : MAIL_DELIVERED;
     return ERR_OK;
 }

@@ -77,6 +77,7 @@ static const char *const DELIVERY_STATUS_TEXTS[] = {
 static const char *const MAIL_STATUS_TEXTS[] = {
     [MAIL_QUEUED] = "queued",   [MAIL_DEFERRED] = "deferred",   [MAIL_DELIVERED] = "delivered",
     [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled", [MAIL_SCHEDULED] = "scheduled",
+    [MAIL_FAILED] = "failed",
 };
 
 static const char *const MAIL_PRIORITY_TEXTS[] = {

@@ -366,7 +366,10 @@ static enum err judge(struct shard *shard, struct schedule_due *due, const struc
             due->left_status = MAIL_BOUNCED;
             return ERR_OK;
         }
-        if (row.kind == DELIVERY_SMTP && row.status == DELIVERY_DELIVERED) {
+        if (row.kind == DELIVERY_SMTP && row.status == DELIVERY_FAILED) {
+            due->left_status = MAIL_FAILED;
+        } else if (row.kind == DELIVERY_SMTP && row.status == DELIVERY_DELIVERED &&
+                   due->left_status != MAIL_FAILED) {
             due->left_status = MAIL_DELIVERED;
         }
     }

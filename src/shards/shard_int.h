@@ -508,6 +508,9 @@ void suppression_handle(struct shard *shard, struct msg *msg);
 /* ---- bounce.c ------------------------------------------------------------------------------- */
 
 /* The event of a verdict, for the mail's log and whoever listens. The caller writes mail. */
+/* Whether nobody refused the mail and we gave it up by ourselves: its time was over, or no server
+ * gave it the protection that it asks for. "failed" then, and not "bounced". */
+bool bounce_is_ours(const struct verdict *verdict);
 void bounce_tell(struct shard *shard, struct row_mail *mail, struct slice recipient,
                  const struct verdict *verdict);
 /* Leaves the recipient alone from now on, when the verdict says that the address is at fault. */

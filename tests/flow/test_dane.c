@@ -336,14 +336,14 @@ Test(dane, sends_what_requires_tls_only_to_who_promises_it, .timeout = 180)
     cr_expect_neq(slice_find(mail, SLICE("X-Sink-RequireTls: yes")), SIZE_MAX, "%.*s",
                   SLICE_FMT(mail));
     /* Postfix is verified, and offers no REQUIRETLS. */
-    read = send_to(&it, "ok.dane.test", requires, "bounced");
+    read = send_to(&it, "ok.dane.test", requires, "failed");
     cr_expect_str_eq(reply_text(read, "deliveries.0.enhanced_status"), "5.7.30", "%s",
                      reply_text(read, "deliveries.0.last_response"));
-    read = send_to(&it, "strip.dane.test", requires, "bounced");
+    read = send_to(&it, "strip.dane.test", requires, "failed");
     cr_expect_str_eq(reply_text(read, "deliveries.0.enhanced_status"), "5.7.10", "%s",
                      reply_text(read, "deliveries.0.last_response"));
     /* Nobody vouches for its certificate. */
-    read = send_to(&it, "plain.test", requires, "bounced");
+    read = send_to(&it, "plain.test", requires, "failed");
     cr_expect_str_eq(reply_text(read, "deliveries.0.enhanced_status"), "5.7.10", "%s",
                      reply_text(read, "deliveries.0.last_response"));
     cr_expect_eq(world_sink_count(it.world, it.deaf, "mails"), 0);

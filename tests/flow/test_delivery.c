@@ -163,7 +163,7 @@ Test(delivery, a_mail_that_is_put_off_is_tried_again_until_it_is_taken)
     world_end(world);
 }
 
-Test(delivery, a_mail_that_nobody_takes_bounces_at_the_end_of_its_time)
+Test(delivery, a_mail_that_nobody_takes_has_failed_at_the_end_of_its_time)
 {
     struct world *world = world_new();
     world_set(world, "retry_first_ms", "150");
@@ -173,13 +173,13 @@ Test(delivery, a_mail_that_nobody_takes_bounces_at_the_end_of_its_time)
     world_sink_profile(world, sink, "tempfail:1000");
     uint64_t sent_unix_ms = clock_unix_ms();
     const char *id = send_to(world, "bob@dest.test");
-    struct reply *read = world_await(world, id, "message.send_status", "bounced");
+    struct reply *read = world_await(world, id, "message.send_status", "failed");
     cr_assert_geq(clock_unix_ms(), sent_unix_ms + 1500);
     cr_assert_str_eq(reply_text(read, "deliveries.0.enhanced_status"), "4.4.7");
     cr_assert_not_null(strstr(reply_text(read, "deliveries.0.last_response"), "not yet"));
     cr_assert(json_is_null(reply_at(read, "deliveries.0.next_attempt_at")));
     cr_assert_gt(reply_int(read, "deliveries.0.attempts"), 2);
-    cr_assert_str_eq(reply_text(read, "deliveries.0.status"), "bounced");
+    cr_assert_str_eq(reply_text(read, "deliveries.0.status"), "failed");
     cr_expect(slice_find(read->body, SLICE("\"email.failed\"")) != SIZE_MAX, "given up, by us");
     cr_expect(slice_find(read->body, SLICE("\"email.bounced\"")) == SIZE_MAX);
     world_end(world);

@@ -424,6 +424,33 @@ Test(claim, outcome_deferred_moves_the_row_and_tells_delivery)
     story_close(&story);
 }
 
+/* What nobody refused has not bounced, whether its time ran out or its TLS could not be had. */
+Test(claim, outcome_given_up_by_us_has_failed)
+{
+    struct story story = story_open("b@example.net,c@example.net,d@example.net");
+    struct verdict verdicts[] = {
+        rig_verdict(VERDICT_DELIVERED, 250, "2.0.0"),
+        rig_verdict(VERDICT_BOUNCED, 451, "4.4.7"),
+        rig_verdict(VERDICT_BOUNCED, 0, "5.7.10"),
+    };
+    verdicts[1].is_given_up = true;
+    verdicts[2].bounce = BOUNCE_TLS;
+    verdicts[2].step = SMTP_STEP_TLS;
+    attempt(&story, verdicts, 3, 0);
+    cr_expect_eq(delivery_of(&story, 0).status, DELIVERY_DELIVERED);
+    cr_expect_eq(delivery_of(&story, 1).status, DELIVERY_FAILED);
+    cr_expect_eq(delivery_of(&story, 2).status, DELIVERY_FAILED);
+    cr_expect_eq(mail_of(&story).status, MAIL_FAILED);
+    story_close(&story);
+    story = story_open("b@example.net,c@example.net");
+    verdicts[2] = rig_verdict(VERDICT_BOUNCED, 550, "5.1.1");
+    attempt(&story, &verdicts[1], 2, 0);
+    cr_expect_eq(delivery_of(&story, 0).status, DELIVERY_FAILED);
+    cr_expect_eq(delivery_of(&story, 1).status, DELIVERY_BOUNCED);
+    cr_expect_eq(mail_of(&story).status, MAIL_BOUNCED, "a refusal weighs more");
+    story_close(&story);
+}
+
 Test(claim, outcome_is_kept_per_recipient)
 {
     struct story story = story_open("b@example.net,c@example.net,d@example.net");
