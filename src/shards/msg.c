@@ -75,9 +75,9 @@ static const char *const DELIVERY_STATUS_TEXTS[] = {
 };
 
 static const char *const MAIL_STATUS_TEXTS[] = {
-    [MAIL_QUEUED] = "queued",   [MAIL_DEFERRED] = "deferred",   [MAIL_DELIVERED] = "delivered",
-    [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled", [MAIL_SCHEDULED] = "scheduled",
-    [MAIL_FAILED] = "failed",
+    [MAIL_QUEUED] = "queued",   [MAIL_DEFERRED] = "deferred",     [MAIL_DELIVERED] = "delivered",
+    [MAIL_BOUNCED] = "bounced", [MAIL_CANCELLED] = "cancelled",   [MAIL_SCHEDULED] = "scheduled",
+    [MAIL_FAILED] = "failed",   [MAIL_SUPPRESSED] = "suppressed",
 };
 
 static const char *const MAIL_PRIORITY_TEXTS[] = {

@@ -354,7 +354,7 @@ static enum err judge(struct shard *shard, struct schedule_due *due, const struc
     if (gone < due->mail.open_count) {
         return ERR_OK;
     }
-    due->left_status = MAIL_CANCELLED;
+    due->left_status = MAIL_SUPPRESSED; /* what a send is refused with when it finds the same */
     for (uint32_t i = 0; i < mail_rcpt_count(&due->mail); i++) {
         struct row_delivery row;
         struct key key = key_delivery(id_account(due->mail.id), due->mail.id, i);

@@ -109,7 +109,8 @@ enum mail_status {
     MAIL_BOUNCED,
     MAIL_CANCELLED,
     MAIL_SCHEDULED,
-    MAIL_FAILED, /* nobody refused it, but we gave it up for at least one recipient */
+    MAIL_FAILED,     /* nobody refused it, but we gave it up for at least one recipient */
+    MAIL_SUPPRESSED, /* when it fell due, nobody was left who may get it */
     MAIL_STATUS_COUNT
 };
 const char *mail_status_text(enum mail_status status);

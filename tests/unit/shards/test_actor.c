@@ -709,6 +709,7 @@ Test(msg, has_a_text_for_each_right_and_status)
     cr_expect_str_eq(mail_status_text(MAIL_QUEUED), "queued");
     cr_expect_str_eq(mail_status_text(MAIL_CANCELLED), "cancelled");
     cr_expect_str_eq(mail_status_text(MAIL_FAILED), "failed");
+    cr_expect_str_eq(mail_status_text(MAIL_SUPPRESSED), "suppressed");
     cr_expect_str_eq(domain_status_text(DOMAIN_FAILED), "failed");
     cr_expect_str_eq(attempt_outcome_text(ATTEMPT_UNCERTAIN), "uncertain");
 }

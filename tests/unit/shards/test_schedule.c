@@ -379,7 +379,9 @@ Test(schedule, sends_nothing_when_everybody_was_suppressed_since)
     struct outbox_entry entry = entry_of(&story, 0);
     cr_assert_eq(rig_claim(story.rig, &entry), ERR_NOT_FOUND);
     rig_settle(story.rig);
-    cr_expect_eq(mail_of(&story).status, MAIL_CANCELLED);
+    cr_expect_eq(mail_of(&story).status, MAIL_SUPPRESSED);
+    cr_expect_eq(delivery_of(&story, 0).status, DELIVERY_SUPPRESSED);
+    cr_expect_eq(change(&story, SCHEDULE_CANCEL, 0), ERR_CONFLICT, "there is nothing to cancel");
     cr_expect_eq(mail_of(&story).open_count, 0);
     cr_expect_eq(rig_count(story.rig, story.account, key_prefix_outbox()), 0);
     story_close(&story);
