@@ -147,6 +147,39 @@ static struct slice address_in(struct slice value, struct arena *arena)
     return is_one ? word : SLICE("");
 }
 
+/* Of xtext: capitals only. 16 and more for anything else. */
+static unsigned hex_of(char c)
+{
+    return ascii_is_digit(c)      ? (unsigned)(c - '0')
+           : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
+                                  : 16;
+}
+
+/* RFC 3461 4: a reporter gives the recipient back as it was named to it, '+' and '=' and all bytes
+ * beyond ASCII as "+XX". Some decode it first; then a '+' stands for itself, and all stays so. */
+static struct slice xtext_decoded(struct slice text, struct arena *arena)
+{
+    char *out = arena_bytes(arena, text.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] != '+') {
+            out[len++] = text.data[i];
+            continue;
+        }
+        bool has_both = text.len - i > 2;
+        unsigned high = has_both ? hex_of(text.data[i + 1]) : 16;
+        unsigned low = has_both ? hex_of(text.data[i + 2]) : 16;
+        unsigned byte = high * 16 + low;
+        if (high > 15 || low > 15 || (byte != '+' && byte != '=' && byte < 0x80)) {
+            return text;
+        }
+        out[len++] = (char)(unsigned char)byte;
+        i += 2;
+    }
+    struct slice decoded = slice_of(out, len);
+    return slice_is_utf8(decoded) && !slice_has_control(decoded, "") ? decoded : text;
+}
+
 static struct slice host_in(struct slice value, struct arena *arena)
 {
     struct slice type;
@@ -229,7 +262,7 @@ static void read_blocks(struct slice data, struct arena *arena, struct report_re
                 rcpt.final = address_in(field.value, arena);
                 has_rcpt = true;
             } else if (slice_equal_nocase(field.name, SLICE("Original-Recipient"))) {
-                rcpt.original = address_in(field.value, arena);
+                rcpt.original = xtext_decoded(address_in(field.value, arena), arena);
                 has_rcpt = true;
             } else if (slice_equal_nocase(field.name, SLICE("Action"))) {
                 action = field.value;

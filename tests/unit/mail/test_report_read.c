@@ -144,6 +144,20 @@ Test(report_read, reads_the_notices_of_the_large_providers)
              "    rejected: User unknown in local recipient table\r\n"),
          "robert@inner.example.org", "bob@example.org", REPORT_ACTION_FAILED, 550, "5.1.1",
          "inner.example.org", "<robert@inner.example.org>: Recipient address rejected: User"},
+        {"an original in xtext",
+         DSN("Reporting-MTA: dns; mx.example.org\r\n\r\n"
+             "Final-Recipient: rfc822; robert@inner.example.org\r\n"
+             "Original-Recipient: rfc822;bob+2Btag+3D1@example.org\r\nAction: failed\r\n"
+             "Status: 5.1.1\r\n"),
+         "robert@inner.example.org", "bob+tag=1@example.org", REPORT_ACTION_FAILED, 0, "5.1.1",
+         "mx.example.org", ""},
+        {"an original that was decoded before",
+         DSN("Reporting-MTA: dns; mx.example.org\r\n\r\n"
+             "Final-Recipient: rfc822; robert@inner.example.org\r\n"
+             "Original-Recipient: rfc822;bob+2b+2B+@example.org\r\nAction: failed\r\n"
+             "Status: 5.1.1\r\n"),
+         "robert@inner.example.org", "bob+2b+2B+@example.org", REPORT_ACTION_FAILED, 0, "5.1.1",
+         "mx.example.org", ""},
         {"postfix itself",
          DSN("Reporting-MTA: dns; mx.example.org\r\n\r\n"
              "Final-Recipient: rfc822; bob@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
