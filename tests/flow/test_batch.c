@@ -5,12 +5,14 @@
  */
 #include <criterion/criterion.h>
 
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/gzip.h"
 #include "base/limits.h"
+#include "support/client.h"
 #include "support/world.h"
 
 #define MAILS 40
@@ -86,6 +88,56 @@ Test(batch, is_done_once_however_often_it_is_repeated)
     }
     cr_expect_eq(reply_count(world_get(world, "/api/messages?limit=200"), ""), MAILS - 1);
     cr_expect_geq(world_sink_count(world, sink, "mails"), 1);
+    world_end(world);
+}
+
+/* What the first try had done is found again, what it had not is done; nothing leaves before, so
+ * that the receiver's own count tells of every mail that was there twice. */
+Test(batch, is_completed_when_the_daemon_died_in_its_middle)
+{
+    struct world *world = world_new();
+    world_set(world, "test_commit_delay_ms", "400"); /* a few of them together */
+    world_set(world, "retry_first_ms", "200");
+    world_set(world, "retry_max_ms", "200");
+    struct peer *sink = world_ready_to_send(world);
+    world_sink_profile(world, sink, "tempfail:100000");
+    struct slice body = batch_of(world, MAILS);
+    struct client client;
+    client_open(world, &client, INADDR_LOOPBACK);
+    client_say(&client, slice_str(world_text(world,
+                                             "POST /v1/send/batch HTTP/1.1\r\nHost: h\r\n"
+                                             "Authorization: Bearer %s\r\nIdempotency-Key: cut\r\n"
+                                             "Content-Length: %zu\r\n\r\n%.*s",
+                                             world->key, body.len, SLICE_FMT(body))));
+    struct wait wait = wait_start(WORLD_WAIT_MS);
+    size_t done = 0;
+    do {
+        done = reply_count(world_get(world, "/api/messages?limit=200"), "");
+    } while (done == 0 && wait_more(&wait));
+    world_kill(world);
+    cr_assert_gt(done, 0);
+    cr_assert_lt(done, MAILS - 1, "the batch was over too soon");
+    client_close(&client);
+    world_set(world, "test_commit_delay_ms", "0");
+    world_start(world);
+    expect_results(post(world, "/v1/send/batch", body, "Idempotency-Key: cut"));
+    struct reply *list = world_get(world, "/api/messages?limit=200");
+    cr_expect_eq(reply_count(list, ""), MAILS - 1);
+    for (uint32_t i = 0; i < MAILS; i++) {
+        struct slice subject = slice_str(world_text(world, "\"number %u\"", (unsigned)i));
+        size_t at = slice_find(list->body, subject);
+        cr_expect_eq(at == SIZE_MAX, i == 7, "number %u", (unsigned)i);
+        if (at != SIZE_MAX) {
+            struct slice rest = slice_from(list->body, at + 1);
+            cr_expect_eq(slice_find(rest, subject), SIZE_MAX, "number %u twice", (unsigned)i);
+        }
+    }
+    world_sink_profile(world, sink, "");
+    for (uint32_t i = 0; i < MAILS - 1; i++) {
+        const char *id = reply_text(list, world_text(world, "%u.id", (unsigned)i));
+        (void)world_await(world, id, "message.send_status", "delivered");
+    }
+    cr_expect_eq(world_sink_count(world, sink, "mails"), MAILS - 1);
     world_end(world);
 }
 
