@@ -76,6 +76,32 @@ static const struct command commands[] = {
 
     {"sessions", "rotate", run_sessions_rotate, 0, 0, "", "now", "sign sessions with a new key",
      "  --now   sessions that are open end; without it they last as long as they would have\n"},
+    {"queue", "sites", run_queue_sites, 0, 0, "", "search=", "show what waits where, and why",
+     "  --search TEXT   only sites whose name has this in it\n"},
+    {"queue", "accounts", run_queue_accounts, 0, 0, "", "", "show whose mail waits", NULL},
+    {"queue", "holds", run_queue_holds, 0, 0, "", "", "show what is paused or moved", NULL},
+    {"queue", "pause", run_queue_pause, 0, 0, "",
+     "site= account= reason= until=", "send nothing to a site, or for an account",
+     "  --site SITE     as `queue sites` names it\n"
+     "  --account ACC   of this account only, or all of the account\n"
+     "  --reason TEXT   for who looks later\n"
+     "  --until WHEN    ends by itself: \"in 2 hours\", 2026-01-31T12:00:00Z\n"},
+    {"queue", "resume", run_queue_resume, 0, 0, "", "site= account= reason=", "take a pause back",
+     "  --site SITE     as `queue sites` names it\n"
+     "  --account ACC   of this account only, or all of the account\n"},
+    {"queue", "retry", run_queue_retry, 0, 0, "",
+     "site= account= reason=", "try what waits for its next try now",
+     "  --site SITE     as `queue sites` names it\n"
+     "  --account ACC   of this account only, or all of the account\n"},
+    {"queue", "expire", run_queue_expire, 0, 0, "",
+     "site= account= reason=", "give up everything queued: it bounces",
+     "  --site SITE     as `queue sites` names it\n"
+     "  --account ACC   of this account only, or all of the account\n"},
+    {"queue", "move", run_queue_move, 0, 0, "",
+     "site= pool= back reason=", "send a site's mail from another pool",
+     "  --site SITE   as `queue sites` names it\n"
+     "  --pool POOL   of the site policy\n"
+     "  --back        from its own pool again\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
     {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
 };

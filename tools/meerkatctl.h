@@ -2,7 +2,8 @@
  *
  * meerkatctl.c reads the command line and finds the command; meerkatctl_http.c talks to the daemon
  * through its admin socket; meerkatctl_table.c prints; meerkatctl_admin.c has the commands about
- * accounts, users and the server, meerkatctl_keys.c those about keys.
+ * accounts, users and the server, meerkatctl_keys.c those about keys, meerkatctl_queue.c those
+ * about the queue.
  *
  * A command returns an exit status. Documents belong to the caller and are let go with json_decref;
  * the program is over soon after, so text lives in one arena until the end.
@@ -105,6 +106,14 @@ int run_users_unlock(struct ctl *ctl);
 int run_sessions_rotate(struct ctl *ctl);
 int run_audit(struct ctl *ctl);
 int run_server(struct ctl *ctl);
+int run_queue_sites(struct ctl *ctl);
+int run_queue_accounts(struct ctl *ctl);
+int run_queue_holds(struct ctl *ctl);
+int run_queue_pause(struct ctl *ctl);
+int run_queue_resume(struct ctl *ctl);
+int run_queue_retry(struct ctl *ctl);
+int run_queue_expire(struct ctl *ctl);
+int run_queue_move(struct ctl *ctl);
 int run_keys_list(struct ctl *ctl);
 int run_keys_create(struct ctl *ctl);
 int run_keys_show(struct ctl *ctl);

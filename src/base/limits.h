@@ -415,8 +415,17 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define TLS_REPORT_POST_MS 30000
 #define TLS_REPORT_TRIES   24 /* an hour apart, RFC 8460 5.5 */
 
+/* ---- the operator and the queue -------------------------------------------------------------- */
+#define HOLDS_MAX       500 /* pauses and moves; one scan reads them all at boot */
+#define HOLD_REASON_MAX 200
+#define HOLD_BY_MAX     254  /* an email */
+#define QUEUE_OPS_MAX   16   /* wishes under way at once, each with a note out at most */
+#define QUEUE_PLACES    8192 /* of the schedule, looked at in one turn of the loop */
+_Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
+
 /* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */
-_Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + 2 * SHARD_COUNT_MAX <
+_Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + QUEUE_OPS_MAX +
+                       2 * SHARD_COUNT_MAX <
                    DELIVER_POOL_MSGS,
                "what delivery remembers never takes a message from a trip");
 

@@ -16,6 +16,7 @@
 #include "deliver/attempt_dns.h"
 #include "deliver/attempt_hook.h"
 #include "deliver/deliver_int.h"
+#include "deliver/queue.h"
 #include "deliver/trip.h"
 
 #define PUMP_MAX_MS     60000 /* the wall clock may jump: look at least this often */
@@ -153,6 +154,7 @@ static void open_policy(struct deliver *deliver, const struct conf *conf)
     };
     list_init(&deliver->groups.looks);
     trip_sources_init(deliver);
+    deliver->queue = queue_new(deliver);
 }
 
 /* A file that cannot be read changes nothing: mail goes on under the policy that was good. */
@@ -234,6 +236,7 @@ void deliver_free(struct deliver *deliver)
     CHECK(deliver->verify_count == 0);
     CHECK(deliver->trips_by_row == NULL);
     sched_fini(&deliver->sched);
+    queue_free(deliver->queue);
     site_table_free(deliver->sites);
     sts_free(deliver->sts);
     tls_report_free(deliver->tls_report);
@@ -293,7 +296,8 @@ void deliver_pump(struct deliver *deliver)
 {
     CHECK_LOOP(deliver->loop);
     CHECK(deliver->trip_count <= ATTEMPTS_MAX);
-    if (!deliver->is_open || deliver->is_pumping || !deliver->has_source_notes) {
+    if (!deliver->is_open || deliver->is_pumping || !deliver->has_source_notes ||
+        !queue_is_ready(deliver->queue)) {
         return;
     }
     deliver->is_pumping = true;
@@ -457,6 +461,7 @@ static void drain(struct deliver *deliver, struct msg *msg)
     timer_stop(&deliver->due);
     timer_stop(&deliver->daily);
     group_cancel(&deliver->groups);
+    queue_stop(deliver->queue);
     uint64_t now_ms = loop_now_ms(deliver->loop);
     uint64_t deadline_ms = msg->body.control.deadline_ms;
     timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
@@ -503,6 +508,7 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         deliver->is_open = true;
         timer_start(&deliver->daily, 1);
         trip_sources_start(deliver);
+        queue_start(deliver->queue);
         sts_start(deliver->sts);
         tls_report_start(deliver->tls_report);
         msg_return(msg, ERR_OK);
@@ -593,6 +599,10 @@ static void on_note(struct deliver *deliver, struct msg *msg)
         trip_on_source_note(deliver, msg);
         return;
     }
+    if (msg->body.note.kind == NOTE_HOLD) {
+        queue_on_note(deliver->queue, msg);
+        return;
+    }
     CHECK(msg->body.note.kind == NOTE_STS);
     sts_on_note(deliver->sts, msg);
 }
@@ -633,6 +643,9 @@ static void on_msg(struct actor *actor, struct msg *msg)
         break;
     case MSG_DELIVER_CALL:
         call_for(deliver, msg);
+        break;
+    case MSG_DELIVER_QUEUE:
+        queue_handle(deliver->queue, msg);
         break;
     case MSG_DELIVER_VERIFY:
         if (!deliver->is_open) { /* a shard's, which comes again */

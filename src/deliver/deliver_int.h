@@ -28,6 +28,7 @@
 #include "shards/place.h"
 
 struct trip;
+struct queue;
 
 struct deliver {
     struct actor actor;
@@ -41,6 +42,7 @@ struct deliver {
     struct site_table *sites;
     struct bounce_rules *bounce_rules; /* read again by CONTROL_RELOAD */
     struct sched sched;
+    struct queue *queue; /* what the operator has to say about it */
     struct policy *policy;
     struct group_finder groups;
     struct source_table *sources;

@@ -43,15 +43,27 @@ static struct slice pool_of(const struct group_finder *finder, const struct dest
     return pool;
 }
 
+static void name_site(char name[SITE_NAME_MAX], struct slice pool, struct slice group)
+{
+    if (pool.len > 0) {
+        (void)snprintf(name, SITE_NAME_MAX, "%.*s|%.*s", SLICE_FMT(pool), SLICE_FMT(group));
+    } else {
+        (void)snprintf(name, SITE_NAME_MAX, "%.*s", SLICE_FMT(group)); /* cut as site_get does */
+    }
+}
+
 static void settle(struct group_finder *finder, struct dest *dest, struct slice group,
                    const struct site_rules *rules, uint64_t fresh_ms)
 {
     char name[SITE_NAME_MAX];
     struct slice pool = group_is_hook(group) ? SLICE("") : pool_of(finder, dest);
-    if (pool.len > 0) {
-        (void)snprintf(name, sizeof name, "%.*s|%.*s", SLICE_FMT(pool), SLICE_FMT(group));
-    } else {
-        (void)snprintf(name, sizeof name, "%.*s", SLICE_FMT(group)); /* cut as site_get does */
+    name_site(name, pool, group);
+    if (finder->moved_to != NULL && !group_is_hook(group)) {
+        struct slice other = SLICE("");
+        finder->moved_to(finder->moved_owner, slice_str(name), &other);
+        if (other.len > 0 && policy_pool(finder->policy, other) != NULL) {
+            name_site(name, other, group);
+        }
     }
     uint64_t until_ms = fresh_ms == FOREVER_MS ? FOREVER_MS : loop_now_ms(finder->loop) + fresh_ms;
     sched_resolve(finder->sched, dest, slice_str(name), rules, until_ms);

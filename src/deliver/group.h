@@ -17,6 +17,8 @@
 struct group_finder;
 /* Something became known: entries may have gone to their sites. */
 typedef void group_found_fn(struct group_finder *finder);
+/* The pool that a site's mail leaves from instead, by the operator's word; untouched: its own. */
+typedef void group_moved_fn(void *owner, struct slice site, struct slice *pool);
 
 struct group_finder {
     struct loop *loop;
@@ -24,6 +26,8 @@ struct group_finder {
     struct sched *sched;
     const struct policy *policy; /* the owner's; may be exchanged between turns */
     group_found_fn *on_found;
+    group_moved_fn *moved_to; /* NULL: nothing is moved */
+    void *moved_owner;
     struct link looks; /* open questions */
     uint32_t look_count;
     bool has_smarthost; /* then every mail has one site, and nobody is asked */

@@ -6,7 +6,7 @@
  * (sched_site_changed). A lane is at its site, or parked at its tenant while the account has its
  * share. So what cannot go is not looked at again and again.
  */
-#include "deliver/sched.h"
+#include "deliver/sched_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,39 +14,9 @@
 #include "base/check.h"
 #include "base/limits.h"
 
-#define SLAB_ENTRIES 4096
-#define ROWS_FIRST   1024
-#define UNPARK_MAX   4 /* lanes that come back when a trip ends */
-
-struct slab {
-    struct slab *next;
-    struct sched_entry entries[SLAB_ENTRIES];
-};
-
-/* An account with due entries or trips. */
-struct tenant {
-    struct account_id account;
-    uint32_t open;   /* trips */
-    uint32_t window; /* trips it may have, whatever is free */
-    uint32_t lanes;
-    struct link link; /* in sched->parked, while it has parked lanes */
-    struct link lanes_parked;
-    UT_hash_handle hh;
-};
-
-/* The due entries of one account at one site in one class. */
-struct lane {
-    struct lane_key {
-        struct site *site;
-        struct account_id account;
-        uint64_t priority;
-    } key;
-    struct link link; /* in site->lanes or tenant->lanes_parked */
-    struct tenant *tenant;
-    struct sched_queue queue;
-    bool is_parked;
-    UT_hash_handle hh;
-};
+#define ROWS_FIRST 1024
+#define UNPARK_MAX 4    /* lanes that come back when a trip ends */
+#define LOOSE_MAX  4096 /* entries that look for their sites again, a turn */
 
 _Static_assert(sizeof(struct lane_key) == 3 * sizeof(uint64_t), "hashed as bytes");
 _Static_assert(sizeof(struct sched_entry) <= 64, "a cache line, a million times");
@@ -78,19 +48,9 @@ static void entry_free(struct sched *sched, struct sched_entry *entry)
     CHECK(!heap_has(&entry->due));
     CHECK(sched->count > 0);
     sched->count -= 1;
+    entry->dest = NULL; /* how a walk knows it */
     entry->next = sched->unused;
     sched->unused = entry;
-}
-
-static void push(struct sched_queue *queue, struct sched_entry *entry)
-{
-    entry->next = NULL;
-    if (queue->first == NULL) {
-        queue->first = entry;
-    } else {
-        queue->last->next = entry;
-    }
-    queue->last = entry;
 }
 
 static struct sched_entry *pop(struct sched_queue *queue)
@@ -231,6 +191,7 @@ static void dest_leave_site(struct dest *dest)
         CHECK(site->dests > 0);
         dest->site = NULL;
         site->dests -= 1;
+        site->entries -= dest->entries;
         site_put(site);
     }
 }
@@ -239,6 +200,9 @@ static void dest_put(struct sched *sched, struct dest *dest)
 {
     CHECK(dest->entries > 0);
     dest->entries -= 1;
+    if (dest->site != NULL) {
+        dest->site->entries -= 1;
+    }
     if (dest->entries > 0) {
         return;
     }
@@ -292,6 +256,7 @@ void sched_resolve(struct sched *sched, struct dest *dest, struct slice name,
     site->dests += 1;
     dest_leave_site(dest); /* lanes hold their sites by the trips and dests of their entries */
     dest->site = site;
+    site->entries += dest->entries;
     dest->fresh_until_ms = fresh_until_ms;
     dest->is_asked = false;
     dest->has_transactional = false;
@@ -312,6 +277,11 @@ void sched_ask_again(struct sched *sched)
 
 /* ---- lanes and tenants ---------------------------------------------------------------------- */
 
+bool sched_is_held(const struct sched *sched, struct account_id account, const struct site *site)
+{
+    return sched->is_held != NULL && sched->is_held(sched->held_owner, account, site);
+}
+
 static struct tenant *tenant_get(struct sched *sched, struct account_id account)
 {
     struct tenant *tenant;
@@ -322,12 +292,15 @@ static struct tenant *tenant_get(struct sched *sched, struct account_id account)
         tenant->window = SCHED_ACCOUNT_BEGINS;
         list_init(&tenant->link);
         list_init(&tenant->lanes_parked);
+        list_init(&tenant->lanes_held);
+        list_init(&tenant->lanes_all);
+        tenant->is_held = sched_is_held(sched, account, NULL);
         HASH_ADD(hh, sched->tenants, account, sizeof tenant->account, tenant);
     }
     return tenant;
 }
 
-static void tenant_put(struct sched *sched, struct tenant *tenant)
+void sched_tenant_put(struct sched *sched, struct tenant *tenant)
 {
     if (tenant->lanes > 0 || tenant->open > 0) {
         return;
@@ -351,20 +324,25 @@ static struct lane *lane_get(struct sched *sched, struct site *site,
     lane->key = key;
     lane->tenant = tenant_get(sched, key.account);
     lane->tenant->lanes += 1;
+    lane->is_held = sched_is_held(sched, key.account, site);
     list_push_back(&site->lanes[entry->priority], &lane->link);
+    list_push_back(&site->lanes_all, &lane->at_site);
+    list_push_back(&lane->tenant->lanes_all, &lane->at_tenant);
     HASH_ADD(hh, sched->lanes, key, sizeof lane->key, lane);
     return lane;
 }
 
-static void lane_free(struct sched *sched, struct lane *lane)
+void sched_lane_free(struct sched *sched, struct lane *lane)
 {
     CHECK(lane->queue.first == NULL);
     struct tenant *tenant = lane->tenant;
     HASH_DEL(sched->lanes, lane);
     list_remove(&lane->link);
+    list_remove(&lane->at_site);
+    list_remove(&lane->at_tenant);
     free(lane);
     tenant->lanes -= 1;
-    tenant_put(sched, tenant);
+    sched_tenant_put(sched, tenant);
 }
 
 /* Into the turn of each class that it has lanes in. */
@@ -380,11 +358,17 @@ void sched_site_changed(struct sched *sched, struct site *site)
 
 static void into_lane(struct sched *sched, struct sched_entry *entry)
 {
+    if (entry->is_given_up) {
+        sched_push(&sched->given_up, entry);
+        return;
+    }
     struct site *site = entry->dest->site;
     struct lane *lane = lane_get(sched, site, entry);
     enum mail_priority priority = (enum mail_priority)entry->priority;
     bool was_empty = site->due[priority] == 0;
-    push(&lane->queue, entry);
+    sched_push(&lane->queue, entry);
+    entry->is_laned = true;
+    lane->count += 1;
     site->due[priority] += 1;
     sched->due[priority] += 1;
     sched->ready_count += 1;
@@ -402,7 +386,7 @@ static void fall_due(struct sched *sched, struct sched_entry *entry)
         into_lane(sched, entry);
         return;
     }
-    push(&dest->queue, entry);
+    sched_push(&dest->queue, entry);
     ask_for(sched, dest, (enum mail_priority)entry->priority);
 }
 
@@ -437,7 +421,7 @@ static void empty_lane(struct sched *sched, struct lane *lane)
         sched->ready_count -= 1;
         drop(sched, pop(&lane->queue));
     }
-    lane_free(sched, lane);
+    sched_lane_free(sched, lane);
     heap_remove(&sched->timed, &site->wake);
     for (size_t i = 0; i < PRIORITY_COUNT; i++) {
         list_remove(&site->ready[i]);
@@ -449,6 +433,12 @@ static void empty_lane(struct sched *sched, struct lane *lane)
 void sched_fini(struct sched *sched)
 {
     struct heap_node *node;
+    while (sched->given_up.first != NULL) {
+        drop(sched, pop(&sched->given_up));
+    }
+    while (sched->loose.first != NULL) {
+        drop(sched, pop(&sched->loose));
+    }
     while ((node = heap_pop(&sched->waiting)) != NULL) {
         drop(sched, CONTAINER_OF(node, struct sched_entry, due));
     }
@@ -462,6 +452,9 @@ void sched_fini(struct sched *sched)
     while ((dest = sched_next_unknown(sched)) != NULL) {
         dest->is_asked = false;
         dest->entries += 1;
+        if (dest->site != NULL) {
+            dest->site->entries += 1;
+        }
         while (dest->queue.first != NULL) {
             drop(sched, pop(&dest->queue));
         }
@@ -485,6 +478,7 @@ static void move(struct sched *sched, struct sched_entry *entry, const struct ou
                  uint64_t ready_unix_ms)
 {
     entry->due_unix_ms = outbox->due_unix_ms;
+    entry->is_hastened = false;
     if (entry->is_waiting) {
         heap_update(&sched->waiting, &entry->due, ready_unix_ms);
     }
@@ -508,6 +502,9 @@ bool sched_add(struct sched *sched, const struct outbox_entry *outbox, uint64_t 
     entry->priority = (uint8_t)outbox->priority;
     entry->dest = dest_get(sched, outbox->pool, outbox->domain);
     entry->dest->entries += 1;
+    if (entry->dest->site != NULL) {
+        entry->dest->site->entries += 1;
+    }
     row_add(sched, entry);
     entry->due.key = ready_unix_ms;
     if (ready_unix_ms <= sched->now_unix_ms) {
@@ -531,6 +528,14 @@ uint64_t sched_advance(struct sched *sched, uint64_t now_unix_ms, uint64_t now_m
     while ((node = heap_first(&sched->waiting)) != NULL && node->key <= now_unix_ms) {
         heap_remove(&sched->waiting, node);
         fall_due(sched, CONTAINER_OF(node, struct sched_entry, due));
+    }
+    for (uint32_t i = 0; i < LOOSE_MAX && sched->loose.first != NULL; i++) {
+        struct sched_entry *entry = pop(&sched->loose);
+        entry->is_laned = false;
+        fall_due(sched, entry);
+    }
+    if (sched->loose.first != NULL) {
+        return now_unix_ms;
     }
     return node == NULL ? UINT64_MAX : node->key;
 }
@@ -566,6 +571,14 @@ static void park(struct sched *sched, struct lane *lane)
     }
 }
 
+static void put_aside(struct lane *lane)
+{
+    list_remove(&lane->link);
+    list_push_back(&lane->tenant->lanes_held, &lane->link);
+    lane->is_parked = true;
+    lane->is_aside = true;
+}
+
 /* All, when it has no trip left whose end could bring back the others. */
 static void unpark_some(struct sched *sched, struct tenant *tenant)
 {
@@ -588,6 +601,10 @@ static struct lane *front_lane(struct sched *sched, struct site *site, enum mail
 {
     while (!list_is_empty(&site->lanes[priority])) {
         struct lane *lane = CONTAINER_OF(site->lanes[priority].next, struct lane, link);
+        if (lane->is_held || lane->tenant->is_held) {
+            put_aside(lane);
+            continue;
+        }
         if (tenant_admits(lane->tenant, free)) {
             return lane;
         }
@@ -626,6 +643,9 @@ static struct sched_entry *take(struct sched *sched, struct lane *lane, uint64_t
     enum mail_priority priority = (enum mail_priority)lane->key.priority;
     struct sched_entry *entry = pop(&lane->queue);
     row_remove(sched, entry);
+    entry->is_laned = false;
+    entry->is_open = true;
+    lane->count -= 1;
     entry->site = site;
     site_take(site, now_ms);
     site->due[priority] -= 1;
@@ -635,7 +655,7 @@ static struct sched_entry *take(struct sched *sched, struct lane *lane, uint64_t
     tenant->open += 1;
     list_remove(&lane->link);
     if (lane->queue.first == NULL) {
-        lane_free(sched, lane);
+        sched_lane_free(sched, lane);
     } else {
         list_push_back(&site->lanes[priority], &lane->link);
     }
@@ -643,6 +663,29 @@ static struct sched_entry *take(struct sched *sched, struct lane *lane, uint64_t
     if (!list_is_empty(&site->lanes[priority])) {
         list_push_back(&sched->ready[priority], &site->ready[priority]);
     }
+    return entry;
+}
+
+/* Neither the site's limits nor the account's count: nobody will be asked. A domain that never fell
+ * due before has no site yet, and gets one of its own name until it is looked up. */
+static struct sched_entry *take_given_up(struct sched *sched)
+{
+    struct sched_entry *entry = pop(&sched->given_up);
+    struct dest *dest = entry->dest;
+    row_remove(sched, entry);
+    entry->is_laned = false;
+    entry->is_open = true;
+    entry->is_given_up = true;
+    if (dest->site == NULL) {
+        dest->site = site_get(sched->sites, dest_domain(dest), NULL);
+        dest->site->dests += 1;
+        dest->site->entries += dest->entries;
+        dest->fresh_until_ms = 0;
+    }
+    entry->site = dest->site;
+    dest->site->open += 1;
+    sched->open[entry->priority] += 1;
+    tenant_get(sched, id_account(entry->mail))->open += 1;
     return entry;
 }
 
@@ -682,11 +725,15 @@ struct sched_entry *sched_next(struct sched *sched, uint32_t free, uint64_t now_
 {
     CHECK(free > 0);
     sched->turns += 1;
+    if (sched->given_up.first != NULL && sched->turns % 2 == 0) {
+        return take_given_up(sched);
+    }
     bool is_bulks = sched->turns % SCHED_BULK_EVERY == 0;
     enum mail_priority first = is_bulks ? PRIORITY_BULK : PRIORITY_TRANSACTIONAL;
     enum mail_priority second = is_bulks ? PRIORITY_TRANSACTIONAL : PRIORITY_BULK;
     struct sched_entry *entry = next_of(sched, first, free, now_ms);
-    return entry != NULL ? entry : next_of(sched, second, free, now_ms);
+    entry = entry != NULL ? entry : next_of(sched, second, free, now_ms);
+    return entry == NULL && sched->given_up.first != NULL ? take_given_up(sched) : entry;
 }
 
 /* One of each kind that has its share may have another look: more is free now. */
@@ -718,7 +765,7 @@ void sched_done(struct sched *sched, struct sched_entry *entry, struct site *sit
     tenant->open -= 1;
     tenant->window += tenant->window < ATTEMPTS_MAX ? 1 : 0;
     unpark_some(sched, tenant);
-    tenant_put(sched, tenant);
+    sched_tenant_put(sched, tenant);
     look_again(sched);
     site->open -= 1;
     sched_site_changed(sched, site);

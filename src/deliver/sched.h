@@ -45,8 +45,12 @@ struct sched_entry {
     struct id mail;       /* carries the account */
     uint64_t due_unix_ms; /* of the outbox key */
     uint32_t group;
-    uint8_t priority; /* enum mail_priority */
-    bool is_waiting;  /* in the heap */
+    uint8_t priority;     /* enum mail_priority */
+    bool is_waiting : 1;  /* in the heap */
+    bool is_laned : 1;    /* counted in a lane, or was */
+    bool is_open : 1;     /* in flight */
+    bool is_hastened : 1; /* by the operator: goes before its row is due */
+    bool is_given_up : 1; /* by the operator: the trip bounces it */
 };
 
 struct sched_queue {
@@ -68,6 +72,9 @@ struct dest {
     char key[];               /* "pool|domain", terminated; the pool may be empty */
 };
 
+/* Whether the operator holds an account; at that site only when it is not NULL. */
+typedef bool sched_held_fn(void *owner, struct account_id account, const struct site *site);
+
 struct sched {
     struct heap waiting;
     struct heap timed; /* sites that only time keeps from admitting */
@@ -77,7 +84,11 @@ struct sched {
     struct tenant *tenants;
     struct link ready[PRIORITY_COUNT];
     struct link crowded[PRIORITY_COUNT]; /* sites that have their share */
-    struct link parked;                  /* tenants with lanes that wait for their share */
+    struct sched_queue given_up;         /* by the operator: go whatever their sites say */
+    struct sched_queue loose;            /* have to find their sites again */
+    sched_held_fn *is_held;              /* NULL: nobody is */
+    void *held_owner;
+    struct link parked; /* tenants with lanes that wait for their share */
     struct link unknown[PRIORITY_COUNT];
     struct slab *slabs;
     struct sched_entry *unused;
@@ -127,5 +138,38 @@ void sched_done(struct sched *sched, struct sched_entry *entry, struct site *sit
 void sched_site_changed(struct sched *sched, struct site *site);
 /* When the first site may admit that only time keeps from it; UINT64_MAX: none. Monotonic. */
 uint64_t sched_next_site_ms(const struct sched *sched);
+
+/* ---- for the operator ------------------------------------------------------------------------ */
+
+/* What is_held says of the account (at site, when it is not NULL) has changed. */
+void sched_held_changed(struct sched *sched, struct account_id account, struct site *site);
+/* Whatever leads to the site is looked up anew, what is due there first of all. */
+void sched_loosen(struct sched *sched, struct site *site);
+/* What is due of the site, or of the account, or of the account there, will be handed out as given
+ * up. Returns how many that are; account 0, site NULL: whichever. */
+uint32_t sched_give_up_lanes(struct sched *sched, struct site *site, struct account_id account);
+/* The same for an entry that stands elsewhere; false when it is in flight or was counted above. */
+bool sched_give_up(struct sched *sched, struct sched_entry *entry);
+/* A waiting entry becomes due at ready_unix_ms, unless it would be sooner. */
+bool sched_hasten(struct sched *sched, struct sched_entry *entry, uint64_t ready_unix_ms);
+
+/* Since when the first entry at a site is due, as far as one may look; 0: none is. */
+uint64_t sched_oldest(const struct site *site);
+
+/* Looks at every entry, some at a time, while the schedule goes on: what comes meanwhile may be
+ * missed, what was there at the beginning and still is will not be. Zeroed: at the beginning. */
+struct sched_cursor {
+    const struct slab *slab;
+    uint32_t index;
+    bool has_begun;
+};
+typedef void sched_visit_fn(void *context, struct sched_entry *entry);
+struct sched_visit {
+    sched_visit_fn *fn;
+    void *context;
+};
+/* At most so many places, used or not; false when all have been seen. */
+bool sched_walk(struct sched *sched, struct sched_cursor *cursor, uint32_t places,
+                const struct sched_visit *visit) MUST_USE;
 
 #endif

@@ -112,11 +112,18 @@ void site_set_rules(struct site *site, const struct site_rules *rules)
     }
 }
 
-struct site *site_get(struct site_table *table, struct slice name, const struct site_rules *rules)
+struct site *site_find(const struct site_table *table, struct slice name)
 {
     struct site *site;
     size_t len = min_size(name.len, SITE_NAME_MAX - 1);
     HASH_FIND(hh, table->by_name, name.data, (unsigned)len, site);
+    return site;
+}
+
+struct site *site_get(struct site_table *table, struct slice name, const struct site_rules *rules)
+{
+    struct site *site = site_find(table, name);
+    size_t len = min_size(name.len, SITE_NAME_MAX - 1);
     if (site != NULL) {
         return site;
     }
@@ -129,6 +136,7 @@ struct site *site_get(struct site_table *table, struct slice name, const struct 
     }
     list_init(&site->idle_conns);
     list_init(&site->queue);
+    list_init(&site->lanes_all);
     if (rules != NULL) {
         site->rules = *rules;
     }
@@ -148,8 +156,9 @@ void site_put(struct site *site)
     if (due > 0 || site->dests > 0 || site->open > 0 || site->idle_count > 0) {
         return;
     }
-    /* A record is worth its bytes only while the table has room. */
-    if (!has_record(site) || HASH_COUNT(site->table->by_name) > SITE_MAX) {
+    /* A record is worth its bytes only while the table has room; the operator's word always. */
+    bool is_full = HASH_COUNT(site->table->by_name) > SITE_MAX;
+    if (!has_record(site) || (is_full && !site->is_held)) {
         forget(site);
     }
 }
@@ -405,6 +414,11 @@ void site_release(struct site *site, uint64_t now_ms)
         return;
     }
     site->is_held = false;
+    site_reset(site, now_ms);
+}
+
+void site_reset(struct site *site, uint64_t now_ms)
+{
     site->failures = 0;
     site->closed_until_ms = 0;
     begin(site);

@@ -59,7 +59,9 @@ struct site {
     struct heap_node wake;        /* in sched's heap, while only time keeps it from admitting */
     uint32_t due[PRIORITY_COUNT]; /* entries in lanes */
     uint32_t turns;
-    uint32_t dests; /* domains that lead here */
+    uint32_t dests;        /* domains that lead here */
+    uint32_t entries;      /* of those, whatever they wait for */
+    struct link lanes_all; /* those that are put aside too */
 
     /* trips' */
     struct link idle_conns;
@@ -99,6 +101,8 @@ struct site_table *site_table_new(uint32_t limit_max);
 void site_table_free(struct site_table *table);
 /* Finds or makes. rules count for a new one; NULL: those for everybody. */
 struct site *site_get(struct site_table *table, struct slice name, const struct site_rules *rules);
+/* NULL: nobody sends there, and nothing is remembered. */
+struct site *site_find(const struct site_table *table, struct slice name);
 /* Forgets the site when nothing of it is left (no entries, trips, connections, bad record). */
 void site_put(struct site *site);
 /* After the policy was read anew: what was found out stays as far as the new rules allow. */
@@ -124,6 +128,8 @@ uint32_t site_mails_per_conn(const struct site *site);
 /* By the operator: nothing is admitted; and again, from small beginnings. */
 void site_hold(struct site *site);
 void site_release(struct site *site, uint64_t now_ms);
+/* What went wrong is forgotten, an open circuit too; it begins small. */
+void site_reset(struct site *site, uint64_t now_ms);
 
 uint32_t site_table_count(const struct site_table *table);
 /* The first one, then the one behind; NULL at the end. None may be put in between. */

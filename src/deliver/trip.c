@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "deliver/queue.h"
 #include "deliver/rehearse.h"
 
 #define DAMAGED_MS     600000 /* a row that cannot be read: somebody has to look first */
@@ -66,10 +67,10 @@ void trip_post(struct trip *trip, struct msg *msg)
     actor_post(place_shard(trip->deliver->place, id_account(trip->entry->mail)), msg);
 }
 
-/* Puts an entry back, to be claimed a little later. The old one is still the caller's. */
-static void later(struct deliver *deliver, const struct sched_entry *entry, uint64_t delay_ms)
+/* The row as it is known to the schedule; its texts are the entry's. */
+static struct outbox_entry row_of(const struct sched_entry *entry)
 {
-    struct outbox_entry outbox = {
+    return (struct outbox_entry){
         .due_unix_ms = entry->due_unix_ms,
         .account = id_account(entry->mail),
         .mail = entry->mail,
@@ -78,9 +79,34 @@ static void later(struct deliver *deliver, const struct sched_entry *entry, uint
         .priority = (enum mail_priority)entry->priority,
         .pool = dest_pool(entry->dest),
     };
+}
+
+/* Puts an entry back, to be claimed a little later. The old one is still the caller's. */
+static void later(struct deliver *deliver, const struct sched_entry *entry, uint64_t delay_ms)
+{
+    const struct outbox_entry outbox = row_of(entry);
     if (!sched_add(&deliver->sched, &outbox, clock_unix_ms() + delay_ms)) {
         LOG_DEBUG("trip.later",
                   LOG_ID("message", ID_MESSAGE, entry->mail)); /* the sweep finds it */
+    }
+}
+
+/* What was put off waits here at once, however far ahead: while something of its domain waits the
+ * site stays known, and the operator finds it there. The shard's own word of it changes nothing. */
+static void expect_again(struct trip *trip, const struct shard_outcome *outcome)
+{
+    struct sched *sched = &trip->deliver->sched;
+    bool is_deferred = outcome->verdict_count == 0;
+    for (uint32_t i = 0; i < outcome->verdict_count; i++) {
+        is_deferred |= outcome->verdicts[i].class == VERDICT_DEFERRED;
+    }
+    if (!is_deferred || sched->count > SCHED_ENTRIES_MAX / 2) {
+        return; /* so full, it has no room for what is not near */
+    }
+    struct outbox_entry outbox = row_of(trip->entry);
+    outbox.due_unix_ms = outcome->next_due_unix_ms;
+    if (!sched_add(sched, &outbox, outbox.due_unix_ms)) {
+        LOG_DEBUG("trip.expect", LOG_ID("message", ID_MESSAGE, outbox.mail)); /* told again */
     }
 }
 
@@ -99,9 +125,10 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     CHECK(deliver->is_open);
     const struct row row = {entry->mail, entry->group};
     uint64_t now_unix_ms = clock_unix_ms();
-    bool is_early =
-        entry->due_unix_ms > now_unix_ms; /* moved by its sender while it stood in line */
-    if (is_early || is_under_way(deliver, &row)) {
+    bool is_early = entry->due_unix_ms > now_unix_ms;
+    bool is_wished = entry->is_hastened || entry->is_given_up;
+    /* Early without a wish: moved by its sender while it stood in line. */
+    if ((is_early && !is_wished) || is_under_way(deliver, &row)) {
         later(deliver, entry, is_early ? entry->due_unix_ms - now_unix_ms : AGAIN_MS);
         sched_done(&deliver->sched, entry, entry->site);
         return true;
@@ -124,6 +151,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     deliver->trip_count += 1;
     fill_entry(entry, &msg->arena, &msg->body.claim.entry);
     msg->body.claim.lease_ms = LEASE_MS;
+    msg->body.claim.is_early = is_early;
     trip_post(trip, msg);
     return true;
 }
@@ -164,11 +192,14 @@ static void on_claimed(struct trip *trip, struct msg *msg)
     CHECK(state_of(trip) == TRIP_CLAIM);
     CHECK(trip->claim == NULL);
     if (msg->err != ERR_OK) {
+        uint64_t now_unix_ms = clock_unix_ms();
         bool is_settled = msg->err == ERR_NOT_FOUND || msg->err == ERR_CONFLICT;
         if (!is_settled) {
             LOG_WARN("trip.claim", LOG_ERR(msg->err),
                      LOG_ID("message", ID_MESSAGE, trip->entry->mail));
             later(trip->deliver, trip->entry, msg->err == ERR_CORRUPT ? DAMAGED_MS : AGAIN_MS);
+        } else if (msg->err == ERR_CONFLICT && trip->entry->due_unix_ms > now_unix_ms) {
+            later(trip->deliver, trip->entry, trip->entry->due_unix_ms - now_unix_ms);
         }
         msg_put(&trip->deliver->actor, msg);
         gone(trip);
@@ -261,11 +292,24 @@ static void not_tried(struct trip *trip)
     trip_judge_all(trip, &trip->failure); /* and is given up with the outcome */
 }
 
+static void give_up_now(struct trip *trip)
+{
+    verdict_own(&trip->failure, SMTP_STEP_RESOLVE, VERDICT_BOUNCED, "4.4.7",
+                "given up by the operator");
+    trip->failure.is_given_up = true;
+    trip_judge_all(trip, &trip->failure);
+    trip_conclude(trip);
+}
+
 static void begin(struct trip *trip)
 {
     struct site *site = trip->site;
     CHECK(state_of(trip) == TRIP_WAIT);
     CHECK(!trip->is_busy);
+    if (trip->entry->is_given_up) {
+        give_up_now(trip);
+        return;
+    }
     if (trip_claim(trip)->rehearsal != REHEARSAL_NONE) {
         rehearse_all(trip);
         trip_conclude(trip);
@@ -280,6 +324,12 @@ static void begin(struct trip *trip)
     }
     if (loop_now_ms(trip->deliver->loop) < site->closed_until_ms) {
         not_tried(trip);
+        trip_conclude(trip);
+        return;
+    }
+    if (queue_is_held(trip->deliver->queue, site, id_account(trip->entry->mail))) {
+        trip->is_put_off = true; /* it waits in the schedule, not here */
+        trip->put_off_unix_ms = clock_unix_ms() + AGAIN_MS;
         trip_conclude(trip);
         return;
     }
@@ -485,8 +535,10 @@ static void fill_verdicts(struct trip *trip, struct msg *msg)
         if (trip_claim(trip)->is_hook) {
             give_up_hook(trip, &verdicts[i]);
         } else {
-            bounce_rules_judge(trip->deliver->bounce_rules, slice_str(trip->remote_host),
-                               &verdicts[i]);
+            if (!verdicts[i].is_given_up) { /* not yet: it is the operator's word */
+                bounce_rules_judge(trip->deliver->bounce_rules, slice_str(trip->remote_host),
+                                   &verdicts[i]);
+            }
             give_up_if_old(trip, &verdicts[i]);
         }
     }
@@ -588,6 +640,7 @@ static void on_outcome_home(struct trip *trip, struct msg *msg)
         for (uint32_t i = 0; i < msg->body.outcome.verdict_count; i++) {
             count(trip, &msg->body.outcome.verdicts[i]);
         }
+        expect_again(trip, &msg->body.outcome);
     }
     msg_put(&trip->deliver->actor, msg);
     bool is_hopeless = trip->deliver->is_abandoning || err == ERR_NOT_FOUND ||

@@ -141,6 +141,7 @@ extern const struct json_shape api_schedule_shape;
 extern const struct json_shape api_admin_account_shape;
 extern const struct json_shape api_admin_new_user_shape;
 extern const struct json_shape api_admin_user_shape;
+extern const struct json_shape api_queue_shape;
 
 /* ---- handlers ------------------------------------------------------------------------------- */
 
@@ -156,6 +157,14 @@ void api_admin_user(struct request *request);
 void api_admin_user_change(struct request *request);
 void api_admin_user_unlock(struct request *request);
 void api_admin_server(struct request *request);
+void api_queue_sites(struct request *request);
+void api_queue_accounts(struct request *request);
+void api_queue_holds(struct request *request);
+void api_queue_pause(struct request *request);
+void api_queue_resume(struct request *request);
+void api_queue_retry(struct request *request);
+void api_queue_expire(struct request *request);
+void api_queue_move(struct request *request);
 void api_signup(struct request *request);
 void api_login(struct request *request);
 void api_logout(struct request *request);

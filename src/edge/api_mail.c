@@ -341,6 +341,12 @@ void api_full_mail_members(struct json_writer *w, const struct shard_read *read)
     api_mail_members(w, &read->mail);
     api_pack(w, "bcc", read->mail.bcc);
     api_text(w, "message_id", read->mail.message_id);
+    if (read->mail.direction == DIRECTION_OUTBOUND) {
+        enum mail_priority priority = mail_priority_of(read->mail.priority);
+        api_text(w, "priority", slice_str(mail_priority_text(priority)));
+        api_text_or_null(w, "pool", read->mail.pool);
+        api_bool(w, "requires_tls", read->mail.requires_tls);
+    }
     api_text_or_null(w, "text_body", read->text);
     api_text_or_null(w, "html_body", read->html);
     write_headers(w, read->header_block);

@@ -68,7 +68,8 @@ static const struct schema {
                 "webhook_status:s? opens?:i clicks?:i report:s? metadata:o tags:[s]"},
     {"Header", "name:s value:s"},
     {"FullMessage",
-     "+Message bcc:[s] message_id:s text_body:s? html_body:s? headers_json:[@Header]"},
+     "+Message bcc:[s] message_id:s priority?:s pool?:s? requires_tls?:b text_body:s? "
+     "html_body:s? headers_json:[@Header]"},
     {"Attempt", "attempt:i at:i ended_at:i outcome:s step:s status_code:i enhanced_status:s? "
                 "bounceClass:s? response:s? remote_host:s? remote_addr:s? tls:s? tlsPolicy:s? "
                 "source:s? transcript:s?"},
@@ -111,6 +112,17 @@ static const struct schema {
     {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
     {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
                     "publicUrl:s"},
+    {"QueueDue", "transactional:i bulk:i"},
+    {"QueueSite", "site:s pool:s? group:s due:@QueueDue waiting:i open:i connections:i "
+                  "connectionLimit:i ratePerMin:i? messagesPerConnection:i failures:i "
+                  "closedUntil:i? reason:s? reasonAt:i? oldestDueAt:i? delivered:i throttled:i "
+                  "paused:b"},
+    {"QueueSites", "data:[@QueueSite] next:s?"},
+    {"QueueAccount", "account:s entries:i due:i open:i oldestDueAt:i? paused:b"},
+    {"QueueAccounts", "data:[@QueueAccount] next:s?"},
+    {"QueueHold", "type:s site:s? account:s? pool:s? reason:s? by:s? sinceAt:i? untilAt:i?"},
+    {"QueueHolds", "data:[@QueueHold] next:s?"},
+    {"QueueDone", "ok:b entries:i"},
 };
 
 bool openapi_has_schema(struct slice name)

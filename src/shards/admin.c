@@ -32,6 +32,7 @@ static enum err change(struct shard *shard, struct msg *msg);
 static enum err user_get(struct shard *shard, struct msg *msg);
 static void user_change(struct shard *shard, struct msg *msg);
 static enum err unlocked(struct shard *shard, struct msg *msg);
+static enum err queued(struct shard *shard, struct msg *msg);
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -63,6 +64,9 @@ void admin_handle(struct shard *shard, struct msg *msg)
         return;
     case ADMIN_UNLOCKED:
         err = unlocked(shard, msg);
+        break;
+    case ADMIN_QUEUED:
+        err = queued(shard, msg);
         break;
     }
     shard_answer(shard, msg, err);
@@ -452,6 +456,18 @@ static enum err unlocked(struct shard *shard, struct msg *msg)
     if (err == ERR_OK) {
         audit(shard, body, "user.unlocked", SLICE(""));
         LOG_INFO("user.unlocked", LOG_ID("user", ID_USER, row.id));
+    }
+    return err;
+}
+
+/* Delivery has done it; what is said of it here is the account's to read. */
+static enum err queued(struct shard *shard, struct msg *msg)
+{
+    const struct shard_admin *body = &msg->body.admin;
+    struct row_account row;
+    enum err err = shard_get_account(shard, key_account(body->account), &msg->arena, &row);
+    if (err == ERR_OK) {
+        audit(shard, body, arena_cstr(&msg->arena, body->action), body->detail);
     }
     return err;
 }

@@ -31,6 +31,7 @@
 #include "mail/track_link.h"
 #include "shards/msg.def"
 #include "shards/msg_domain.h"
+#include "shards/msg_queue.h"
 #include "shards/words.h"
 
 struct actor;
@@ -381,6 +382,7 @@ enum admin_op {
     ADMIN_USER_CHANGE,
     ADMIN_UNLOCKED, /* a user: only the line in the log, the tries are not kept here */
     ADMIN_COUNT,    /* of this shard's accounts, up to ACCOUNTS_COUNTED */
+    ADMIN_QUEUED,   /* something was done to the account's queue: only the line in the log */
 };
 /* Members of `wanted` and `wanted_user` that were given. */
 enum admin_field {
@@ -406,6 +408,8 @@ struct shard_admin {
     struct row_account wanted;  /* CHANGE: those of `given` */
     struct slice password_hash; /* USER_CHANGE */
     bool is_admin;              /* likewise */
+    struct slice action;        /* QUEUED: "queue.paused"; terminated */
+    struct slice detail;        /* likewise */
     uint32_t given;             /* enum admin_field */
     uint32_t limit;
     uint32_t shard; /* the pages: which one this is, for who reads the answer */
@@ -632,6 +636,7 @@ struct outbox_entry {
 struct shard_claim {
     struct outbox_entry entry;
     uint64_t lease_ms;
+    bool is_early; /* by the operator's wish: ERR_CONFLICT for what was scheduled */
     /* out; ERR_NOT_FOUND: gone or moved; ERR_CONFLICT: somebody holds it */
     struct slice sender; /* return path */
     struct slice *rcpts;
@@ -815,6 +820,7 @@ union msg_body {
     struct deliver_wake wake;
     struct deliver_verify verify;
     struct deliver_call call;
+    struct deliver_queue queue;
     struct edge_ended ended;
     struct commit_write commit;
     struct control control;

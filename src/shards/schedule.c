@@ -324,6 +324,9 @@ enum err schedule_foresee(struct shard *shard, struct msg *msg, const struct gro
     if (!due->is_due) {
         return ERR_OK;
     }
+    if (msg->body.claim.is_early) {
+        return ERR_CONFLICT; /* the operator hastened all there is; this one has its time */
+    }
     due->is_suppressed = arena_array(arena, group->open_count, sizeof(*due->is_suppressed));
     enum err err = shard_get_mail(shard, key_mail(entry->account, entry->mail), arena, &due->mail);
     for (uint32_t i = 0; err == ERR_OK && i < group->open_count; i++) {

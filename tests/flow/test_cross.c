@@ -39,6 +39,8 @@ static const struct {
     {"/api/members", "{'email':'new@customer.test','role':'member'}"},
     {"/api/members/:id", "{'role':'member'}"},
     {"/api/admin/users", "{'email':'made@customer.test'}"},
+    {"/api/admin/queue/retry", "{'account':'acc_00000000001'}"},
+    {"/api/admin/queue/expire", "{'account':'acc_00000000001'}"},
 };
 
 struct scene {

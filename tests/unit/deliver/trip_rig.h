@@ -67,7 +67,13 @@ struct rig {
     bool holds_outcome;
     struct msg *held_outcome;
     enum err outcome_err;
+    const struct note *notes; /* that are kept of holds, when it starts */
+    uint32_t note_count;
     /* what it saw */
+    char note_name[512]; /* the last that was put; empty: deleted */
+    char note_bytes[2048];
+    size_t note_len;
+    struct msg *answer; /* a DELIVER_QUEUE that came home; the test puts it */
     uint32_t claims;
     uint32_t chunks;
     uint32_t wakes_home;
@@ -151,12 +157,34 @@ static inline void on_outcome(struct rig *rig, struct msg *msg)
     }
 }
 
+/* Of holds the last one is remembered, of anything else nothing. */
+static inline void on_note(struct rig *rig, struct msg *msg)
+{
+    struct shard_note *note = &msg->body.note;
+    if (note->kind == NOTE_HOLD && note->op == NOTE_SCAN) {
+        note->notes = arena_array(&msg->arena, rig->note_count + 1, sizeof *note->notes);
+        for (uint32_t i = 0; i < rig->note_count; i++) {
+            note->notes[i] = rig->notes[i];
+        }
+        note->note_count = rig->note_count;
+    } else if (note->kind == NOTE_HOLD) {
+        copy(rig->note_name, sizeof rig->note_name, note->op == NOTE_PUT ? note->name : SLICE(""));
+        rig->note_len = min_size(note->value.len, sizeof rig->note_bytes);
+        memcpy(rig->note_bytes, note->value.data, rig->note_len);
+    }
+    msg_return(msg, note->op == NOTE_GET ? ERR_NOT_FOUND : ERR_OK);
+}
+
 static inline void on_msg(struct actor *actor, struct msg *msg)
 {
     struct rig *rig = CONTAINER_OF(actor, struct rig, shard);
     if (msg->returning) {
         rig->wakes_home += msg->kind == MSG_DELIVER_WAKE;
         rig->controls_home += msg->kind == MSG_DELIVER_CONTROL;
+        if (msg->kind == MSG_DELIVER_QUEUE) {
+            rig->answer = msg;
+            return;
+        }
         msg_put(actor, msg);
         return;
     }
@@ -170,8 +198,8 @@ static inline void on_msg(struct actor *actor, struct msg *msg)
     case MSG_SHARD_OUTCOME:
         on_outcome(rig, msg);
         break;
-    case MSG_SHARD_NOTE: /* nothing is remembered */
-        msg_return(msg, msg->body.note.op == NOTE_GET ? ERR_NOT_FOUND : ERR_OK);
+    case MSG_SHARD_NOTE:
+        on_note(rig, msg);
         break;
     default:
         cr_assert_eq(msg->kind, MSG_SHARD_LEDGER);
