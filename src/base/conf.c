@@ -26,6 +26,7 @@
 #define TEXT_CHUNK      4096
 #define TEXT_MAX        (4 * MIB) /* overwritten values stay until conf_fini */
 #define REASON_MAX      512
+#define COMPLAINTS_MAX  20 /* about one source: a wrong file has a mistake in each line */
 
 enum conf_type { CONF_TEXT, CONF_UINT, CONF_BOOL };
 
@@ -95,9 +96,14 @@ bool conf_load(struct conf *conf, int argc, char **argv)
 {
     set_defaults(conf);
     struct slice path = {.data = NULL, .len = 0};
-    if (find_config(argc, argv, &path) && (path.len == 0 || load_file(conf, path)) &&
-        load_environment(conf) && load_arguments(conf, argc, argv)) {
-        return true;
+    if (find_config(argc, argv, &path)) {
+        /* Each has its say, so that all mistakes are told at once. */
+        bool is_good = path.len == 0 || load_file(conf, path);
+        is_good = load_environment(conf) && is_good;
+        is_good = load_arguments(conf, argc, argv) && is_good;
+        if (is_good) {
+            return true;
+        }
     }
     conf_fini(conf);
     return false;
@@ -213,7 +219,8 @@ static bool load_file(struct conf *conf, struct slice path)
 static bool load_lines(struct conf *conf, struct slice path, struct slice text)
 {
     uint64_t number = 0;
-    while (text.data != NULL) {
+    uint32_t complaints = 0;
+    while (text.data != NULL && complaints < COMPLAINTS_MAX) {
         struct slice line = slice_trim(strip_comment(slice_cut(&text, '\n')));
         number++;
         if (line.len == 0) {
@@ -222,17 +229,18 @@ static bool load_lines(struct conf *conf, struct slice path, struct slice text)
         if (!slice_has_byte(line, '=')) {
             complain("%.*s:%" PRIu64 ": this is not `name = value`; put a # in front of comments",
                      SLICE_FMT(path), number);
-            return false;
+            complaints++;
+            continue;
         }
         struct slice value = line;
         struct slice name = slice_trim(slice_cut(&value, '='));
         struct reason why;
         if (!assign(conf, name, slice_trim(value), &why)) {
             complain("%.*s:%" PRIu64 ": %s", SLICE_FMT(path), number, why.text);
-            return false;
+            complaints++;
         }
     }
-    return true;
+    return complaints == 0;
 }
 
 /* A # begins a comment at the start of a line and behind a space: `secret#1` is a value. */
@@ -248,6 +256,7 @@ static struct slice strip_comment(struct slice line)
 
 static bool load_environment(struct conf *conf)
 {
+    uint32_t complaints = 0;
     for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
         struct slice value = slice_str(*entry);
         if (!slice_starts(value, ENV_PREFIX) || !slice_has_byte(value, '=')) {
@@ -270,14 +279,16 @@ static bool load_environment(struct conf *conf)
         if (!is_upper) {
             complain("environment %.*s: no such option; unset it, or see meerkatd --options",
                      SLICE_FMT(slice_head(variable, NAME_BYTES_MAX)));
-            return false;
-        }
-        if (!assign(conf, slice_of(lower, len), value, &why)) {
+            complaints++;
+        } else if (!assign(conf, slice_of(lower, len), value, &why)) {
             complain("environment %.*s: %s", SLICE_FMT(variable), why.text);
-            return false;
+            complaints++;
+        }
+        if (complaints == COMPLAINTS_MAX) {
+            break;
         }
     }
-    return true;
+    return complaints == 0;
 }
 
 static bool load_arguments(struct conf *conf, int argc, char **argv)

@@ -155,8 +155,8 @@ struct conf {
 };
 
 /* Fills *conf from defaults, the file named by --config (if any), the environment and argv. Prints
- * one line to standard error and returns false on a mistake. `--help` and `--version` are main's
- * business. */
+ * a line to standard error for each mistake (one on the command line ends it) and returns false.
+ * `--help` and `--version` are main's business. */
 bool conf_load(struct conf *conf, int argc, char **argv) MUST_USE;
 void conf_fini(struct conf *conf);
 /* The table as Markdown, for docs/OPERATIONS.md. */

@@ -212,6 +212,43 @@ Test(conf, names_the_line_that_is_wrong)
     expect_file_refusal(SLICE("config = other\n"), ":1: there is no option `config`");
 }
 
+static uint32_t count_lines(const char *text)
+{
+    uint32_t count = 0;
+    for (; *text != '\0'; text++) {
+        count += *text == '\n';
+    }
+    return count;
+}
+
+Test(conf, names_every_mistake_of_a_file_and_of_the_environment_at_once)
+{
+    struct conf conf;
+    char path[64];
+    make_file(SLICE("loops = 33\nhostname = good.test\nnonsense\nno_such = 1\n"), path);
+    cr_assert_eq(setenv("MEERKAT_LOG_LEVEL", "loud", 1), 0);
+    cr_assert_not(load(&conf, (const char *[]){"--config", path, "--workers", "x", NULL}));
+    static const char *const wanted[] = {":1: loops", ":3: this is not", ":4: there is no option",
+                                         "MEERKAT_LOG_LEVEL", "--workers"};
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        cr_expect_not_null(strstr(stderr_text, wanted[i]), "%s\n%s", wanted[i], stderr_text);
+    }
+    cr_assert_eq(count_lines(stderr_text), ARRAY_LEN(wanted), "%s", stderr_text);
+}
+
+Test(conf, stops_complaining_of_a_file_that_is_no_configuration)
+{
+    struct conf conf;
+    char path[64];
+    char text[2000];
+    for (size_t i = 0; i < sizeof text; i++) {
+        text[i] = i % 2 == 0 ? 'x' : '\n';
+    }
+    make_file(slice_of(text, sizeof text), path);
+    cr_assert_not(load(&conf, (const char *[]){"--config", path, NULL}));
+    cr_assert_eq(count_lines(stderr_text), 20, "%s", stderr_text);
+}
+
 Test(conf, names_the_variable_that_is_wrong)
 {
     static const struct {
