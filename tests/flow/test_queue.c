@@ -134,7 +134,7 @@ Test(queue, a_retry_sends_at_once_what_was_put_off_for_an_hour)
     world_end(world);
 }
 
-Test(queue, what_is_expired_bounces_as_any_mail_does)
+Test(queue, what_is_expired_has_failed_as_any_old_mail)
 {
     struct world *world = world_new();
     world_set(world, "retry_first_ms", "1800000");
@@ -150,8 +150,8 @@ Test(queue, what_is_expired_bounces_as_any_mail_does)
     cr_expect_eq(reply_int(expired, "entries"), 2);
     const char *const ids[] = {put_off, held};
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-        struct reply *read = world_await(world, ids[i], "message.send_status", "bounced");
-        cr_expect_str_eq(reply_text(read, "deliveries.0.status"), "bounced");
+        struct reply *read = world_await(world, ids[i], "message.send_status", "failed");
+        cr_expect_str_eq(reply_text(read, "deliveries.0.status"), "failed");
         cr_expect_str_eq(reply_text(read, "deliveries.0.enhanced_status"), "4.4.7");
         cr_expect_str_eq(reply_text(read, "deliveries.0.last_response"),
                          "given up by the operator");
