@@ -28,9 +28,10 @@
 #include "net/loop.h"
 #include "net/tls.h"
 
-#define SCRATCH_BYTES  (256 * KIB)
-#define SECRET_FILE_MAX 512 /* the first bytes of a secret's file, enough to see that it has one   \
-                             */
+#define SCRATCH_BYTES (256 * KIB)
+#define SECRET_FILE_MAX                                                                            \
+    512 /* the first bytes of a secret's file, enough to see that it has one                       \
+         */
 
 struct inspection {
     const struct conf *conf;

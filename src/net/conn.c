@@ -175,8 +175,8 @@ void conn_start_tls_pinned(struct conn *conn, struct tls_context *context, struc
     if (!is_state(conn, CONN_STATE_OPEN) || conn->has_failed) {
         return;
     }
-    conn->tls = pins == NULL ? tls_new(context, server_name)
-                             : tls_new_pinned(context, server_name, pins);
+    conn->tls =
+        pins == NULL ? tls_new(context, server_name) : tls_new_pinned(context, server_name, pins);
     /* A client speaks first. Not into loop->plain: another conn's session may be reading it. */
     struct buf none;
     buf_init(&none, FLUSH_NOW_BYTES);

@@ -62,7 +62,7 @@ struct world {
     uint16_t smtp_port; /* with smtp_listen set */
     uint16_t submission_port;
     uint16_t submissions_port;
-    void *curl;         /* one handle: the connection is kept */
+    void *curl; /* one handle: the connection is kept */
     json_t *documents;
 };
 

@@ -265,9 +265,9 @@ Test(json, a_map_keeps_order_and_numbers_as_they_were_written)
         const char *value;
         bool is_text;
     } expected[] = {
-        {"z", "text", true},    {"a", "-9007199254740993", false},
+        {"z", "text", true},     {"a", "-9007199254740993", false},
         {"half", "5e-1", false}, {"tenth", "0.1", false},
-        {"yes", "true", false}, {"", "", true},
+        {"yes", "true", false},  {"", "", true},
     };
     cr_assert_eq(read_body(SLICE("{\"from\":\"a\",\"metadata\":{\"z\":\"text\","
                                  "\"a\":-9007199254740993,\"half\":5e-1,\"tenth\":0.1,"
