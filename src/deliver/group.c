@@ -11,6 +11,7 @@
 #define FRESH_MS   UINT64_C(900000)
 #define UNSURE_MS  UINT64_C(60000) /* the DNS did not answer */
 #define FOREVER_MS UINT64_MAX
+#define ALONE_MS   UINT64_C(3600000)
 #define SMARTHOST  "smarthost"
 
 struct look {
@@ -30,6 +31,15 @@ struct slice group_of_site(const struct site *site)
     struct slice name = slice_str(site->name);
     size_t bar = slice_find_byte(name, '|');
     return bar == SIZE_MAX ? name : slice_from(name, bar + 1);
+}
+
+bool group_has_host(const struct policy *policy, const struct site *site, struct slice domain,
+                    struct slice host)
+{
+    struct policy_group group;
+    struct slice name = group_of_site(site);
+    policy_group(policy, domain, host, &group);
+    return slice_equal(name, slice_str(group.name)) || slice_equal_nocase(name, domain);
 }
 
 /* An unknown pool is the default one: mail that was accepted leaves, whatever was renamed since. */
@@ -52,10 +62,9 @@ static void name_site(char name[SITE_NAME_MAX], struct slice pool, struct slice 
     }
 }
 
-static void settle(struct group_finder *finder, struct dest *dest, struct slice group,
-                   const struct site_rules *rules, uint64_t fresh_ms)
+static void name_for(const struct group_finder *finder, const struct dest *dest, struct slice group,
+                     char name[SITE_NAME_MAX])
 {
-    char name[SITE_NAME_MAX];
     struct slice pool = group_is_hook(group) ? SLICE("") : pool_of(finder, dest);
     name_site(name, pool, group);
     if (finder->moved_to != NULL && !group_is_hook(group)) {
@@ -65,8 +74,32 @@ static void settle(struct group_finder *finder, struct dest *dest, struct slice 
             name_site(name, other, group);
         }
     }
+}
+
+static void settle(struct group_finder *finder, struct dest *dest, struct slice group,
+                   const struct site_rules *rules, uint64_t fresh_ms)
+{
+    char name[SITE_NAME_MAX];
+    name_for(finder, dest, group, name);
     uint64_t until_ms = fresh_ms == FOREVER_MS ? FOREVER_MS : loop_now_ms(finder->loop) + fresh_ms;
     sched_resolve(finder->sched, dest, slice_str(name), rules, until_ms);
+}
+
+void group_set_alone(struct group_finder *finder, struct dest *dest)
+{
+    char name[SITE_NAME_MAX];
+    name_for(finder, dest, dest_domain(dest), name);
+    struct site *own = site_get(finder->sched->sites, slice_str(name), &finder->policy->rules);
+    own->alone_until_ms = loop_now_ms(finder->loop) + ALONE_MS;
+    dest->fresh_until_ms = 0;
+}
+
+static bool is_alone(const struct group_finder *finder, const struct dest *dest)
+{
+    char name[SITE_NAME_MAX];
+    name_for(finder, dest, dest_domain(dest), name);
+    const struct site *own = site_find(finder->sched->sites, slice_str(name));
+    return own != NULL && loop_now_ms(finder->loop) < own->alone_until_ms;
 }
 
 /* The first of those with the best preference by name, so that the group does not change with the
@@ -101,7 +134,9 @@ static void on_mx(struct dns_query *query, const struct dns_answer *answer)
     struct group_finder *finder = look->finder;
     struct dest *dest = look->dest;
     struct policy_group group;
-    policy_group(finder->policy, dest_domain(dest), best_host(answer), &group);
+    /* Without a host the domain is alone. */
+    policy_group(finder->policy, dest_domain(dest),
+                 is_alone(finder, dest) ? SLICE("") : best_host(answer), &group);
     end(look);
     settle(finder, dest, slice_str(group.name), &group.rules,
            answer->err == ERR_DNS_TEMP ? UNSURE_MS : FRESH_MS);

@@ -40,6 +40,13 @@ void group_find(struct group_finder *finder);
 void group_cancel(struct group_finder *finder);
 /* Whether a destination is a webhook's origin, "https://host:port", and no mail domain. */
 bool group_is_hook(struct slice name);
+/* Whether a host is one of the site's. Anybody may name a provider's hosts in his MX records and be
+ * reached at his own: he must neither hold the provider's connections nor speak for it. A site that
+ * is the domain's alone has all its hosts. */
+bool group_has_host(const struct policy *policy, const struct site *site, struct slice domain,
+                    struct slice host);
+/* Not all hosts of the domain are its site's: for an hour it has one of its own. */
+void group_set_alone(struct group_finder *finder, struct dest *dest);
 /* Of a site's name: what stands behind the pool. */
 struct slice group_of_site(const struct site *site);
 

@@ -147,7 +147,8 @@ struct site *site_get(struct site_table *table, struct slice name, const struct 
 
 static bool has_record(const struct site *site)
 {
-    return site->failures > 0 || site->rate_bad > 0 || site->limit_bad > 0 || site->is_held;
+    return site->failures > 0 || site->rate_bad > 0 || site->limit_bad > 0 || site->is_held ||
+           site->alone_until_ms > 0;
 }
 
 void site_put(struct site *site)

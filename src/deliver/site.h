@@ -79,6 +79,7 @@ struct site {
     uint32_t failures;        /* of the host, in a row */
     uint64_t closed_until_ms; /* monotonic; 0: circuit closed, traffic flows */
     bool is_ending_old;       /* while closed: what is due is claimed to see how old it is */
+    uint64_t alone_until_ms;  /* until then its domain belongs to no other site; monotonic */
     bool is_held;             /* by the operator */
     uint32_t rate;            /* mails a minute; 0: as many as there are */
     uint32_t rate_bad;        /* the rate that was too much; 0: not known */

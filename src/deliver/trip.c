@@ -369,6 +369,38 @@ static void leave_site(struct trip *trip)
 
 /* ---- route ---------------------------------------------------------------------------------- */
 
+static bool is_sites(const struct trip *trip, const char *host)
+{
+    const struct deliver *deliver = trip->deliver;
+    return deliver->has_smarthost || trip_claim(trip)->is_hook ||
+           group_has_host(deliver->policy, trip->site, dest_domain(trip->entry->dest),
+                          slice_str(host));
+}
+
+/* One of the hosts is of somebody else, who would hold this site's connections. The row is given
+ * back and waits at a site of the domain's own. */
+static bool is_astray(struct trip *trip)
+{
+    struct dest *dest = trip->entry->dest;
+    bool is_begun = trip->part_first > 0 || trip->tried > 0 || trip->is_reuse_over;
+    uint32_t at = 0;
+    while (at < trip->route.target_count && is_sites(trip, trip->route.targets[at].host)) {
+        at += 1;
+    }
+    if (is_begun || at == trip->route.target_count) {
+        return false;
+    }
+    if (dest->site == trip->site && dest->fresh_until_ms != 0) { /* otherwise it has moved */
+        LOG_INFO("trip.astray", LOG_STR("site", trip->site->name),
+                 LOG_TEXT("domain", dest_domain(dest)),
+                 LOG_STR("host", trip->route.targets[at].host));
+        group_set_alone(&trip->deliver->groups, dest);
+    }
+    trip->is_put_off = true;
+    trip->put_off_unix_ms = clock_unix_ms() + AGAIN_MS;
+    return true;
+}
+
 static void on_route(struct route *route)
 {
     struct trip *trip = CONTAINER_OF(route, struct trip, route);
@@ -376,6 +408,10 @@ static void on_route(struct route *route)
     if (route->target_count == 0) {
         trip->failure = route->verdict;
         trip_judge_all(trip, &route->verdict);
+        trip_conclude(trip);
+        return;
+    }
+    if (is_astray(trip)) {
         trip_conclude(trip);
         return;
     }
@@ -582,6 +618,9 @@ static void post_outcome(struct trip *trip)
 static void say_feedback(struct trip *trip)
 {
     struct deliver *deliver = trip->deliver;
+    if (!is_sites(trip, trip->remote_host)) {
+        return; /* a further host, of somebody else */
+    }
     enum feedback feedback = FEEDBACK_GOOD;
     const struct verdict *said = &trip->failure;
     for (uint32_t i = 0; i < trip->mail.rcpt_count; i++) {

@@ -242,10 +242,10 @@ Test(trip, lets_an_outcome_go_whose_row_is_no_longer_its_own)
 /* ---- hosts ---------------------------------------------------------------------------------- */
 
 static const struct fake_row two_hosts[] = {
-    {.type = DNS_MX, .name = "dest.test", .text = "dead.test", .priority = 1},
-    {.type = DNS_MX, .name = "dest.test", .text = "live.test", .priority = 2},
-    {.type = DNS_A, .name = "dead.test", .text = "127.0.0.9"},
-    {.type = DNS_A, .name = "live.test", .text = "127.0.0.1"},
+    {.type = DNS_MX, .name = "dest.test", .text = "dead.mx.test", .priority = 1},
+    {.type = DNS_MX, .name = "dest.test", .text = "live.mx.test", .priority = 2},
+    {.type = DNS_A, .name = "dead.mx.test", .text = "127.0.0.9"},
+    {.type = DNS_A, .name = "live.mx.test", .text = "127.0.0.1"},
 };
 
 Test(trip, goes_to_the_next_host_when_one_fails)
@@ -257,9 +257,9 @@ Test(trip, goes_to_the_next_host_when_one_fails)
     control_and_wait(&rig, CONTROL_START);
     const struct outcome *out = go(&rig);
     cr_assert_eq(out->verdict.class, VERDICT_DELIVERED);
-    cr_assert_str_eq(out->host, "live.test");
+    cr_assert_str_eq(out->host, "live.mx.test");
     cr_assert_not_null(strstr(out->transcript, "cannot connect to 127.0.0.9"), "both are told");
-    const struct site *site = site_get(rig.deliver->sites, SLICE("dead.test"), NULL);
+    const struct site *site = site_get(rig.deliver->sites, SLICE("mx.test"), NULL);
     cr_assert_eq(site->failures, 0, "the site took the mail: its circuit stays closed");
     cr_assert_eq(site->limit, 5);
     rig_end(&rig);
@@ -275,8 +275,8 @@ Test(trip, defers_when_every_host_failed)
     const struct outcome *out = go(&rig);
     cr_assert_eq(out->verdict.class, VERDICT_DEFERRED);
     cr_assert_eq(out->verdict.code, 554, "the last host's words");
-    cr_assert_str_eq(out->host, "live.test");
-    const struct site *site = site_get(rig.deliver->sites, SLICE("dead.test"), NULL);
+    cr_assert_str_eq(out->host, "live.mx.test");
+    const struct site *site = site_get(rig.deliver->sites, SLICE("mx.test"), NULL);
     cr_assert_eq(site->failures, 1, "one trip, one failure");
     rig_end(&rig);
 }

@@ -70,7 +70,7 @@ Test(trip_moves, ends_at_the_site_whose_turn_it_had)
     WAIT_FOR(&rig, rig.outcome_count == 2);
     settle(&rig);
     cr_assert(id_equal(rig.outcomes[1].mail, mail_id(1)));
-    cr_assert_eq(rig.outcomes[1].verdict.class, VERDICT_DELIVERED);
+    cr_assert_eq(rig.outcomes[1].verdict_count, 0, "it goes to the new hosts, in their turn");
     cr_assert_eq(sched->count, 0);
     cr_assert_eq(site_table_count(rig.deliver->sites), 0, "nothing is left open anywhere");
     rig_end(&rig);
@@ -140,16 +140,27 @@ Test(trip_moves, begins_each_route_with_tls)
         RCPT_1, DATA,     DOT,
         END};
     static const struct fake_row rows[] = {
-        {.type = DNS_MX, .name = "dest.test", .text = "a.test", .priority = 1, .is_secure = true},
-        {.type = DNS_MX, .name = "dest.test", .text = "b.test", .priority = 2, .is_secure = true},
-        {.type = DNS_A, .name = "a.test", .text = "127.0.0.2", .is_secure = true}, /* not there */
-        {.type = DNS_A, .name = "b.test", .text = "127.0.0.1", .is_secure = true},
+        {.type = DNS_MX,
+         .name = "dest.test",
+         .text = "a.mx.test",
+         .priority = 1,
+         .is_secure = true},
+        {.type = DNS_MX,
+         .name = "dest.test",
+         .text = "b.mx.test",
+         .priority = 2,
+         .is_secure = true},
+        {.type = DNS_A,
+         .name = "a.mx.test",
+         .text = "127.0.0.2",
+         .is_secure = true}, /* not there */
+        {.type = DNS_A, .name = "b.mx.test", .text = "127.0.0.1", .is_secure = true},
     };
     struct rig rig;
     char name[64];
     rig_init(&rig, steps);
     start(&rig, rows, ARRAY_LEN(rows));
-    (void)snprintf(name, sizeof name, "_%u._tcp.a.test", (unsigned)rig.script.listener.tcp_port);
+    (void)snprintf(name, sizeof name, "_%u._tcp.a.mx.test", (unsigned)rig.script.listener.tcp_port);
     const struct fake_row pin = {.type = DNS_TLSA,
                                  .name = name,
                                  .is_secure = true,
@@ -166,7 +177,7 @@ Test(trip_moves, begins_each_route_with_tls)
     WAIT_FOR(&rig, rig.outcome_count == 1);
     cr_assert_eq(rig.outcomes[0].verdict.class, VERDICT_DELIVERED);
     cr_assert_eq(rig.outcomes[0].last.class, VERDICT_DELIVERED);
-    cr_assert_str_eq(rig.outcomes[0].host, "b.test");
+    cr_assert_str_eq(rig.outcomes[0].host, "b.mx.test");
     cr_assert_eq(rig.script.conns, 3);
     rig_end(&rig);
 }
@@ -203,5 +214,38 @@ Test(trip_moves, gives_up_what_grew_too_old_at_a_dead_site)
     WAIT_FOR(&rig, rig.outcome_count == 4);
     cr_assert_eq(rig.outcomes[3].verdict_count, 0);
     cr_assert_eq(rig.outcomes[3].next_due_unix_ms, rig.unix_ms + 60000);
+    rig_end(&rig);
+}
+
+/* Whoever names a provider's hosts before his own does not speak for the provider. */
+Test(trip_moves, keeps_out_of_a_site_whose_hosts_are_others)
+{
+    static const struct script_step steps[] = {
+        HELLO, {"EHLO", "250 mx.test\r\n"}, {"MAIL", "421 4.7.28 rate limit\r\n"}, END};
+    static const struct fake_row rows[] = {
+        {.type = DNS_MX, .name = "dest.test", .text = "none.big.test", .priority = 1},
+        {.type = DNS_MX, .name = "dest.test", .text = "mx.own.test", .priority = 2},
+        {.type = DNS_A, .name = "mx.own.test", .text = "127.0.0.1"},
+    };
+    struct rig rig;
+    rig_init(&rig, steps);
+    start(&rig, rows, ARRAY_LEN(rows));
+    struct site *big = site_get(rig.deliver->sites, SLICE("big.test"), NULL);
+    big->failures = 1; /* so it stays in the table */
+    wake(&rig, 1, UNIX_MS);
+    WAIT_FOR(&rig, rig.outcome_count == 1);
+    cr_assert_eq(rig.outcomes[0].verdict_count, 0, "given back");
+    cr_assert_eq(rig.script.conns, 0);
+    settle(&rig);
+    wake(&rig, 1, rig.outcomes[0].next_due_unix_ms); /* as the shard does */
+    pass(&rig, 1000);
+    WAIT_FOR(&rig, rig.outcome_count == 2);
+    settle(&rig);
+    cr_assert_eq(rig.outcomes[1].verdict_count, 1);
+    cr_assert_eq(rig.outcomes[1].verdict.code, 421, "%s", rig.outcomes[1].transcript);
+    cr_assert_eq(big->failures, 1);
+    cr_assert_eq(big->rate, 0);
+    cr_assert_eq(big->throttled_total, 0);
+    cr_assert_neq(site_get(rig.deliver->sites, SLICE("dest.test"), NULL)->throttled_total, 0);
     rig_end(&rig);
 }

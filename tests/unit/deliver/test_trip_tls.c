@@ -37,10 +37,10 @@ TestSuite(trip_tls, .init = setup, .timeout = 60);
 
 /* dest.test with a first and a second host, all signed. */
 static const struct fake_row signed_hosts[] = {
-    {.type = DNS_MX, .name = "dest.test", .text = "first.test", .priority = 1, SECURE},
-    {.type = DNS_MX, .name = "dest.test", .text = "second.test", .priority = 2, SECURE},
-    {.type = DNS_A, .name = "first.test", .text = "127.0.0.1", SECURE},
-    {.type = DNS_A, .name = "second.test", .text = "127.0.0.1", SECURE},
+    {.type = DNS_MX, .name = "dest.test", .text = "first.mx.test", .priority = 1, SECURE},
+    {.type = DNS_MX, .name = "dest.test", .text = "second.mx.test", .priority = 2, SECURE},
+    {.type = DNS_A, .name = "first.mx.test", .text = "127.0.0.1", SECURE},
+    {.type = DNS_A, .name = "second.mx.test", .text = "127.0.0.1", SECURE},
 };
 
 /* "_port._tcp.host", for rows: the port is the script's. */
@@ -72,14 +72,14 @@ Test(trip_tls, leaves_a_host_out_whose_records_are_hidden)
     char name[TLSA_MAX];
     rig_init(&rig, steps);
     start(&rig);
-    struct fake_row hidden = tlsa(&rig, "first.test", name);
+    struct fake_row hidden = tlsa(&rig, "first.mx.test", name);
     hidden.err = ERR_DNS_TEMP;
     fake_dns_add(rig.deliver->dns, &hidden, 1);
     const struct outcome *out = go(&rig);
     cr_expect_eq(out->verdict.class, VERDICT_DELIVERED);
-    cr_expect_str_eq(out->host, "second.test");
+    cr_expect_str_eq(out->host, "second.mx.test");
     cr_expect_str_eq(out->tls_policy, "opportunistic", "the second has no records");
-    cr_expect_not_null(strstr(out->transcript, "first.test left out: "), "%s", out->transcript);
+    cr_expect_not_null(strstr(out->transcript, "first.mx.test left out: "), "%s", out->transcript);
     cr_expect_eq(rig.script.conns, 1);
     rig_end(&rig);
 }
@@ -92,7 +92,7 @@ Test(trip_tls, keeps_the_mail_when_every_host_is_left_out)
     rig_init(&rig, steps);
     start(&rig);
     for (size_t i = 0; i < 2; i++) {
-        struct fake_row hidden = tlsa(&rig, i == 0 ? "first.test" : "second.test", names[i]);
+        struct fake_row hidden = tlsa(&rig, i == 0 ? "first.mx.test" : "second.mx.test", names[i]);
         hidden.err = ERR_DNS_TEMP;
         fake_dns_add(rig.deliver->dns, &hidden, 1);
     }
@@ -100,7 +100,7 @@ Test(trip_tls, keeps_the_mail_when_every_host_is_left_out)
     cr_expect_eq(out->verdict.class, VERDICT_DEFERRED);
     cr_expect_str_eq(out->verdict.enhanced, "4.7.5");
     cr_expect_str_eq(out->tls_policy, "dane");
-    cr_expect_str_eq(out->host, "second.test");
+    cr_expect_str_eq(out->host, "second.mx.test");
     cr_expect_eq(rig.script.conns, 0, "nobody was asked");
     rig_end(&rig);
 }
@@ -113,13 +113,13 @@ Test(trip_tls, never_goes_on_in_clear_with_a_pinned_host)
     struct certs certs;
     char names[2][TLSA_MAX];
     rig_init(&rig, steps);
-    certs_make(&certs, "second.test", 3600);
+    certs_make(&certs, "second.mx.test", 3600);
     cr_assert_eq(
         tls_server_new(slice_str(certs.cert_path), slice_str(certs.key_path), &rig.script.tls),
         ERR_OK);
     start(&rig);
     for (size_t i = 0; i < 2; i++) {
-        struct fake_row row = tlsa(&rig, i == 0 ? "first.test" : "second.test", names[i]);
+        struct fake_row row = tlsa(&rig, i == 0 ? "first.mx.test" : "second.mx.test", names[i]);
         fake_dns_add(rig.deliver->dns, &row, 1);
     }
     const struct outcome *out = go(&rig);
@@ -143,11 +143,11 @@ Test(trip_tls, waives_what_the_mail_does_not_need)
     rig_init(&rig, steps);
     rig.body = "Subject: hi\r\ntls-required:  NO\r\n\r\nhello\r\n";
     start(&rig);
-    struct fake_row row = tlsa(&rig, "first.test", name);
+    struct fake_row row = tlsa(&rig, "first.mx.test", name);
     fake_dns_add(rig.deliver->dns, &row, 1);
     const struct outcome *out = go(&rig);
     cr_expect_eq(out->verdict.class, VERDICT_DELIVERED);
-    cr_expect_str_eq(out->host, "first.test");
+    cr_expect_str_eq(out->host, "first.mx.test");
     cr_expect_str_eq(out->tls_policy, "opportunistic");
     rig_end(&rig);
 }
@@ -174,7 +174,7 @@ Test(trip_tls, obeys_the_operator_before_the_domain)
     rig_init(&rig, steps);
     set_policy(&rig, path, "none");
     start(&rig);
-    struct fake_row row = tlsa(&rig, "first.test", name);
+    struct fake_row row = tlsa(&rig, "first.mx.test", name);
     fake_dns_add(rig.deliver->dns, &row, 1);
     const struct outcome *out = go(&rig);
     cr_expect_eq(out->verdict.class, VERDICT_DELIVERED, "%s", out->transcript);
@@ -213,7 +213,7 @@ Test(trip_tls, waives_nothing_for_what_looks_alike)
         rig.body = bodies[i];
         start(&rig);
         for (size_t n = 0; n < 2; n++) {
-            struct fake_row row = tlsa(&rig, n == 0 ? "first.test" : "second.test", names[n]);
+            struct fake_row row = tlsa(&rig, n == 0 ? "first.mx.test" : "second.mx.test", names[n]);
             fake_dns_add(rig.deliver->dns, &row, 1);
         }
         const struct outcome *out = go(&rig);
