@@ -71,6 +71,10 @@ Test(trip_moves, ends_at_the_site_whose_turn_it_had)
     settle(&rig);
     cr_assert(id_equal(rig.outcomes[1].mail, mail_id(1)));
     cr_assert_eq(rig.outcomes[1].verdict_count, 0, "it goes to the new hosts, in their turn");
+    pass(&rig, 1000);
+    WAIT_FOR(&rig, rig.outcome_count == 3);
+    settle(&rig);
+    cr_assert_eq(rig.outcomes[2].verdict.class, VERDICT_DELIVERED);
     cr_assert_eq(sched->count, 0);
     cr_assert_eq(site_table_count(rig.deliver->sites), 0, "nothing is left open anywhere");
     rig_end(&rig);
