@@ -779,6 +779,11 @@ static void set_table_options(rocksdb_options_t *rocks, const struct kv_options 
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
     rocksdb_block_based_options_set_filter_policy(
         table, rocksdb_filterpolicy_create_bloom_full(FILTER_BITS_PER_KEY)); /* owned by table */
+    /* In parts: the filter of a large table is larger than what one shard of the cache holds, and
+     * would be read anew for every row that is not there. */
+    rocksdb_block_based_options_set_index_type(
+        table, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(table, 1);
     rocksdb_options_set_block_based_table_factory(rocks, table);
     rocksdb_block_based_options_destroy(table);
     rocksdb_cache_destroy(cache); /* the options hold it now */
