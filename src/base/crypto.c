@@ -80,7 +80,6 @@ static struct slice encode_arena(struct arena *arena, struct slice s, const char
                                  bool is_padded);
 static size_t encode_groups(struct slice s, const char *alphabet, bool is_padded, char *out);
 static enum err decode_groups(const uint8_t values[256], struct slice s, uint8_t *out, size_t *len);
-static int hex_value(char c);
 static int base62_value(char c);
 static uint32_t limbs_divide(struct limbs *number, uint32_t divisor);
 static bool limbs_multiply_add(struct limbs *number, uint32_t factor, uint32_t addend);
@@ -300,12 +299,13 @@ enum err hex_decode(struct slice s, uint8_t *out, size_t out_len)
         return ERR_INVALID;
     }
     for (size_t i = 0; i < s.len; i++) {
-        if (hex_value(s.data[i]) < 0) {
+        if (ascii_hex_value(s.data[i]) < 0) {
             return ERR_INVALID;
         }
     }
     for (size_t i = 0; i < out_len; i++) {
-        out[i] = (uint8_t)(hex_value(s.data[2 * i]) << 4 | hex_value(s.data[2 * i + 1]));
+        out[i] =
+            (uint8_t)(ascii_hex_value(s.data[2 * i]) << 4 | ascii_hex_value(s.data[2 * i + 1]));
     }
     return ERR_OK;
 }
@@ -657,15 +657,6 @@ static enum err decode_groups(const uint8_t values[256], struct slice s, uint8_t
     }
     *len = (size_t)(p - out);
     return ERR_OK;
-}
-
-static int hex_value(char c)
-{
-    if (ascii_is_digit(c)) {
-        return c - '0';
-    }
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static int base62_value(char c)

@@ -126,15 +126,11 @@ static bool read_hex(const struct parser *p, size_t at, size_t end, uint32_t *un
         return false;
     }
     for (size_t i = 0; i < 4; i++) {
-        uint8_t c = p->bytes[at + i];
-        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
-                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
-                                                : 16;
-        if (digit == 16) {
+        int digit = ascii_hex_value((char)p->bytes[at + i]);
+        if (digit < 0) {
             return false;
         }
-        *unit = *unit << 4 | digit;
+        *unit = *unit << 4 | (uint32_t)digit;
     }
     return true;
 }

@@ -77,6 +77,15 @@ static inline bool ascii_is_digit(char c)
 {
     return c >= '0' && c <= '9';
 }
+/* Of a hexadecimal digit, in either case; -1 for anything else. */
+static inline int ascii_hex_value(char c)
+{
+    char low = ascii_lower(c);
+    if (ascii_is_digit(c)) {
+        return c - '0';
+    }
+    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+}
 static inline bool ascii_is_alpha(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

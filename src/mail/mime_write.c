@@ -779,15 +779,6 @@ struct slice mime_decode(enum mime_encoding encoding, struct slice content, stru
     return slice_of(text, kept);
 }
 
-static int hex_value(char c)
-{
-    if (ascii_is_digit(c)) {
-        return c - '0';
-    }
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static size_t decode_qp(struct slice content, char *to)
 {
     size_t len = 0;
@@ -800,8 +791,9 @@ static size_t decode_qp(struct slice content, char *to)
             i += 2;
         } else if (slice_starts(rest, SLICE("=\n"))) {
             i += 1;
-        } else if (rest.len >= 3 && hex_value(rest.data[1]) >= 0 && hex_value(rest.data[2]) >= 0) {
-            to[len++] = (char)(hex_value(rest.data[1]) * 16 + hex_value(rest.data[2]));
+        } else if (rest.len >= 3 && ascii_hex_value(rest.data[1]) >= 0 &&
+                   ascii_hex_value(rest.data[2]) >= 0) {
+            to[len++] = (char)(ascii_hex_value(rest.data[1]) * 16 + ascii_hex_value(rest.data[2]));
             i += 2;
         } else {
             to[len++] = '=';

@@ -184,15 +184,6 @@ void tls_report_write_mail(const struct tls_report_mail *mail, struct buf *out)
 
 /* ---- where reports are wanted --------------------------------------------------------------- */
 
-static int hex_of(char c)
-{
-    if (ascii_is_digit(c)) {
-        return c - '0';
-    }
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decoding, RFC 3986 2.1. False when a '%' has no two digits. */
 static bool decode(struct slice text, struct arena *arena, struct slice *out)
 {
@@ -201,8 +192,8 @@ static bool decode(struct slice text, struct arena *arena, struct slice *out)
     for (size_t i = 0; i < text.len; i++) {
         bytes[len] = text.data[i];
         if (text.data[i] == '%') {
-            int high = i + 2 < text.len ? hex_of(text.data[i + 1]) : -1;
-            int low = i + 2 < text.len ? hex_of(text.data[i + 2]) : -1;
+            int high = i + 2 < text.len ? ascii_hex_value(text.data[i + 1]) : -1;
+            int low = i + 2 < text.len ? ascii_hex_value(text.data[i + 2]) : -1;
             if (high < 0 || low < 0) {
                 return false;
             }

@@ -361,11 +361,7 @@ static void add_code_point(struct text *text, uint32_t c)
 
 static int digit_of(char c, bool is_hex)
 {
-    if (ascii_is_digit(c)) {
-        return c - '0';
-    }
-    char low = ascii_lower(c);
-    return is_hex && low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+    return is_hex || ascii_is_digit(c) ? ascii_hex_value(c) : -1;
 }
 
 /* "#38;" or "#x26;", from the '#' on: how many bytes it has, 0 when nobody knows what it means. */

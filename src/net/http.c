@@ -670,15 +670,6 @@ struct slice http_header_get(const struct http_request *request, struct slice na
     return SLICE("");
 }
 
-static int hex_value(char c)
-{
-    if (ascii_is_digit(c)) {
-        return c - '0';
-    }
-    char lower = ascii_lower(c);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* The byte at s[*at], decoded, and *at moved behind it; -1 for a bad escape or NUL. A form's plus
  * is a space; a path's is a plus. */
 static int unescape_byte(struct slice s, bool is_form, size_t *at)
@@ -694,8 +685,8 @@ static int unescape_byte(struct slice s, bool is_form, size_t *at)
     if (s.len - *at < 3) {
         return -1;
     }
-    int high = hex_value(s.data[*at + 1]);
-    int low = hex_value(s.data[*at + 2]);
+    int high = ascii_hex_value(s.data[*at + 1]);
+    int low = ascii_hex_value(s.data[*at + 2]);
     *at += 3;
     if (high < 0 || low < 0 || (high == 0 && low == 0)) {
         return -1;

@@ -18,7 +18,6 @@ static enum err feed_byte(struct http_chunks *chunks, char c);
 static enum err feed_size(struct http_chunks *chunks, char c);
 static enum err feed_trailer(struct http_chunks *chunks, char c);
 static enum err count_overhead(struct http_chunks *chunks);
-static int hex_value(char c);
 static bool is_value_char(char c);
 static bool is_token_char(char c);
 
@@ -117,7 +116,7 @@ static enum err feed_size(struct http_chunks *chunks, char c)
         chunks->at = HTTP_CHUNK_EXT;
         return count_overhead(chunks);
     }
-    int digit = hex_value(c);
+    int digit = ascii_hex_value(c);
     if (digit < 0 || chunks->digit_count == CHUNK_DIGITS_MAX) {
         return ERR_BAD_HTTP;
     }
@@ -172,15 +171,6 @@ static enum err count_overhead(struct http_chunks *chunks)
     }
     chunks->overhead_left -= 1;
     return ERR_OK;
-}
-
-static int hex_value(char c)
-{
-    if (ascii_is_digit(c)) {
-        return c - '0';
-    }
-    char lower = ascii_lower(c);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 /* No controls but the tab (RFC 9110 5.5). */

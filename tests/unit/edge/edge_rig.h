@@ -357,4 +357,20 @@ static inline void client_send(struct client *client, const char *more)
                client->rig->key.text, sizeof SEND_BODY - 1, more, SEND_BODY);
 }
 
+/* A request of the rig's key; the body with ' for ". */
+static inline void client_ask(struct client *client, const char *method, const char *path,
+                              const char *body)
+{
+    char json[1024];
+    size_t len = strlen(body);
+    cr_assert_lt(len, sizeof json);
+    for (size_t i = 0; i <= len; i++) {
+        json[i] = body[i] == '\'' ? '"' : body[i];
+    }
+    client_say(client,
+               "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+               "Content-Length: %zu\r\n\r\n%s",
+               method, path, client->rig->key.text, len, json);
+}
+
 #endif

@@ -20,21 +20,6 @@ static const char *text_of(enum id_kind kind, struct id id)
     return out;
 }
 
-/* The body with ' for ". */
-static void ask(struct client *client, const char *method, const char *path, const char *body)
-{
-    char json[1024];
-    size_t len = strlen(body);
-    cr_assert_lt(len, sizeof json);
-    for (size_t i = 0; i <= len; i++) {
-        json[i] = body[i] == '\'' ? '"' : body[i];
-    }
-    client_say(client,
-               "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
-               "Content-Length: %zu\r\n\r\n%s",
-               method, path, client->rig->key.text, len, json);
-}
-
 static const char *path_of(const char *area, enum id_kind kind, struct id id)
 {
     static char path[128];
@@ -60,7 +45,7 @@ Test(api_mailbox, an_address_arrives_in_the_form_it_is_compared_in)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "POST", "/v1/mailboxes", "{'address':' Info@Send.TEST ','name':' Desk '}");
+    client_ask(&client, "POST", "/v1/mailboxes", "{'address':' Info@Send.TEST ','name':' Desk '}");
     struct shard_mailbox *box = &rig_await(&rig, 1)->body.mailbox;
     cr_assert_eq(rig.got[0]->kind, MSG_SHARD_MAILBOX);
     cr_expect_eq(box->op, MAILBOX_CREATE);
@@ -118,7 +103,7 @@ Test(api_mailbox, mistakes_are_named_and_go_no_further)
          "\"param\":\"folder\"", 400},
     };
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
-        ask(&client, cases[i].method, cases[i].path, cases[i].body);
+        client_ask(&client, cases[i].method, cases[i].path, cases[i].body);
         client_expect(&client, i + 1, cases[i].status);
         cr_expect(client_says(&client, i + 1, cases[i].param), "case %u: %.*s", i,
                   SLICE_FMT(client_answer(&client, i + 1)));
@@ -136,7 +121,7 @@ Test(api_mailbox, a_page_is_asked_for_and_comes_in_its_envelope)
     struct id mailbox = id_of(3);
     snprintf(path, sizeof path, "/v1/messages?mailbox=%s&folder=to+do&page=3&per_page=5",
              text_of(ID_MAILBOX, mailbox));
-    ask(&client, "GET", path, "");
+    client_ask(&client, "GET", path, "");
     struct shard_mailbox *box = &rig_await(&rig, 1)->body.mailbox;
     cr_expect_eq(box->op, MAILBOX_MAILS);
     cr_expect_eq(box->caller.right, RIGHT_MAIL_READ);
@@ -159,7 +144,7 @@ Test(api_mailbox, a_page_is_asked_for_and_comes_in_its_envelope)
     cr_expect(client_says(&client, 1, "\"read\":true,\"starred\":false,\"folder\":\"to do\""));
     cr_expect(client_says(&client, 1, text_of(ID_MAILBOX, mailbox)));
     cr_expect(client_says(&client, 1, text_of(ID_THREAD, entry.mail.thread)));
-    ask(&client, "GET", "/v1/threads", "");
+    client_ask(&client, "GET", "/v1/threads", "");
     box = &rig_await(&rig, 2)->body.mailbox;
     cr_expect_eq(box->op, MAILBOX_THREADS);
     cr_expect_eq(box->page, 1);
@@ -187,7 +172,7 @@ Test(api_mailbox, a_mark_carries_only_what_was_given)
     open_rig(&rig, &client);
     struct mail_entry entry = {.mail = {.id = id_of(1)}, .state = {.folder = SLICE("a")}};
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
-        ask(&client, "PATCH", path_of("messages", ID_MESSAGE, id_of(1)), cases[i].body);
+        client_ask(&client, "PATCH", path_of("messages", ID_MESSAGE, id_of(1)), cases[i].body);
         struct shard_mailbox *box = &rig_await(&rig, i + 1)->body.mailbox;
         cr_expect_eq(box->op, MAILBOX_MARK);
         cr_expect_eq(box->given, cases[i].given, "%s", cases[i].body);
@@ -206,20 +191,20 @@ Test(api_mailbox, refusals_of_the_shard_reach_the_client)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "DELETE", path_of("messages", ID_MESSAGE, id_of(1)), "");
+    client_ask(&client, "DELETE", path_of("messages", ID_MESSAGE, id_of(1)), "");
     cr_expect_eq(rig_await(&rig, 1)->body.mailbox.op, MAILBOX_DISCARD);
     rig_answer(&rig, 1, ERR_CONFLICT);
     client_expect(&client, 1, 409);
-    ask(&client, "DELETE", path_of("mailboxes", ID_MAILBOX, id_of(1)), "");
+    client_ask(&client, "DELETE", path_of("mailboxes", ID_MAILBOX, id_of(1)), "");
     cr_expect_eq(rig_await(&rig, 2)->body.mailbox.op, MAILBOX_DELETE);
     rig_answer(&rig, 2, ERR_OK);
     client_expect(&client, 2, 200);
     cr_expect(client_says(&client, 2, "{\"ok\":true}"));
-    ask(&client, "PATCH", path_of("mailboxes", ID_MAILBOX, id_of(1)), "{'name':''}");
+    client_ask(&client, "PATCH", path_of("mailboxes", ID_MAILBOX, id_of(1)), "{'name':''}");
     cr_expect_eq(rig_await(&rig, 3)->body.mailbox.op, MAILBOX_RENAME);
     rig_answer(&rig, 3, ERR_KEY_SCOPE);
     client_expect(&client, 3, 403);
-    ask(&client, "GET", path_of("messages", ID_MESSAGE, id_of(1)), "");
+    client_ask(&client, "GET", path_of("messages", ID_MESSAGE, id_of(1)), "");
     cr_expect_eq(rig_await(&rig, 4)->kind, MSG_SHARD_READ);
     rig_answer(&rig, 4, ERR_NOT_FOUND);
     client_expect(&client, 4, 404);
@@ -231,7 +216,7 @@ Test(api_mailbox, a_thread_comes_with_its_messages)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "GET", path_of("threads", ID_THREAD, id_of(5)), "");
+    client_ask(&client, "GET", path_of("threads", ID_THREAD, id_of(5)), "");
     struct shard_mailbox *box = &rig_await(&rig, 1)->body.mailbox;
     cr_expect_eq(box->op, MAILBOX_THREAD);
     cr_expect(id_equal(box->id, id_of(5)));

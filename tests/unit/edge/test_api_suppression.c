@@ -7,21 +7,6 @@
 
 #define AREA "/api/contacts/suppressions"
 
-/* The body with ' for ". */
-static void ask(struct client *client, const char *method, const char *path, const char *body)
-{
-    char json[1024];
-    size_t len = strlen(body);
-    cr_assert_lt(len, sizeof json);
-    for (size_t i = 0; i <= len; i++) {
-        json[i] = body[i] == '\'' ? '"' : body[i];
-    }
-    client_say(client,
-               "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
-               "Content-Length: %zu\r\n\r\n%s",
-               method, path, client->rig->key.text, len, json);
-}
-
 static void open_rig(struct rig *rig, struct client *client)
 {
     rig_init(rig);
@@ -40,7 +25,8 @@ Test(api_suppression, an_address_arrives_in_the_form_it_is_compared_in)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "POST", AREA, "{'email':' Bob@Dest.TEST ','note':' left ','reason':'complaint'}");
+    client_ask(&client, "POST", AREA,
+               "{'email':' Bob@Dest.TEST ','note':' left ','reason':'complaint'}");
     struct shard_suppression *body = &rig_await(&rig, 1)->body.suppression;
     cr_assert_eq(rig.got[0]->kind, MSG_SHARD_SUPPRESSION);
     cr_expect_eq(body->op, SUPPRESSION_ADD);
@@ -59,7 +45,7 @@ Test(api_suppression, an_address_arrives_in_the_form_it_is_compared_in)
     cr_expect(client_says(&client, 1,
                           "{\"email\":\"bob@dest.test\",\"reason\":\"complaint\",\"note\":null,"
                           "\"created_at\":12}"));
-    ask(&client, "POST", AREA, "{'email':'bob@dest.test'}");
+    client_ask(&client, "POST", AREA, "{'email':'bob@dest.test'}");
     body = &rig_await(&rig, 2)->body.suppression;
     cr_expect_eq(body->reason, SUPPRESSION_MANUAL);
     body->rows = &row;
@@ -74,14 +60,14 @@ Test(api_suppression, a_list_of_one_is_answered_as_a_list)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "POST", AREA, "{'emails':['a@dest.test']}");
+    client_ask(&client, "POST", AREA, "{'emails':['a@dest.test']}");
     struct shard_suppression *body = &rig_await(&rig, 1)->body.suppression;
     cr_expect_eq(body->email_count, 1);
     body->added_count = 1;
     rig_answer(&rig, 1, ERR_OK);
     client_expect(&client, 1, 201);
     cr_expect(client_says(&client, 1, "{\"added\":1,\"existing\":0}"));
-    ask(&client, "POST", AREA, "{'emails':['a@dest.test','B@dest.test']}");
+    client_ask(&client, "POST", AREA, "{'emails':['a@dest.test','B@dest.test']}");
     body = &rig_await(&rig, 2)->body.suppression;
     cr_assert_eq(body->email_count, 2);
     cr_expect(slice_equal(body->emails[1], SLICE("b@dest.test")));
@@ -116,7 +102,7 @@ Test(api_suppression, mistakes_are_named_and_go_no_further)
     struct client client;
     open_rig(&rig, &client);
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
-        ask(&client, cases[i].method, cases[i].path, cases[i].body);
+        client_ask(&client, cases[i].method, cases[i].path, cases[i].body);
         client_expect(&client, i + 1, 400);
         cr_expect(client_says(&client, i + 1, cases[i].param), "case %u: %.*s", i,
                   SLICE_FMT(client_answer(&client, i + 1)));
@@ -139,7 +125,7 @@ Test(api_suppression, a_page_and_an_address_are_asked_for)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "GET", AREA "?after=A%40b.test&search=Dest&limit=7", "");
+    client_ask(&client, "GET", AREA "?after=A%40b.test&search=Dest&limit=7", "");
     struct shard_suppression *body = &rig_await(&rig, 1)->body.suppression;
     cr_expect_eq(body->op, SUPPRESSION_LIST);
     cr_expect_eq(body->caller.right, RIGHT_SUPPRESSIONS_READ);
@@ -155,7 +141,7 @@ Test(api_suppression, a_page_and_an_address_are_asked_for)
                           "[{\"email\":\"b@dest.test\",\"reason\":\"hard_bounce\","
                           "\"note\":\"n\",\"created_at\":0}]"));
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
-        ask(&client, i % 2 ? "GET" : "DELETE", cases[i].path, "");
+        client_ask(&client, i % 2 ? "GET" : "DELETE", cases[i].path, "");
         body = &rig_await(&rig, i + 2)->body.suppression;
         cr_expect_eq(body->op, i % 2 ? SUPPRESSION_GET : SUPPRESSION_REMOVE);
         cr_assert_eq(body->email_count, 1);

@@ -5,21 +5,6 @@
  */
 #include "unit/edge/edge_rig.h"
 
-/* The body with ' for ". */
-static void ask(struct client *client, const char *method, const char *path, const char *body)
-{
-    char json[1024];
-    size_t len = strlen(body);
-    cr_assert_lt(len, sizeof json);
-    for (size_t i = 0; i <= len; i++) {
-        json[i] = body[i] == '\'' ? '"' : body[i];
-    }
-    client_say(client,
-               "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
-               "Content-Length: %zu\r\n\r\n%s",
-               method, path, client->rig->key.text, len, json);
-}
-
 static void open_rig(struct rig *rig, struct client *client)
 {
     rig_init(rig);
@@ -47,8 +32,8 @@ Test(api_template, is_made_and_shown)
     struct rig rig;
     struct client client;
     open_rig(&rig, &client);
-    ask(&client, "POST", "/api/templates",
-        "{'name':' Welcome ','subject':'Hi {{name}}','text':'Dear {{name}}'}");
+    client_ask(&client, "POST", "/api/templates",
+               "{'name':' Welcome ','subject':'Hi {{name}}','text':'Dear {{name}}'}");
     struct shard_template *body = &rig_await(&rig, 1)->body.template;
     cr_assert_eq(rig.got[0]->kind, MSG_SHARD_TEMPLATE);
     cr_expect_eq(body->op, TEMPLATE_CREATE);
@@ -68,7 +53,7 @@ Test(api_template, is_made_and_shown)
                           "\"name\":\"Welcome\",\"created_at\":1,\"updated_at\":2,"
                           "\"subject\":\"Hi {{name}}\",\"html\":null,"
                           "\"text\":\"Dear {{name}}\"}"));
-    ask(&client, "GET", "/api/templates?limit=3&before=77", "");
+    client_ask(&client, "GET", "/api/templates?limit=3&before=77", "");
     body = &rig_await(&rig, 2)->body.template;
     cr_expect_eq(body->op, TEMPLATE_LIST);
     cr_expect_eq(body->limit, 3);
@@ -98,7 +83,7 @@ Test(api_template, a_change_carries_what_was_given_and_null_for_nothing)
     struct row_template row = {.id = mail_id(1), .name = SLICE("n")};
     open_rig(&rig, &client);
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
-        ask(&client, "PUT", path_of(mail_id(1), ""), cases[i].body);
+        client_ask(&client, "PUT", path_of(mail_id(1), ""), cases[i].body);
         struct shard_template *body = &rig_await(&rig, i + 1)->body.template;
         cr_expect_eq(body->op, TEMPLATE_CHANGE);
         cr_expect(id_equal(body->id, mail_id(1)));
@@ -138,13 +123,13 @@ Test(api_template, mistakes_are_named_with_their_place_and_go_no_further)
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
         char path[64];
         snprintf(path, sizeof path, "/api/templates%s", cases[i].path);
-        ask(&client, cases[i].method, path, cases[i].body);
+        client_ask(&client, cases[i].method, path, cases[i].body);
         client_expect(&client, i + 1, 400);
         cr_expect(client_says(&client, i + 1, cases[i].said), "case %u: %.*s", i,
                   SLICE_FMT(client_answer(&client, i + 1)));
     }
     cr_expect_eq(rig.got_count, 0);
-    ask(&client, "GET", "/api/templates/tpl_1", "");
+    client_ask(&client, "GET", "/api/templates/tpl_1", "");
     client_expect(&client, ARRAY_LEN(cases) + 1, 404);
     close_rig(&rig, &client);
 }
@@ -155,7 +140,7 @@ Test(api_template, a_preview_takes_any_object_or_none)
     struct client client;
     struct row_template row = {.subject = SLICE("Hi"), .text = SLICE("T")};
     open_rig(&rig, &client);
-    ask(&client, "POST", path_of(mail_id(1), "/preview"), "{'data':{'a':[1,{'b':null}]}}");
+    client_ask(&client, "POST", path_of(mail_id(1), "/preview"), "{'data':{'a':[1,{'b':null}]}}");
     struct shard_template *body = &rig_await(&rig, 1)->body.template;
     cr_expect_eq(body->op, TEMPLATE_PREVIEW);
     cr_expect(slice_equal(body->data, SLICE("{\"a\":[1,{\"b\":null}]}")));
@@ -164,11 +149,11 @@ Test(api_template, a_preview_takes_any_object_or_none)
     rig_answer(&rig, 1, ERR_OK);
     client_expect(&client, 1, 200);
     cr_expect(client_says(&client, 1, "{\"subject\":\"Hi\",\"html\":null,\"text\":\"T\"}"));
-    ask(&client, "POST", path_of(mail_id(1), "/preview"), "");
+    client_ask(&client, "POST", path_of(mail_id(1), "/preview"), "");
     cr_expect_eq(rig_await(&rig, 2)->body.template.data.len, 0);
     rig_answer(&rig, 2, ERR_NOT_FOUND);
     client_expect(&client, 2, 404);
-    ask(&client, "POST", path_of(mail_id(1), "/preview"), "{'data':[1]}");
+    client_ask(&client, "POST", path_of(mail_id(1), "/preview"), "{'data':[1]}");
     client_expect(&client, 3, 400);
     cr_expect(client_says(&client, 3, "\"param\":\"data\""));
     close_rig(&rig, &client);
