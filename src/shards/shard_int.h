@@ -677,4 +677,17 @@ void mail_discard(struct shard *shard, struct msg *msg, const struct principal *
 void ledger_handle(struct shard *shard, struct msg *msg);
 void note_handle(struct shard *shard, struct msg *msg);
 
+/* ---- word to delivery (shard_announce.c) -------------------------------------------------------
+ */
+
+void announce_init(struct shard *shard, struct loop *loop);
+/* The batch is on disk: tells delivery of its outbox rows. */
+void announce_batch(struct shard *shard, struct batch *batch);
+/* What was due at due_unix_ms or later has to be told; announce_scan begins. */
+void announce_owe(struct shard *shard, uint64_t due_unix_ms);
+/* Reads the next page of what is owed, when nothing stands in the way; whatever does calls again.
+ */
+void announce_scan(struct shard *shard);
+void announce_wake_home(struct shard *shard, struct msg *msg);
+
 #endif
