@@ -5,10 +5,10 @@
  * It speaks through the admin socket, so it runs on the daemon's machine, as root or as the
  * daemon's user. The socket is found as the daemon finds it: --socket, else the options
  * admin_socket and data from --config, the environment (MEERKAT_ADMIN_SOCKET, MEERKAT_DATA) and
- * --data.
+ * --data. Commands that only look work on the store of a daemon that does not run, too.
  *
- * Exit status: 0 done; 1 the server refused, and said why; 2 the command line is wrong; 3 the
- * daemon cannot be reached.
+ * Exit status: 0 done; 1 the server refused, and said why; 2 the command line is wrong; 3 daemon or
+ * store cannot be reached; 4 something is wrong with what was looked at.
  */
 #include "meerkatctl.h"
 
@@ -114,11 +114,14 @@ static const char footer[] =
     "  --socket PATH   the daemon's admin socket; else it is found as the daemon finds it:\n"
     "  --data DIR      the daemon's data folder\n"
     "  --config FILE   the daemon's configuration\n"
+    "  --offline       read the store itself, without the daemon (commands that only look)\n"
     "  --json          print what the server said, as JSON\n"
     "  --help          of a command, too\n"
     "  --version\n"
     "\nA key's id names its account, so no account is asked for where a key is.\n"
-    "Exit status: 0 done, 1 refused by the server, 2 wrong usage, 3 daemon not reachable.\n";
+    "Exit status: 0 done, 1 refused by the server, 2 wrong usage, 3 daemon or store not "
+    "reachable,\n"
+    "4 something is wrong with what was looked at.\n";
 
 /* What came on the command line. */
 struct line {
@@ -270,7 +273,8 @@ static int take_option(struct line *line, int argc, char **argv, int *at)
     const char *value = has_inline ? rest.data : "";
     bool wants_value = false;
     const char *own = ctl->command != NULL ? ctl->command->options : "";
-    bool is_global = knows_option("socket= data= config= json help version", name, &wants_value);
+    bool is_global =
+        knows_option("socket= data= config= offline json help version", name, &wants_value);
     if (!is_global && !knows_option(own, name, &wants_value)) {
         return ctl_usage(ctl, "there is no option --%.*s%s", SLICE_FMT(name),
                          ctl->command == NULL ? " before a command" : " of this command");
@@ -320,7 +324,7 @@ static int read_line(struct line *line, int argc, char **argv)
 }
 
 /* As the daemon would: the same options from the same places. */
-static int find_socket(struct line *line)
+static int find_daemon(struct line *line)
 {
     struct ctl *ctl = line->ctl;
     struct conf conf;
@@ -329,10 +333,6 @@ static int find_socket(struct line *line)
     char data[] = "--data";
     char *argv[6] = {name};
     int argc = 1;
-    if (line->socket_path != NULL) {
-        ctl->socket_path = line->socket_path;
-        return EXIT_GOOD;
-    }
     if (line->config != NULL) {
         argv[argc++] = config;
         argv[argc++] = (char *)(uintptr_t)line->config; /* is only read */
@@ -345,12 +345,12 @@ static int find_socket(struct line *line)
         return EXIT_USAGE; /* it has said why */
     }
     struct slice path = conf_admin_socket(&conf, &ctl->arena);
-    ctl->socket_path = arena_cstr(&ctl->arena, path);
-    conf_fini(&conf);
-    if (path.len == 0) {
-        (void)fputs("meerkatctl: admin_socket is off, so this daemon has none\n", stderr);
-        return EXIT_UNREACHABLE;
+    ctl->socket_path = line->socket_path;
+    if (ctl->socket_path == NULL && path.len > 0) {
+        ctl->socket_path = arena_cstr(&ctl->arena, path);
     }
+    ctl->data = arena_cstr(&ctl->arena, conf.data);
+    conf_fini(&conf);
     return EXIT_GOOD;
 }
 
@@ -376,7 +376,12 @@ static int run(struct line *line)
     if (ctl->word_count < ctl->command->words_min) {
         return ctl_usage(ctl, "%s is missing", ctl->command->words);
     }
-    int status = find_socket(line);
+    bool has_value;
+    if (ctl_option(ctl, "offline") != NULL &&
+        !knows_option(ctl->command->options, SLICE("offline"), &has_value)) {
+        return ctl_usage(ctl, "this command needs the running daemon, so not --offline");
+    }
+    int status = find_daemon(line);
     return status == EXIT_GOOD ? ctl->command->run(ctl) : status;
 }
 

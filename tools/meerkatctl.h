@@ -3,7 +3,7 @@
  * meerkatctl.c reads the command line and finds the command; meerkatctl_http.c talks to the daemon
  * through its admin socket; meerkatctl_table.c prints; meerkatctl_admin.c has the commands about
  * accounts, users and the server, meerkatctl_keys.c those about keys, meerkatctl_queue.c those
- * about the queue.
+ * about the queue. meerkatctl_store.c opens the store of a daemon that does not run.
  *
  * A command returns an exit status. Documents belong to the caller and are let go with json_decref;
  * the program is over soon after, so text lives in one arena until the end.
@@ -17,13 +17,14 @@
 #include "base/base.h"
 #include "base/slice.h"
 
-enum exit_status { EXIT_GOOD, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE };
+enum exit_status { EXIT_GOOD, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_WRONG };
 
 #define WORDS_MAX 4
 
 struct ctl {
     struct arena arena;
-    const char *socket_path;
+    const char *socket_path; /* NULL: the daemon has none */
+    const char *data;        /* the daemon's data folder */
     bool is_json;
     const struct command *command;
     const char *words[WORDS_MAX]; /* behind the command's own */

@@ -32,7 +32,9 @@ static int say_unreachable(const struct ctl *ctl, const char *detail)
 {
     struct stat info;
     const char *path = ctl->socket_path;
-    if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+    if (path == NULL) {
+        (void)fputs("meerkatctl: admin_socket is off, so this daemon cannot be asked\n", stderr);
+    } else if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
         (void)fprintf(stderr, "meerkatctl: %s is too long for a socket's path\n", path);
     } else if (stat(path, &info) == -1 && errno == ENOENT) {
         (void)fprintf(
@@ -112,7 +114,10 @@ int ctl_call(struct ctl *ctl, const struct call *call, json_t **answer)
     char *body = call->body != NULL ? json_dumps(call->body, JSON_COMPACT) : NULL;
     json_decref(call->body);
     buf_init(&bytes, ANSWER_MAX);
-    CURLcode code = perform(ctl, call, body, &bytes, &status);
+    CURLcode code = CURLE_COULDNT_CONNECT;
+    if (ctl->socket_path != NULL) {
+        code = perform(ctl, call, body, &bytes, &status);
+    }
     free(body);
     json_t *json = json_loadb(bytes.data != NULL ? bytes.data : "", bytes.len, 0, NULL);
     buf_fini(&bytes);

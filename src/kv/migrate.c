@@ -40,6 +40,26 @@ enum err migrate_open(struct kv *kv, uint64_t now_unix_ms, struct store_stamp *s
     return open_by_plan(kv, &plan, now_unix_ms, stamp);
 }
 
+enum err migrate_look(struct kv *kv, struct store_stamp *stamp)
+{
+    const struct migrate_plan plan = {.format = STORE_FORMAT, .steps = NULL};
+    struct row_format row = {.format = 0};
+    bool found = false;
+    enum err err = read_stamp(kv, &row, &found);
+    if (err == ERR_OK && !found) {
+        err = check_is_empty(kv);
+        return err == ERR_OK ? ERR_NOT_FOUND : err;
+    }
+    if (err == ERR_OK) {
+        err = check_stamp(kv, &plan, &row);
+    }
+    if (err == ERR_OK) {
+        *stamp = (struct store_stamp){
+            .format = row.format, .shard_count = row.shard_count, .boot = row.boots};
+    }
+    return err;
+}
+
 static enum err open_by_plan(struct kv *kv, const struct migrate_plan *plan, uint64_t now_unix_ms,
                              struct store_stamp *stamp)
 {

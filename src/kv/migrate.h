@@ -20,6 +20,9 @@ struct store_stamp {
     uint64_t boot; /* 1 for the first run */
 };
 
+/* Reads the stamp and changes nothing, of an older store neither; *stamp is untouched on failure.
+ * Errors: as migrate_open; ERR_NOT_FOUND when there is no stamp. */
+MUST_USE enum err migrate_look(struct kv *kv, struct store_stamp *stamp);
 /* Errors: ERR_STORAGE with a logged line (store is newer than this program: upgrade meerkatd),
  * ERR_CORRUPT. */
 MUST_USE enum err migrate_open(struct kv *kv, uint64_t now_unix_ms, struct store_stamp *stamp);

@@ -52,6 +52,27 @@ Test(migrate, stamps_a_new_store_and_counts_its_boots)
     temp_folder_drop(path);
 }
 
+Test(migrate, looks_at_a_stamp_and_changes_nothing)
+{
+    char path[TEMP_PATH_MAX];
+    struct store_stamp stamp = {.boot = 77};
+    temp_folder_make(path);
+    struct kv *kv = temp_open(path, 2);
+    cr_expect_eq(migrate_look(kv, &stamp), ERR_NOT_FOUND, "a new store has none");
+    cr_expect_eq(stamp.boot, 77, "the result was touched");
+    put_stamp(kv, &(struct row_format){.format = 1, .shard_count = 2, .boots = 5});
+    cr_assert_eq(migrate_look(kv, &stamp), ERR_OK, "an older one can be looked at");
+    cr_expect_eq(stamp.format, 1);
+    cr_expect_eq(stamp.shard_count, 2);
+    cr_expect_eq(stamp.boot, 5);
+    cr_expect_eq(get_stamp(kv).format, 1, "not brought up");
+    cr_expect_eq(get_stamp(kv).boots, 5, "not counted");
+    put_stamp(kv, &(struct row_format){.format = STORE_FORMAT + 1, .shard_count = 2, .boots = 1});
+    cr_expect_eq(migrate_look(kv, &stamp), ERR_STORAGE);
+    kv_close(kv);
+    temp_folder_drop(path);
+}
+
 Test(migrate, refuses_stamps_that_cannot_be_right)
 {
     static const struct {
