@@ -164,40 +164,35 @@ static uint64_t table_bytes(const struct kv *kv, uint32_t family, struct slice f
     return bytes;
 }
 
-/* counted rows lie before `at`. With too little passed to tell by bytes, what was counted is all
- * that is known. */
-static uint64_t estimate(const struct kv *kv, uint32_t family, struct slice from, struct slice at,
-                         uint64_t counted, uint64_t all_bytes)
+/* The rows counted lie before `at`. With too little passed to tell by bytes, what was counted is
+ * all that is known. */
+static uint64_t estimate(const struct kv *kv, const struct kv_range *range, struct slice at,
+                         uint64_t counted)
 {
-    const uint64_t passed = table_bytes(kv, family, from, at);
-    if (passed == 0 || all_bytes <= passed) {
+    const uint64_t passed = table_bytes(kv, range->family, range->from, at);
+    if (passed == 0 || range->bytes <= passed) {
         return counted;
     }
-    return (uint64_t)((double)counted * ((double)all_bytes / (double)passed));
+    return (uint64_t)((double)counted * ((double)range->bytes / (double)passed));
 }
 
-enum err kv_range_measure(struct kv *kv, uint32_t family, struct slice from, struct slice to,
-                          uint64_t budget_us, struct kv_range *range)
+enum err kv_range_measure(struct kv *kv, struct kv_range *range, uint64_t budget_us)
 {
-    CHECK(from.len > 0 && to.len > 0);
+    CHECK(range->from.len > 0 && range->to.len > 0);
     const uint64_t until_us = clock_mono_us() + budget_us;
-    struct kv_iter *iter = kv_iter_open(kv, family, from, to, false);
+    struct kv_iter *iter = kv_iter_open(kv, range->family, range->from, range->to, false);
     struct slice key;
     struct slice value;
     uint64_t counted = 0;
     bool is_over = false;
-    *range = (struct kv_range){.bytes = table_bytes(kv, family, from, to), .is_exact = true};
+    range->bytes = table_bytes(kv, range->family, range->from, range->to);
     while (!is_over && kv_iter_next(iter, &key, &value)) {
         counted++;
         is_over = value.len >= KV_BLOB_MIN || counted % ROWS_A_CLOCK == 0;
         is_over = is_over && clock_mono_us() >= until_us;
     }
-    if (is_over) {
-        range->is_exact = false;
-        range->rows = estimate(kv, family, from, key, counted, range->bytes);
-    } else {
-        range->rows = counted;
-    }
+    range->is_exact = !is_over;
+    range->rows = is_over ? estimate(kv, range, key, counted) : counted;
     const enum err err = kv_iter_err(iter);
     kv_iter_close(iter);
     return err;

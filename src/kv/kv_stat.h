@@ -50,8 +50,11 @@ struct kv_stat_store {
     bool is_write_stopped;
 };
 
-/* How much lies in a range of keys. */
+/* How much lies in [from, to) of a family. */
 struct kv_range {
+    uint32_t family;
+    struct slice from; /* not empty, neither is to */
+    struct slice to;
     uint64_t rows;
     uint64_t bytes; /* in tables: keys and values, without blobs and memtables */
     bool is_exact;  /* the rows were counted; otherwise they are estimated */
@@ -62,9 +65,8 @@ void kv_stat_read_store(struct kv *kv, struct kv_stat_store *stat);
 /* "meta", "shard07", "deliver" */
 const char *kv_family_name(uint32_t family, char out[16]);
 
-/* Rows of [from, to): counted for budget_us, then estimated by how much of the range's bytes was
- * passed. Cost: budget_us, and at most one row more. */
-MUST_USE enum err kv_range_measure(struct kv *kv, uint32_t family, struct slice from,
-                                   struct slice to, uint64_t budget_us, struct kv_range *range);
+/* Fills in rows, bytes and is_exact: rows are counted for budget_us, then estimated by how much of
+ * the range's bytes was passed. Cost: budget_us, and at most one row more. */
+MUST_USE enum err kv_range_measure(struct kv *kv, struct kv_range *range, uint64_t budget_us);
 
 #endif

@@ -30,12 +30,10 @@ static void fill(struct kv *kv, uint32_t family, char tag, uint32_t rows, size_t
     free(value);
 }
 
-static struct kv_range measure(struct kv *kv, uint32_t family, const char *from, const char *to,
-                               uint64_t budget_us)
+static struct kv_range measure(struct kv *kv, const char *from, const char *to, uint64_t budget_us)
 {
-    struct kv_range range;
-    const enum err err =
-        kv_range_measure(kv, family, slice_str(from), slice_str(to), budget_us, &range);
+    struct kv_range range = {.from = slice_str(from), .to = slice_str(to)};
+    const enum err err = kv_range_measure(kv, &range, budget_us);
     CHECK(err == ERR_OK);
     return range;
 }
@@ -143,10 +141,10 @@ Test(kv_stat, measures_a_range_exactly_when_there_is_time)
     struct kv *kv = temp_open(path, 1);
     fill(kv, 0, 'M', ROWS, 100);
     fill(kv, 0, 'V', 3, 100);
-    const struct kv_range mails = measure(kv, 0, "M", "N", 60 * 1000 * 1000);
+    const struct kv_range mails = measure(kv, "M", "N", 60 * 1000 * 1000);
     cr_expect(mails.is_exact);
     cr_expect_eq(mails.rows, ROWS);
-    const struct kv_range none = measure(kv, 0, "E", "F", 60 * 1000 * 1000);
+    const struct kv_range none = measure(kv, "E", "F", 60 * 1000 * 1000);
     cr_expect(none.is_exact);
     cr_expect_eq(none.rows, 0);
     kv_close(kv);
@@ -160,12 +158,12 @@ Test(kv_stat, estimates_a_range_when_there_is_no_time)
     struct kv *kv = temp_open(path, 1);
     fill(kv, 0, 'M', 20 * ROWS, 1000);
     cr_assert_eq(kv_flush(kv), ERR_OK);
-    const struct kv_range range = measure(kv, 0, "M", "N", 0);
+    const struct kv_range range = measure(kv, "M", "N", 0);
     cr_expect_not(range.is_exact);
     cr_expect_geq(range.rows, ROWS_A_CLOCK);
     cr_expect_lt(range.rows, 80 * ROWS);
     cr_expect_gt(range.bytes, 20 * ROWS * 100);
-    const struct kv_range some = measure(kv, 0, "M", "N", 2000);
+    const struct kv_range some = measure(kv, "M", "N", 2000);
     cr_expect_gt(some.rows, 5 * ROWS, "%lu", (unsigned long)some.rows);
     cr_expect_lt(some.rows, 80 * ROWS, "%lu", (unsigned long)some.rows);
     kv_close(kv);
