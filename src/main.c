@@ -7,7 +7,8 @@
  *        -> DRAIN_DELIVER -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
  *
  * A service manager is told when listeners are open, and that we live: each time that every edge,
- * every shard and delivery has answered a ping. The committer gets none: it waits for the disk.
+ * every shard, delivery and the keeper have answered a ping. The committer gets none: it waits for
+ * the disk.
  *
  * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates and rules. A second SIGTERM ends at
  * once: everything acknowledged is on disk, so nothing is lost by it.
@@ -43,6 +44,7 @@
 #include "notify.h"
 #include "shards/actor.h"
 #include "shards/commit.h"
+#include "shards/keeper.h"
 #include "shards/place.h"
 #include "shards/shard.h"
 
@@ -93,10 +95,12 @@ struct server {
     struct loop main_loop;
     struct loop loops[LOOP_COUNT_MAX];
     struct loop deliver_loop;
+    struct loop keeper_loop;
     struct shard *shards[SHARD_COUNT_MAX];
     struct shard *deliver_shard;
     struct edge *edges[LOOP_COUNT_MAX];
     struct deliver *deliver;
+    struct keeper *keeper;
 
     struct actor actor; /* main's own */
     struct sm phase;
@@ -113,6 +117,7 @@ struct server {
     bool is_reload_asked;
     bool is_reloading; /* what is out is a reload */
     bool is_pinging;   /* what is out are pings */
+    bool has_left_job; /* the keeper's worker is at what cannot be cut short */
     struct notify notify;
     struct timer watchdog;
     uv_signal_t signals[3];
@@ -263,7 +268,9 @@ static void build(struct server *server)
     place->conf = &server->conf;
     place->master = &server->master;
     place->loop_count = (uint32_t)min_u64(loops, LOOP_COUNT_MAX);
-    loop_set_workers((uint32_t)(server->conf.workers != 0 ? server->conf.workers : core_count()));
+    /* One more than asked for: the keeper has one of them for as long as a job takes. */
+    loop_set_workers(
+        (uint32_t)(server->conf.workers != 0 ? server->conf.workers : core_count()) + 1);
 
     commit_init(&server->commit, server->kv, &server->conf, place->loop_count + 2);
     place->commit = &server->commit.actor;
@@ -273,6 +280,7 @@ static void build(struct server *server)
         loop_init(&server->loops[i], name, i + 1);
     }
     loop_init(&server->deliver_loop, "deliver", place->loop_count + 1);
+    loop_init(&server->keeper_loop, "keeper", place->loop_count + 3);
     for (uint32_t i = 0; i < place->shard_count; i++) {
         struct loop *loop = &server->loops[place_loop_of_shard(i, place->loop_count)];
         server->shards[i] = shard_new(place, server->kv, i, loop);
@@ -282,6 +290,8 @@ static void build(struct server *server)
     place->deliver_shard = shard_actor(server->deliver_shard);
     server->deliver = deliver_new(place, &server->deliver_loop);
     place->deliver = deliver_actor(server->deliver);
+    server->keeper = keeper_new(place, server->kv, &server->keeper_loop);
+    place->keeper = keeper_actor(server->keeper);
     for (uint32_t i = 0; i < place->loop_count; i++) {
         server->edges[i] = edge_new(place, (uint16_t)i, &server->loops[i]);
         place->edges[i] = edge_actor(server->edges[i]);
@@ -292,9 +302,24 @@ static void start_threads(struct server *server)
 {
     commit_start(&server->commit);
     loop_start(&server->deliver_loop);
+    loop_start(&server->keeper_loop);
     for (uint32_t i = 0; i < server->place.loop_count; i++) {
         loop_start(&server->loops[i]);
     }
+}
+
+/* A worker is in the middle of what cannot be cut short, and holds the store. Everything else has
+ * ended, and what was acknowledged is on disk, so the process may end around it. */
+static void leave_job(struct server *server)
+{
+    if (!server->has_left_job) {
+        return;
+    }
+    write_run_file(server, false);
+    LOG_INFO("main.stopped", LOG_BOOL("clean", !server->has_failed_start));
+    log_stop();
+    notify_close(&server->notify);
+    _exit(server->has_failed_start ? 1 : 0);
 }
 
 static void tear_down(struct server *server)
@@ -306,9 +331,13 @@ static void tear_down(struct server *server)
     loop_stop(&server->deliver_loop);
     loop_join(&server->deliver_loop);
     commit_join(&server->commit);
+    leave_job(server);
+    loop_stop(&server->keeper_loop);
+    loop_join(&server->keeper_loop);
     for (uint32_t i = 0; i < server->place.loop_count; i++) {
         edge_free(server->edges[i]);
     }
+    keeper_free(server->keeper);
     deliver_free(server->deliver);
     shard_free(server->deliver_shard);
     for (uint32_t i = 0; i < server->place.shard_count; i++) {
@@ -319,6 +348,7 @@ static void tear_down(struct server *server)
         loop_fini(&server->loops[i]);
     }
     loop_fini(&server->deliver_loop);
+    loop_fini(&server->keeper_loop);
     kv_close(server->kv);
 }
 
@@ -403,6 +433,7 @@ static void enter(struct server *server, enum phase phase)
         LOG_INFO("main.drain", LOG_U64("milliseconds", server->conf.drain_ms));
         server->drain_deadline_ms = clock_mono_ms() + server->conf.drain_ms;
         control_edges(server, CONTROL_DRAIN);
+        control(server, server->place.keeper, MSG_KEEPER_CONTROL, CONTROL_DRAIN);
         break;
     case PHASE_DRAIN_DELIVER:
         control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_DRAIN);
@@ -413,6 +444,7 @@ static void enter(struct server *server, enum phase phase)
     case PHASE_STOP_ALL:
         control_edges(server, CONTROL_STOP);
         control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_STOP);
+        control(server, server->place.keeper, MSG_KEEPER_CONTROL, CONTROL_STOP);
         control_shards(server, CONTROL_STOP);
         break;
     case PHASE_STOP_COMMIT:
@@ -454,6 +486,7 @@ static void control_running(struct server *server, enum control_op op)
     control_edges(server, op);
     control_shards(server, op);
     control(server, server->place.deliver, MSG_DELIVER_CONTROL, op);
+    control(server, server->place.keeper, MSG_KEEPER_CONTROL, op);
 }
 
 /* While it runs, what waits is one question at a time; the next one waits until all are home. A
@@ -505,6 +538,7 @@ static void on_control_home(struct actor *actor, struct msg *msg)
     CHECK(server->waiting > 0);
     server->waiting -= 1;
     enum phase phase = (enum phase)server->phase.state;
+    server->has_left_job |= msg->kind == MSG_KEEPER_CONTROL && msg->err == ERR_TIMEOUT;
     bool is_start_of_edge = phase == PHASE_START_EDGES;
     if (is_start_of_edge) {
         on_edge_started(server, msg);

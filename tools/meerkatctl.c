@@ -102,6 +102,14 @@ static const struct command commands[] = {
      "  --site SITE   as `queue sites` names it\n"
      "  --pool POOL   of the site policy\n"
      "  --back        from its own pool again\n"},
+    {"jobs", NULL, run_jobs, 0, 0, "", "", "show the long work that runs, and the last that ended",
+     NULL},
+    {"job", NULL, run_job, 1, 1, "JOB", "cancel wait", "show a job and its report",
+     "  --cancel   end it after the piece that it is at\n"
+     "  --wait     until it has ended, and print its report\n"},
+    {"compact", NULL, run_compact, 0, 1, "[SHARD]", "detach",
+     "give back what deletions left on the disk, in one shard or all",
+     "  --detach   do not wait for its end\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
     {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
 };

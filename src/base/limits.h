@@ -17,10 +17,11 @@
     32 /* column families; twice the cores we expect; one memtable budget for all */
 #define LOOP_COUNT_MAX 32 /* connection loops; the delivery loop comes on top */
 #define ACTOR_COUNT_MAX                                                                            \
-    (SHARD_COUNT_MAX + LOOP_COUNT_MAX + 2) /* shards, edges, delivery, committer */
+    (SHARD_COUNT_MAX + LOOP_COUNT_MAX + 3) /* shards, edges, delivery, committer, keeper */
 
 /* ---- messages ------------------------------------------------------------------------------- */
 #define EDGE_POOL_MSGS    1024 /* requests in flight per edge; more is 503 at once */
+#define KEEPER_POOL_MSGS  16   /* from a job on the store to shards */
 #define DELIVER_POOL_MSGS 4096 /* claims, chunks and outcomes in flight */
 #define SHARD_WAKE_MSGS   4    /* hints in flight from one shard to delivery */
 #define SHARD_WORK_MSGS                                                                            \
@@ -36,7 +37,7 @@
 /* What can stand in a shard's port: every edge's pool, delivery's pool, other shards' look-ups, its
  * own hints, look-ups and batches coming home. */
 #define SHARD_PORT_MSGS                                                                            \
-    (LOOP_COUNT_MAX * EDGE_POOL_MSGS + DELIVER_POOL_MSGS +                                         \
+    (LOOP_COUNT_MAX * EDGE_POOL_MSGS + DELIVER_POOL_MSGS + KEEPER_POOL_MSGS +                      \
      (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS + CONTROL_MSGS)
 _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki messages");
 
@@ -44,6 +45,9 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
  * one rotation of session keys from each edge. */
 #define EDGE_PORT_MSGS                                                                             \
     (EDGE_POOL_MSGS + SHARD_COUNT_MAX * SHARD_WORK_MSGS + LOOP_COUNT_MAX + CONTROL_MSGS)
+
+/* What can stand in the keeper's port. */
+#define KEEPER_PORT_MSGS (LOOP_COUNT_MAX * EDGE_POOL_MSGS + KEEPER_POOL_MSGS + CONTROL_MSGS)
 
 /* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */
 #define EDGE_BODY_BYTES (256 * MIB)
@@ -422,6 +426,12 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define QUEUE_OPS_MAX   16   /* wishes under way at once, each with a note out at most */
 #define QUEUE_PLACES    8192 /* of the schedule, looked at in one turn of the loop */
 _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
+
+/* ---- long work on the store ------------------------------------------------------------------ */
+#define KEEPER_JOBS_KEPT  16 /* that are remembered, the one that runs included */
+#define KEEPER_REPORT_MAX (128 * KIB)
+#define KEEPER_ARENA_MAX  (64 * MIB)
+#define KEEPER_SLICE_US   20000 /* at a time; then questions are answered */
 
 /* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */
 _Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + QUEUE_OPS_MAX +

@@ -142,6 +142,7 @@ extern const struct json_shape api_admin_account_shape;
 extern const struct json_shape api_admin_new_user_shape;
 extern const struct json_shape api_admin_user_shape;
 extern const struct json_shape api_queue_shape;
+extern const struct json_shape api_job_shape;
 
 /* ---- handlers ------------------------------------------------------------------------------- */
 
@@ -157,6 +158,10 @@ void api_admin_user(struct request *request);
 void api_admin_user_change(struct request *request);
 void api_admin_user_unlock(struct request *request);
 void api_admin_server(struct request *request);
+void api_job_start(struct request *request);
+void api_job_list(struct request *request);
+void api_job_get(struct request *request);
+void api_job_cancel(struct request *request);
 void api_queue_sites(struct request *request);
 void api_queue_accounts(struct request *request);
 void api_queue_holds(struct request *request);

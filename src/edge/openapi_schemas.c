@@ -112,6 +112,9 @@ static const struct schema {
     {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
     {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
                     "publicUrl:s"},
+    {"Job", "id:s type:s state:s cancelling:b by:s? startedAt:i endedAt:i? done:i total:i? unit:s "
+            "leftMs:i? working:s? problems:i error:s? report:o?"},
+    {"Jobs", "data:[@Job]"},
     {"QueueDue", "transactional:i bulk:i"},
     {"QueueSite", "site:s pool:s? group:s due:@QueueDue waiting:i open:i connections:i "
                   "connectionLimit:i ratePerMin:i? messagesPerConnection:i failures:i "

@@ -342,6 +342,22 @@ void kv_compact(struct kv *kv, uint32_t family)
     rocksdb_compactoptions_destroy(compact);
 }
 
+void kv_compact_stop(struct kv *kv)
+{
+    if (!kv->is_compact_stopped) { /* RocksDB counts */
+        kv->is_compact_stopped = true;
+        rocksdb_disable_manual_compaction(kv->db);
+    }
+}
+
+void kv_compact_allow(struct kv *kv)
+{
+    if (kv->is_compact_stopped) {
+        kv->is_compact_stopped = false;
+        rocksdb_enable_manual_compaction(kv->db);
+    }
+}
+
 enum err kv_flush(struct kv *kv)
 {
     CHECK(!kv->is_read_only);

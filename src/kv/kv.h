@@ -109,6 +109,10 @@ uint64_t kv_free_bytes(const struct kv *kv);
 struct slice kv_property(struct kv *kv, uint32_t family, const char *name, struct arena *arena);
 /* Compacts a whole family, blob files included. Blocks for long. */
 void kv_compact(struct kv *kv, uint32_t family);
+/* Makes a kv_compact that runs on another thread return soon, its work half done, and later ones at
+ * once; until kv_compact_allow. */
+void kv_compact_stop(struct kv *kv);
+void kv_compact_allow(struct kv *kv);
 /* Memtables to disk, for tests and backup. */
 MUST_USE enum err kv_flush(struct kv *kv);
 

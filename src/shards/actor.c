@@ -408,10 +408,10 @@ static void pool_push(struct msg_pool *pool, struct msg *msg)
     POISON(&msg->body, sizeof(msg->body));
 }
 
-/* Their arenas hold password hashes, coming or going. */
+/* Their arenas hold password hashes, coming or going, or the passphrase of a file. */
 static bool kind_is_secret(enum msg_kind kind)
 {
-    return kind == MSG_SHARD_SIGNUP || kind == MSG_SHARD_LOGIN;
+    return kind == MSG_SHARD_SIGNUP || kind == MSG_SHARD_LOGIN || kind == MSG_KEEPER_JOB;
 }
 
 /* The committer's bare thread is not known by a loop; its messages are watched by `at` alone. */

@@ -313,6 +313,35 @@ const char *attempt_outcome_text(enum attempt_outcome outcome)
     return ATTEMPT_OUTCOME_TEXTS[outcome];
 }
 
+static const char *const KEEP_TYPE_TEXTS[] = {
+    [KEEP_COMPACT] = "compact",
+};
+_Static_assert(ARRAY_LEN(KEEP_TYPE_TEXTS) == KEEP_TYPE_COUNT, "a text for each type of job");
+
+const char *keep_type_text(enum keep_type type)
+{
+    CHECK((size_t)type < ARRAY_LEN(KEEP_TYPE_TEXTS));
+    return KEEP_TYPE_TEXTS[type];
+}
+
+enum err keep_type_parse(struct slice text, enum keep_type *type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(KEEP_TYPE_TEXTS); i++) {
+        if (slice_equal(text, slice_str(KEEP_TYPE_TEXTS[i]))) {
+            *type = (enum keep_type)i;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+const char *keep_state_text(enum keep_state state)
+{
+    static const char *const texts[] = {"running", "done", "failed", "cancelled"};
+    CHECK((size_t)state < ARRAY_LEN(texts));
+    return texts[state];
+}
+
 const char *msg_kind_name(enum msg_kind kind)
 {
     CHECK(kind < MSG_KIND_COUNT);

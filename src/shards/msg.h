@@ -31,6 +31,7 @@
 #include "mail/track_link.h"
 #include "shards/msg.def"
 #include "shards/msg_domain.h"
+#include "shards/msg_keep.h"
 #include "shards/msg_queue.h"
 #include "shards/words.h"
 
@@ -822,6 +823,7 @@ union msg_body {
     struct deliver_call call;
     struct deliver_queue queue;
     struct edge_ended ended;
+    struct keeper_job keep;
     struct commit_write commit;
     struct control control;
 };

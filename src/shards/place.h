@@ -28,6 +28,7 @@ struct place {
     struct actor *deliver;
     struct actor *deliver_shard; /* owns the delivery family, on delivery's loop */
     struct actor *commit;
+    struct actor *keeper; /* long work on the store, on a loop of its own */
     uint64_t boot;                 /* number of this run, from the store's stamp */
     const struct seal_key *master; /* master key of secrets at rest */
 };
