@@ -1,24 +1,35 @@
-/* blast.c - load for a Meerkat on this machine: sends mails over HTTP, or over SMTP as a stranger,
- * counts and times the answers.
+/* blast.c - load for a Meerkat on this machine: offers mails, counts and times the answers.
  *
- *     blast --url http://127.0.0.1:8080 --key mk_live_... [--concurrency 16] [--seconds 10]
- *           [--count N] [--bytes 5120] [--from a@b] [--to c@d] [--ids FILE] [--flood]
- *           [--connections N --idle] [--rate N] [--rcpts N]
- *     blast --smtp 127.0.0.1:2525 --rcpt c@d [--from a@b] and those that time and count
+ *     blast --url http://127.0.0.1:8080 --key mk_live_...     POST /v1/send
+ *     blast --smtp 127.0.0.1:2525 --rcpt c@d                  SMTP, as a stranger
+ *     blast --smtp 127.0.0.1:587 --key ... --tls starttls     SMTP submission (or --tls implicit)
+ *     blast --smtp ... --hook-listen 127.0.0.1:0 --hook-secret whsec_...  and the webhooks of it
  *
- * --concurrency connections each carry one POST /v1/send after the other, for --seconds or until
- * --count are accepted; --bytes is the length of the text. Every "{n}" in --to becomes a running
- * number; with --rcpts a mail has so many recipients, each with its own. --ids appends the id of
- * each 202, one a line, before the connection asks again. An answer of 503 is followed by a pause,
- * except with --flood. --idle opens --connections more that say nothing; without --key it opens
- * only those. Over SMTP a 250 behind the mail is what a 202 is over HTTP, and a 4yz what a 503 is;
- * the envelope is pipelined, and no two mails are alike.
+ *     [--concurrency 16] [--seconds 10] [--count N] [--bytes 5120] [--from a@b] [--to c@d]
+ *     [--rate N] [--rcpts N] [--ids FILE] [--flood] [--json] [--connections N --idle]
+ *     [--mails-per-conn 1000] [--hook-port-file FILE] [--hook-delay-ms N]
  *
- * --rate offers so many mails a second in all, evenly, whether the server keeps up or not; an
- * answer is timed from the moment at which its mail was due, so that a server that stalls is
- * charged for every mail that it held up.
+ * --concurrency connections each carry one mail after the other, for --seconds or until --count are
+ * accepted; --bytes is the length of the text. Every "{n}" in --to becomes a running number; with
+ * --rcpts a mail over HTTP has so many recipients, each with its own. --ids appends the id of each
+ * mail that was taken, one a line, before the connection asks again. An answer of 503 is followed
+ * by a pause, except with --flood. --idle opens --connections more that say nothing; without --key
+ * it opens only those. Over SMTP a 250 behind the mail is what a 202 is over HTTP, and a 4yz what a
+ * 503 is; the envelope is pipelined where the server offers that, and no two mails are alike; after
+ * --mails-per-conn a connection ends with QUIT.
  *
- * Prints `name value unit`. It goes to 127.0.0.0/8 and nowhere else, and ends in bounded time.
+ * With --rate (open loop) so many mails are offered a second in all, evenly, whether the server
+ * keeps up or not; an answer is timed from the moment at which its mail was due, so that a server
+ * that stalls is charged for every mail that it held up, those without an answer included. Without
+ * (closed loop) what clients felt is `latency`; `corrected_latency` adds the mails that each would
+ * have asked about meanwhile, had it gone on at the median, which stands beside it.
+ *
+ * --hook-listen makes blast the endpoint of the webhooks of these mails: it checks their
+ * signatures, acknowledges --hook-delay-ms later, times them from the 250 of the mail, and waits
+ * for those that are due.
+ *
+ * Prints `name value unit`, or --json. It goes to 127.0.0.0/8 and nowhere else, and ends in bounded
+ * time. Status 1 when nothing was accepted or a webhook is missing.
  */
 #include "blast.h"
 
@@ -34,100 +45,24 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/json.h"
+#include "net/tls.h"
 
 #define CLIENT_MAX    60000
 #define ANSWER_MAX    (4 * MIB)
 #define ANSWER_MS     60000
+#define BEHIND_MAX    10000000 /* mails that are charged for at the end of a schedule */
 #define RECONNECT_MS  50
 #define BUSY_PAUSE_MS 100
 #define SILENCE_MS    30000 /* no answer at all for so long: give up */
 #define TICK_MS       100
-#define MS_US         1000.0
-#define SECOND_US     1000000.0
 
 static void ask(struct client *client);
-static void stop(struct blast *blast);
+static void end_offer(struct blast *blast);
 
-/* ---- times -------------------------------------------------------------------------------------
+/* ---- answers ----------------------------------------------------------------------------------
  */
-
-static size_t bucket_of(uint64_t us)
-{
-    uint32_t shift = 0;
-    while (us >> shift >= 2 * SUB_COUNT) {
-        shift += 1;
-    }
-    return min_size((size_t)(shift * SUB_COUNT + (us >> shift)), BUCKET_COUNT - 1);
-}
-
-static uint64_t top_of(size_t bucket)
-{
-    uint64_t shift = bucket < 2 * SUB_COUNT ? 0 : bucket / SUB_COUNT - 1;
-    return (bucket - shift * SUB_COUNT + 1) << shift;
-}
-
-static void spread_add(struct spread *spread, uint64_t us)
-{
-    spread->buckets[bucket_of(us)] += 1;
-    spread->count += 1;
-    spread->max_us = max_u64(spread->max_us, us);
-}
-
-static double spread_ms(const struct spread *spread, double share)
-{
-    uint64_t wanted = (uint64_t)(share * (double)spread->count);
-    uint64_t seen = 0;
-    for (size_t i = 0; i < BUCKET_COUNT; i++) {
-        seen += spread->buckets[i];
-        if (seen > wanted) {
-            return (double)min_u64(top_of(i), spread->max_us) / MS_US;
-        }
-    }
-    return (double)spread->max_us / MS_US;
-}
-
-/* ---- answers -----------------------------------------------------------------------------------
- */
-
-struct answer {
-    uint16_t status;
-    bool is_close;
-    struct slice body;
-    size_t len; /* of all of it */
-};
-
-/* ERR_BUSY while it is incomplete, ERR_INVALID when it is no answer that a Meerkat gives. */
-static enum err read_answer(struct slice in, struct answer *answer)
-{
-    size_t head_len = slice_find(in, SLICE("\r\n\r\n"));
-    if (head_len == SIZE_MAX) {
-        return ERR_BUSY;
-    }
-    struct slice head = slice_head(in, head_len);
-    uint64_t status = 0;
-    uint64_t body_len = 0;
-    if (!slice_starts(head, SLICE("HTTP/1.1 ")) ||
-        slice_uint(slice_sub(head, 9, 3), 599, &status) != ERR_OK) {
-        return ERR_INVALID;
-    }
-    while (head.data != NULL) {
-        struct slice value = slice_trim(slice_cut(&head, '\n'));
-        struct slice name = slice_cut(&value, ':');
-        value = slice_trim(value);
-        if (slice_equal_nocase(name, SLICE("content-length")) &&
-            slice_uint(value, ANSWER_MAX, &body_len) != ERR_OK) {
-            return ERR_INVALID;
-        }
-        if (slice_equal_nocase(name, SLICE("connection"))) {
-            answer->is_close = slice_equal_nocase(value, SLICE("close"));
-        }
-    }
-    answer->status = (uint16_t)status;
-    answer->body = slice_sub(in, head_len + 4, body_len);
-    answer->len = head_len + 4 + body_len;
-    return answer->body.len < body_len ? ERR_BUSY : ERR_OK;
-}
 
 /* One write a line: what stands in the file was acknowledged, whoever dies next. */
 static void note_id(const struct blast *blast, struct slice id)
@@ -137,13 +72,6 @@ static void note_id(const struct blast *blast, struct slice id)
     if (id.len == 0 || id.len > sizeof line - 2 || write(blast->ids_fd, line, (size_t)len) != len) {
         fatal("cannot note an id: %s; free some space", strerror(errno));
     }
-}
-
-static struct slice id_of(struct slice body)
-{
-    struct slice rest = slice_from(body, slice_find(body, SLICE("\"id\":\"")));
-    struct slice id = slice_from(rest, sizeof("\"id\":\"") - 1);
-    return slice_head(id, slice_find_byte(id, '"'));
 }
 
 static bool is_taken(const struct blast *blast, uint16_t status)
@@ -163,11 +91,13 @@ void blast_take(struct client *client, uint16_t status, struct slice id)
     uint64_t took_us = now_us - client->asked_us;
     blast->answered_us = now_us;
     blast->statuses[status] += 1;
+    blast->flying -= client->is_waiting ? 1 : 0;
     client->is_waiting = false;
     if (is_put_off(blast, status)) {
-        spread_add(&blast->shed, took_us);
+        histogram_add(&blast->shed, took_us);
     } else if (is_taken(blast, status)) {
-        spread_add(&blast->accepted, took_us);
+        histogram_add(&blast->accepted, took_us);
+        blast_hook_due(blast, client->number, now_us);
         if (blast->ids_fd != -1) {
             note_id(blast, id);
         }
@@ -189,30 +119,10 @@ void blast_next(struct client *client, uint16_t status)
 static void on_client_data(struct conn *conn, struct slice data)
 {
     struct client *client = CONTAINER_OF(conn, struct client, conn);
-    buf_add(&client->in, data);
     if (client->blast->options.smtp.len > 0) {
-        blast_smtp_data(client);
-        return;
-    }
-    if (!client->is_waiting) {
-        return; /* a 408 to an idle connection, most likely; the end follows */
-    }
-    struct answer answer = {.status = 0};
-    enum err err = read_answer(buf_slice(&client->in), &answer);
-    if (err == ERR_BUSY && !client->in.is_over) {
-        return;
-    }
-    if (err != ERR_OK) {
-        fprintf(stderr, "blast: not an answer: %.*s\n", SLICE_FMT(slice_head(data, 200)));
-        conn_abort(conn);
-        return;
-    }
-    blast_take(client, answer.status, answer.status == 202 ? id_of(answer.body) : SLICE(""));
-    buf_consume(&client->in, min_size(answer.len, client->in.len));
-    if (answer.is_close) {
-        conn_close(conn);
+        blast_smtp_data(client, data);
     } else {
-        blast_next(client, answer.status);
+        blast_http_data(client, data);
     }
 }
 
@@ -238,14 +148,17 @@ static void on_client_closed(struct conn *conn)
 {
     struct client *client = CONTAINER_OF(conn, struct client, conn);
     client->blast->broken += client->is_waiting && !client->blast->is_stopping ? 1 : 0;
+    client->blast->flying -= client->is_waiting ? 1 : 0;
     client->is_used = false;
     client->is_open = false;
     client->is_waiting = false;
     buf_clear(&client->in);
     timer_stop(&client->pause);
     if (!client->blast->is_stopping && !client->is_idle) {
-        timer_start(&client->pause, RECONNECT_MS);
+        bool was_asked_to = client->wait == SMTP_WAIT_QUIT;
+        timer_start(&client->pause, was_asked_to ? 0 : RECONNECT_MS);
     }
+    client->wait = SMTP_WAIT_GREETING;
 }
 
 static const struct conn_handler client_handler = {
@@ -272,8 +185,9 @@ static void on_pause_over(struct timer *timer)
     }
 }
 
-static void add_numbered(struct slice to, uint64_t number, struct buf *out)
+void blast_add_to(const struct blast *blast, uint64_t number, struct buf *out)
 {
+    struct slice to = blast->options.to;
     size_t at;
     while ((at = slice_find(to, SLICE("{n}"))) != SIZE_MAX) {
         buf_add(out, slice_head(to, at));
@@ -283,49 +197,9 @@ static void add_numbered(struct slice to, uint64_t number, struct buf *out)
     buf_add(out, to);
 }
 
-void blast_add_to(const struct blast *blast, struct buf *out)
+static uint64_t due_us_of(const struct blast *blast, uint64_t number)
 {
-    add_numbered(blast->options.to, blast->asked, out);
-}
-
-/* A JSON list. */
-static void add_recipients(const struct blast *blast, struct buf *out)
-{
-    struct buf to;
-    uint64_t rcpts = blast->options.rcpts;
-    buf_init(&to, KIB);
-    for (uint64_t i = 0; i < rcpts; i++) {
-        buf_clear(&to);
-        add_numbered(blast->options.to, blast->asked * rcpts + i, &to);
-        buf_add_byte(out, i == 0 ? '[' : ',');
-        json_escape(out, buf_slice(&to));
-    }
-    buf_add_byte(out, ']');
-    buf_fini(&to);
-}
-
-static void write_request(struct client *client)
-{
-    const struct blast *blast = client->blast;
-    struct buf body;
-    struct buf out;
-    buf_init(&body, 2 * MAIL_BYTES_MAX);
-    buf_init(&out, 2 * MAIL_BYTES_MAX);
-    buf_add_str(&body, "{\"from\":");
-    json_escape(&body, blast->options.from);
-    buf_add_str(&body, ",\"to\":");
-    add_recipients(blast, &body);
-    buf_add_format(&body, ",\"subject\":\"blast %" PRIu64 "\",\"text\":", blast->asked);
-    buf_add(&body, buf_slice(&blast->text));
-    buf_add_byte(&body, '}');
-    buf_add_format(&out,
-                   "POST /v1/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %.*s\r\n"
-                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                   SLICE_FMT(blast->options.key), body.len);
-    buf_add(&out, buf_slice(&body));
-    conn_write(&client->conn, buf_slice(&out));
-    buf_fini(&out);
-    buf_fini(&body);
+    return blast->started_us + number * (uint64_t)SECOND_US / blast->options.rate;
 }
 
 /* Takes the next place in the schedule; false when it has not come yet: the pause ends then. */
@@ -333,8 +207,8 @@ static bool is_due(struct client *client, uint64_t now_us)
 {
     struct blast *blast = client->blast;
     if (client->due_us == 0) {
-        client->due_us =
-            blast->started_us + blast->asked * (uint64_t)SECOND_US / blast->options.rate;
+        client->number = blast->asked;
+        client->due_us = due_us_of(blast, blast->asked);
         blast->asked += 1;
     }
     if (client->due_us >= now_us + 1000) {
@@ -348,15 +222,18 @@ static void ask(struct client *client)
 {
     struct blast *blast = client->blast;
     const struct options *options = &blast->options;
-    if (blast->is_stopping) {
+    if (blast->is_stopping || blast->is_offered) {
         return;
     }
-    if (options->count > 0 && blast->accepted.count >= options->count) {
-        stop(blast);
-        return;
+    if (options->count > 0 && blast->accepted.count + blast->flying >= options->count) {
+        if (blast->flying == 0) {
+            end_offer(blast);
+        }
+        return; /* whose mail is not taken asks again by itself */
     }
     client->asked_us = clock_mono_us();
     if (options->rate == 0) {
+        client->number = blast->asked;
         blast->asked += 1;
     } else if (!is_due(client, client->asked_us)) {
         return;
@@ -365,68 +242,46 @@ static void ask(struct client *client)
         client->due_us = 0;
     }
     client->is_waiting = true;
+    blast->flying += 1;
     conn_set_deadline(&client->conn, ANSWER_MS);
     if (options->smtp.len > 0) {
         blast_smtp_ask(client);
     } else {
-        write_request(client);
+        blast_http_ask(client);
     }
 }
 
-/* ---- the report --------------------------------------------------------------------------------
- */
-
-static void print_spread(const char *name, const struct spread *spread)
+/* What the schedule still owes an answer to, timed so far. */
+static void charge_late(struct blast *blast)
 {
-    static const struct {
-        const char *name;
-        double share;
-    } points[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}};
-    if (spread->count == 0) {
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(points); i++) {
-        printf("%s_%s %.2f ms\n", name, points[i].name, spread_ms(spread, points[i].share));
-    }
-    printf("%s_max %.2f ms\n", name, (double)spread->max_us / MS_US);
-}
-
-static void print_report(const struct blast *blast)
-{
-    double seconds = (double)(blast->ended_us - blast->started_us) / SECOND_US;
-    uint64_t idle_count = 0;
     for (size_t i = 0; i < blast->client_count; i++) {
-        idle_count += blast->clients[i].is_idle && blast->clients[i].is_open ? 1 : 0;
-    }
-    printf("machine %ld cores\n", sysconf(_SC_NPROCESSORS_ONLN));
-    printf("seconds %.2f s\n", seconds);
-    if (blast->options.is_idle) {
-        printf("idle_open %" PRIu64 " connections\n", idle_count);
-    }
-    printf("rate %.1f mails/s\n", seconds > 0 ? (double)blast->accepted.count / seconds : 0.0);
-    print_spread("latency", &blast->accepted);
-    print_spread("shed_latency", &blast->shed);
-    for (size_t i = 0; i < ARRAY_LEN(blast->statuses); i++) {
-        if (blast->statuses[i] > 0) {
-            printf("status_%zu %" PRIu64 " answers\n", i, blast->statuses[i]);
+        struct client *client = &blast->clients[i];
+        uint64_t since_us = client->is_waiting ? client->asked_us : client->due_us;
+        if (since_us != 0 && since_us < blast->ended_us) {
+            histogram_add(&blast->late, blast->ended_us - since_us);
         }
     }
-    printf("refused %" PRIu64 " connections\n", blast->refused);
-    printf("broken %" PRIu64 " requests\n", blast->broken);
-    (void)fflush(stdout); /* a closed pipe loses the report and nothing else */
+    for (uint64_t i = blast->asked; blast->behind < BEHIND_MAX; i++) {
+        uint64_t due_us = due_us_of(blast, i);
+        if (due_us >= blast->ended_us) {
+            return;
+        }
+        histogram_add(&blast->late, blast->ended_us - due_us);
+        blast->behind += 1;
+    }
 }
 
 /* ---- the program -------------------------------------------------------------------------------
  */
 
-static void stop(struct blast *blast)
+void blast_stop(struct blast *blast)
 {
     if (blast->is_stopping) {
         return;
     }
     blast->is_stopping = true;
-    blast->ended_us = clock_mono_us();
-    print_report(blast);
+    blast->ended_us = blast->is_offered ? blast->ended_us : clock_mono_us();
+    blast_report(blast);
     timer_stop(&blast->tick);
     for (size_t i = 0; i < blast->client_count; i++) {
         timer_stop(&blast->clients[i].pause);
@@ -437,38 +292,73 @@ static void stop(struct blast *blast)
     for (size_t i = 0; i < ARRAY_LEN(blast->signals); i++) {
         uv_close((uv_handle_t *)&blast->signals[i], NULL);
     }
+    blast_hook_close(blast);
     loop_stop(&blast->loop);
+}
+
+/* No mail is offered from now on. Those that fly may still be taken: their webhooks count. */
+static void end_offer(struct blast *blast)
+{
+    if (blast->is_offered) {
+        return;
+    }
+    bool has_all = blast->options.count > 0 && blast->accepted.count >= blast->options.count;
+    blast->ended_us = clock_mono_us();
+    blast->is_offered = true;
+    if (blast->options.rate > 0 && !has_all) {
+        charge_late(blast);
+    }
+    if (blast->hooks == NULL) {
+        blast_stop(blast);
+    }
 }
 
 static void on_signal(uv_signal_t *handle, int number)
 {
     (void)number; /* each of them ends the run */
-    stop(handle->data);
+    blast_stop(handle->data);
+}
+
+/* The last acknowledgement is on its way too. */
+static bool has_all_hooks(const struct blast *blast, uint64_t now_us)
+{
+    uint64_t delay_us = (blast->options.hook_delay_ms + TICK_MS) * 1000;
+    return blast_hook_is_done(blast) &&
+           now_us >= max_u64(blast->answered_us, blast_hook_seen_us(blast)) + delay_us;
 }
 
 static void on_tick(struct timer *timer)
 {
     struct blast *blast = CONTAINER_OF(timer, struct blast, tick);
     uint64_t now_us = clock_mono_us();
-    uint64_t silent_us = now_us - max_u64(blast->started_us, blast->answered_us);
+    uint64_t heard_us = max_u64(blast->answered_us, blast_hook_seen_us(blast));
+    uint64_t silent_us = now_us - max_u64(blast->started_us, heard_us);
     bool is_asking = blast->options.key.len > 0 || blast->options.smtp.len > 0;
     bool is_over = blast->options.seconds > 0 &&
                    now_us - blast->started_us >= blast->options.seconds * (uint64_t)SECOND_US;
-    if (is_over || (is_asking && silent_us > SILENCE_MS * 1000)) {
-        stop(blast);
-        return;
+    bool is_silent = is_asking && silent_us > SILENCE_MS * UINT64_C(1000);
+    if (is_over || is_silent) {
+        end_offer(blast);
     }
-    timer_start(&blast->tick, TICK_MS);
+    if (blast->is_offered && (is_silent || has_all_hooks(blast, now_us))) {
+        blast_stop(blast);
+    }
+    if (!blast->is_stopping) {
+        timer_start(&blast->tick, TICK_MS);
+    }
 }
 
 static void usage(const char *problem)
 {
-    fatal("%s\nusage: blast --url http://127.0.0.1:PORT --key KEY [--concurrency N] [--seconds S]\n"
-          "  [--count N] [--bytes N] [--from A] [--to A] [--ids FILE] [--flood]\n"
-          "  [--connections N --idle] [--rate N] [--rcpts N]\n"
-          "   or: blast --smtp 127.0.0.1:PORT --rcpt A [--from A] and those above that time and "
-          "count",
-          problem);
+    fatal(
+        "%s\nusage: blast --url http://127.0.0.1:PORT --key KEY [--rcpts N] [--idle "
+        "--connections N]\n"
+        "   or: blast --smtp 127.0.0.1:PORT --rcpt A [--key KEY --tls starttls|implicit]\n"
+        "         [--mails-per-conn N] [--hook-listen 127.0.0.1:PORT --hook-secret S]\n"
+        "         [--hook-port-file FILE] [--hook-delay-ms N]\n"
+        "  [--concurrency N] [--seconds S] [--count N] [--rate N] [--bytes N] [--from A] [--to A]\n"
+        "  [--ids FILE] [--flood] [--json]",
+        problem);
 }
 
 static bool read_value(struct options *options, const char *name, struct slice value)
@@ -486,6 +376,12 @@ static bool read_value(struct options *options, const char *name, struct slice v
         {"--from", &options->from, NULL, 0},
         {"--to", &options->to, NULL, 0},
         {"--ids", &options->ids, NULL, 0},
+        {"--tls", &options->tls, NULL, 0},
+        {"--hook-listen", &options->hook_listen, NULL, 0},
+        {"--hook-port-file", &options->hook_port_file, NULL, 0},
+        {"--hook-secret", &options->hook_secret, NULL, 0},
+        {"--hook-delay-ms", NULL, &options->hook_delay_ms, 60000},
+        {"--mails-per-conn", NULL, &options->mails_per_conn, 1000000},
         {"--concurrency", NULL, &options->concurrency, CLIENT_MAX / 2},
         {"--connections", NULL, &options->connections, CLIENT_MAX / 2},
         {"--seconds", NULL, &options->seconds, 3600},
@@ -507,6 +403,51 @@ static bool read_value(struct options *options, const char *name, struct slice v
     return false;
 }
 
+static void read_flags(struct options *options, int argc, char **argv)
+{
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {
+        {"--idle", &options->is_idle},
+        {"--flood", &options->is_flood},
+        {"--json", &options->is_json},
+    };
+    for (int i = 1; i < argc; i++) {
+        bool is_known = false;
+        for (size_t n = 0; n < ARRAY_LEN(flags); n++) {
+            if (strcmp(argv[i], flags[n].name) == 0) {
+                *flags[n].flag = true;
+                is_known = true;
+            }
+        }
+        if (!is_known && i + 1 < argc && read_value(options, argv[i], slice_str(argv[i + 1]))) {
+            is_known = true;
+            i += 1;
+        }
+        if (!is_known) {
+            usage(argv[i]);
+        }
+    }
+}
+
+static void check_options(const struct options *options)
+{
+    bool has_hooks = options->hook_listen.len > 0;
+    if ((options->url.len == 0) == (options->smtp.len == 0)) {
+        usage("one of --url and --smtp is needed");
+    }
+    if (options->smtp.len > 0 && options->is_idle) {
+        usage("--idle is for --url");
+    }
+    if (options->url.len > 0 && (has_hooks || options->tls.len > 0)) {
+        usage("--tls and --hook-listen are for --smtp");
+    }
+    if (has_hooks && options->hook_secret.len == 0) {
+        usage("--hook-listen needs the --hook-secret that signs");
+    }
+}
+
 static void read_options(struct options *options, int argc, char **argv)
 {
     *options = (struct options){
@@ -515,24 +456,10 @@ static void read_options(struct options *options, int argc, char **argv)
         .concurrency = 16,
         .bytes = 5120,
         .rcpts = 1,
+        .mails_per_conn = SMTP_IN_MAILS_MAX,
     };
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--idle") == 0) {
-            options->is_idle = true;
-        } else if (strcmp(argv[i], "--flood") == 0) {
-            options->is_flood = true;
-        } else if (i + 1 < argc && read_value(options, argv[i], slice_str(argv[i + 1]))) {
-            i += 1;
-        } else {
-            usage(argv[i]);
-        }
-    }
-    if ((options->url.len == 0) == (options->smtp.len == 0)) {
-        usage("one of --url and --smtp is needed");
-    }
-    if (options->smtp.len > 0 && (options->is_idle || options->key.len > 0)) {
-        usage("--key and --idle are for --url");
-    }
+    read_flags(options, argc, argv);
+    check_options(options);
     if (options->smtp.len == 0 && options->key.len == 0) {
         options->concurrency = 0;
     }
@@ -544,6 +471,38 @@ static void read_options(struct options *options, int argc, char **argv)
     }
     if (options->seconds == 0 && (options->count == 0 || options->concurrency == 0)) {
         options->seconds = 10;
+    }
+}
+
+/* Whose certificate it is does not matter on loopback. The key is the password (RFC 4616). */
+static void read_submission(struct blast *blast)
+{
+    struct slice tls = blast->options.tls;
+    struct slice key = blast->options.smtp.len > 0 ? blast->options.key : SLICE("");
+    buf_init(&blast->auth, 4 * KIB);
+    if (slice_equal(tls, SLICE("starttls"))) {
+        blast->tls = BLAST_TLS_START;
+    } else if (slice_equal(tls, SLICE("implicit"))) {
+        blast->tls = BLAST_TLS_IMPLICIT;
+    } else if (tls.len > 0 && !slice_equal(tls, SLICE("none"))) {
+        usage("--tls is none, starttls or implicit");
+    }
+    if (blast->tls != BLAST_TLS_NONE &&
+        tls_client_new(TLS_VERIFY_NONE, SLICE(""), &blast->tls_context) != ERR_OK) {
+        fatal("TLS cannot be used; the line above says why");
+    }
+    if (key.len > 0) {
+        struct buf plain;
+        buf_init(&plain, 4 * KIB);
+        buf_add(&plain, slice_of("\0blast\0", 7));
+        buf_add(&plain, key);
+        buf_add_str(&blast->auth, "AUTH PLAIN ");
+        char *room = buf_room(&blast->auth, base64_len(plain.len));
+        CHECK(room != NULL);
+        buf_grew(&blast->auth, base64_encode(buf_slice(&plain), room));
+        buf_add_str(&blast->auth, "\r\n");
+        CHECK(!plain.is_over && !blast->auth.is_over);
+        buf_fini(&plain);
     }
 }
 
@@ -624,6 +583,7 @@ static void open_all(struct blast *blast)
         client->blast = blast;
         client->is_idle = i >= options->concurrency;
         buf_init(&client->in, ANSWER_MAX + HTTP_HEADER_MAX);
+        smtp_reply_init(&client->reader);
         timer_init(&client->pause, &blast->loop, on_pause_over);
         connect_client(client);
     }
@@ -631,28 +591,45 @@ static void open_all(struct blast *blast)
     timer_start(&blast->tick, TICK_MS);
 }
 
+static void free_all(struct blast *blast)
+{
+    for (size_t i = 0; i < blast->client_count; i++) {
+        buf_fini(&blast->clients[i].in);
+        smtp_reply_fini(&blast->clients[i].reader);
+    }
+    if (blast->ids_fd != -1) {
+        (void)close(blast->ids_fd); /* every line was written whole */
+    }
+    if (blast->tls_context != NULL) {
+        tls_context_drop(blast->tls_context);
+    }
+    blast_hook_free(blast);
+    buf_fini(&blast->text);
+    buf_fini(&blast->auth);
+    free(blast->clients);
+    free(blast);
+}
+
 int main(int argc, char **argv)
 {
+    crypto_init();
     struct blast *blast = mem_zalloc(sizeof *blast);
     read_options(&blast->options, argc, argv);
     read_target(blast);
+    read_submission(blast);
     make_text(blast);
     raise_file_limit(blast->options.concurrency + blast->options.connections + 64);
     loop_init(&blast->loop, "blast", 0);
     blast->started_us = clock_mono_us();
     blast->started_unix_ms = clock_unix_ms();
+    if (blast->options.hook_listen.len > 0) {
+        blast_hook_open(blast);
+    }
     open_all(blast);
     loop_run(&blast->loop);
     loop_fini(&blast->loop);
-    for (size_t i = 0; i < blast->client_count; i++) {
-        buf_fini(&blast->clients[i].in);
-    }
-    if (blast->ids_fd != -1) {
-        (void)close(blast->ids_fd); /* every line was written whole */
-    }
     bool is_good = blast->accepted.count > 0 || blast->options.concurrency == 0;
-    buf_fini(&blast->text);
-    free(blast->clients);
-    free(blast);
+    is_good = is_good && blast_hook_is_done(blast);
+    free_all(blast);
     return is_good ? 0 : 1;
 }
