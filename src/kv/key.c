@@ -9,43 +9,9 @@
 #include <string.h>
 
 enum key_tag {
-    TAG_ACCOUNT = 'A',
-    TAG_ATTACHMENT_DATA = 'B',
-    TAG_CHUNK = 'C',
-    TAG_DOMAIN = 'D',
-    TAG_EVENT = 'E',
-    TAG_USAGE = 'G',
-    TAG_STAGE = 'F',
-    TAG_IDEMPOTENCY = 'I',
-    TAG_API_KEY_ID = 'J',
-    TAG_API_KEY = 'K',
-    TAG_ATTEMPT = 'L',
-    TAG_MAIL = 'M',
-    TAG_DOMAIN_NAME = 'N',
-    TAG_OUTBOX = 'O',
-    TAG_ROUTE = 'P',
-    TAG_KEY_DUE = 'Q',
-    TAG_TRANSCRIPT = 'R',
-    TAG_SUPPRESSION = 'S',
-    TAG_ATTACHMENT = 'T',
-    TAG_USER = 'U',
-    TAG_DELIVERY = 'V',
-    TAG_AUDIT = 'W',
-    TAG_DIRECTORY = 'X',
-    TAG_LEDGER = 'Y',
-    TAG_SHARD_META = 'Z',
-    TAG_MAILBOX = 'b',
-    TAG_DELIVERY_REF = 'd',
-    TAG_TEMPLATE = 'e',
-    TAG_THREAD_NAME = 'h',
-    TAG_BLOCKED = 'k',
-    TAG_MAILBOX_MAIL = 'l',
-    TAG_MAILBOX_NAME = 'n',
-    TAG_ROUTE_LIST = 'p',
-    TAG_THREAD_MAIL = 'r',
-    TAG_MAIL_STATE = 's',
-    TAG_THREAD = 't',
-    TAG_NOTE = 'w'
+#define KEY(NAME, tag, name, ROW, parts) TAG_##NAME = tag,
+    KEY_TABLE(KEY)
+#undef KEY
 };
 
 #define ID_BYTES     ((size_t)16)

@@ -1,8 +1,9 @@
 /* key.h - keys whose byte order is the order we want to read in.
  *
  * A key is one byte of row family, then fixed-width big-endian fields, then at most one text.
- * Builders below are the only place where keys are put together; docs/STORAGE.md lists the layouts.
- * Times inside keys are Unix milliseconds or days.
+ * Builders below are the only place where keys are put together; key.def lists the families and
+ * what their keys are of, docs/STORAGE.md says what for, kv/key_text.h shows them to people. Times
+ * inside keys are Unix milliseconds or days.
  *
  *   account  A acc              user       U acc id          api key     K acc sha256
  *   its hash J acc id
@@ -27,6 +28,7 @@
 #include "base/id.h"
 #include "base/limits.h"
 #include "base/slice.h"
+#include "kv/key.def"
 
 #define KEY_MAX 400
 /* The text of a key: callers have bounded it (an address or a domain is far shorter); more is a
