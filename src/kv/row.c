@@ -5,12 +5,18 @@
 #include "kv/row.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/json.h"
+#include "kv/row_words.h"
 
 #include <string.h>
 
 #define ROW_CRC_BYTES 4
 #define ROW_MIN_BYTES (1 + ROW_CRC_BYTES)
+
+#define PRINTED_TEXT_MAX  1024                      /* bytes of a text that are shown */
+#define PRINTED_ITEMS_MAX 100                       /* items of a pack */
+#define PRINTED_TIME_MAX  UINT64_C(253402300799999) /* 9999-12-31: no date can say more */
 
 /* What is left of a row being decoded. Errors stick, so that the generated code tests once. */
 struct row_reader {
@@ -24,9 +30,13 @@ static void seal_row(struct buf *out, size_t start);
 static bool reader_open(struct slice bytes, uint8_t version, struct row_reader *reader);
 static bool reader_closes(const struct row_reader *reader);
 static bool is_absent(const struct row_reader *reader);
-static void print_id(struct json_writer *w, struct id id);
+static void print_u8(struct json_writer *w, enum row_family family, const char *name,
+                     uint8_t value);
+static void print_u64(struct json_writer *w, const char *name, uint64_t value);
+static void print_id(struct json_writer *w, enum row_family family, const char *name, struct id id);
 static void print_account(struct json_writer *w, struct account_id account);
 static void print_text(struct json_writer *w, const char *name, struct slice text);
+static void print_cut(struct json_writer *w, struct slice text);
 static bool is_plain(struct slice text);
 static bool is_pack(struct slice text);
 
@@ -212,12 +222,12 @@ ROW_TABLE(DEFINE_CODEC)
 
 /* ---- inspection ----------------------------------------------------------------------------- */
 
-#define PRINT_U8(w, name, value)       json_u64(w, value)
+#define PRINT_U8(w, name, value)       print_u8(w, family, name, value)
 #define PRINT_BOOL(w, name, value)     json_bool(w, value)
 #define PRINT_U16(w, name, value)      json_u64(w, value)
 #define PRINT_U32(w, name, value)      json_u64(w, value)
-#define PRINT_U64(w, name, value)      json_u64(w, value)
-#define PRINT_ID(w, name, value)       print_id(w, value)
+#define PRINT_U64(w, name, value)      print_u64(w, name, value)
+#define PRINT_ID(w, name, value)       print_id(w, family, name, value)
 #define PRINT_ACCOUNT(w, name, value)  print_account(w, value)
 #define PRINT_SHA(w, name, value)      json_text(w, SLICE("(sealed)"))
 #define PRINT_TEXT(w, name, value)     print_text(w, name, value)
@@ -229,6 +239,7 @@ ROW_TABLE(DEFINE_CODEC)
 #define ROW(name, NAME, version, fields)                                                           \
     static enum err print_row_##name(struct slice bytes, struct buf *out)                          \
     {                                                                                              \
+        const enum row_family family UNUSED = ROW_##NAME;                                          \
         struct row_##name row;                                                                     \
         const enum err err = row_##name##_decode(bytes, &row);                                     \
         if (err != ERR_OK) {                                                                       \
@@ -318,14 +329,39 @@ static bool is_absent(const struct row_reader *reader)
     return reader->is_older && reader->rest.len == 0;
 }
 
-/* Without a prefix: the row does not say what its ids are of. */
-static void print_id(struct json_writer *w, struct id id)
+static void print_u8(struct json_writer *w, enum row_family family, const char *name, uint8_t value)
+{
+    const char *word = row_word(family, slice_str(name), value);
+    if (word != NULL) {
+        json_text(w, slice_str(word));
+    } else {
+        json_u64(w, value);
+    }
+}
+
+/* Times as dates; never is null. */
+static void print_u64(struct json_writer *w, const char *name, uint64_t value)
+{
+    char text[CLOCK_TEXT_MAX];
+    if (!slice_ends(slice_str(name), SLICE("_unix_ms")) || value > PRINTED_TIME_MAX) {
+        json_u64(w, value);
+    } else if (value == 0) {
+        json_nil(w);
+    } else {
+        json_text(w, slice_of(text, clock_rfc3339(value, text)));
+    }
+}
+
+/* Without a prefix where the row does not say what its ids are of. */
+static void print_id(struct json_writer *w, enum row_family family, const char *name, struct id id)
 {
     char text[ID_TEXT_MAX];
-    const size_t len = id_text(ID_MESSAGE, id, text);
+    enum id_kind kind = ID_MESSAGE;
+    const bool is_known = row_id_kind(family, slice_str(name), &kind);
+    const size_t len = id_text(kind, id, text);
     CHECK(len > ID_BODY_LEN);
-    json_text_or_null(w,
-                      id_is_none(id) ? SLICE("") : slice_of(text + len - ID_BODY_LEN, ID_BODY_LEN));
+    const size_t prefix = is_known ? 0 : len - ID_BODY_LEN;
+    json_text_or_null(w, id_is_none(id) ? SLICE("") : slice_of(text + prefix, len - prefix));
 }
 
 static void print_account(struct json_writer *w, struct account_id account)
@@ -338,17 +374,19 @@ static void print_account(struct json_writer *w, struct account_id account)
 /* A pack is told from a text by its looks, which is good enough for reading. */
 static void print_text(struct json_writer *w, const char *name, struct slice text)
 {
-    const struct slice member = slice_str(name);
-    if (slice_ends(member, SLICE("_private")) || slice_ends(member, SLICE("_hash"))) {
+    if (row_is_secret(slice_str(name))) {
         json_text(w, SLICE("(sealed)"));
     } else if (is_plain(text)) {
-        json_text(w, text);
+        print_cut(w, text);
     } else if (is_pack(text)) {
         json_open_array(w);
         struct slice rest = text;
         struct slice item = SLICE("");
-        while (get_slice(&rest, &item)) {
-            json_text(w, item);
+        for (uint32_t i = 0; i < PRINTED_ITEMS_MAX && get_slice(&rest, &item); i++) {
+            print_cut(w, item);
+        }
+        if (rest.len > 0) {
+            print_cut(w, SLICE("(and more)"));
         }
         json_close_array(w);
     } else {
@@ -357,6 +395,25 @@ static void print_text(struct json_writer *w, const char *name, struct slice tex
         json_u64(w, text.len);
         json_close_object(w);
     }
+}
+
+/* A long text, such as a body that needs no encoding, is shown by its beginning. */
+static void print_cut(struct json_writer *w, struct slice text)
+{
+    if (text.len <= PRINTED_TEXT_MAX) {
+        json_text(w, text);
+        return;
+    }
+    size_t len = PRINTED_TEXT_MAX;
+    while (len > 0 && ((uint8_t)text.data[len] & 0xc0) == 0x80) { /* not within a character */
+        len--;
+    }
+    json_open_object(w);
+    json_key(w, "bytes");
+    json_u64(w, text.len);
+    json_key(w, "begins");
+    json_text(w, slice_head(text, len));
+    json_close_object(w);
 }
 
 static bool is_plain(struct slice text)

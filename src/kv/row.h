@@ -51,8 +51,10 @@ enum row_family {
 ROW_TABLE(ROW)
 #undef ROW
 
-/* For inspection: prints a row of any family as one JSON object. ERR_CORRUPT as decode. Text that
- * is not UTF-8 is shown as its length; sealed and hashed members as "(sealed)". */
+/* For inspection: prints a row of any family as one JSON object. ERR_CORRUPT as decode. Numbers and
+ * ids by their words (kv/row_words.h), times as dates, a time that never was as null. Text that is
+ * not UTF-8 is shown as its length, a long one by its beginning; sealed and hashed members as
+ * "(sealed)". */
 MUST_USE enum err row_print(enum row_family family, struct slice bytes, struct buf *out);
 const char *row_family_name(enum row_family family);
 

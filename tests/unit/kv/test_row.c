@@ -503,12 +503,12 @@ Test(row, prints_its_members_without_its_secrets)
     cr_assert_eq(row_print(ROW_API_KEY, buf_slice(&bytes), &out), ERR_OK);
     static const char *const parts[] = {"{\"id\":null,",
                                         "\"name\":\"CI\"",
-                                        "\"mode\":1",
+                                        "\"mode\":\"test\"",
                                         "\"scopes\":[\"a@b\",\"c\\\"d\"]",
                                         "\"domains\":{\"bytes\":2}",
                                         "\"is_enabled\":true",
                                         "\"created_unix_ms\":18446744073709551615",
-                                        "\"last_used_unix_ms\":0,",
+                                        "\"last_used_unix_ms\":null,",
                                         "\"replaced_by\":null,"};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         cr_expect_neq(slice_find(buf_slice(&out), slice_str(parts[i])), SIZE_MAX, "%s in %.*s",
@@ -531,6 +531,53 @@ Test(row, prints_its_members_without_its_secrets)
     buf_fini(&pack);
     buf_fini(&bytes);
     buf_fini(&out);
+}
+
+static void expect_printed(enum row_family family, const struct buf *bytes, const char *part)
+{
+    struct buf out;
+    buf_init(&out, ROW_TEST_MAX);
+    cr_assert_eq(row_print(family, buf_slice(bytes), &out), ERR_OK);
+    cr_expect_neq(slice_find(buf_slice(&out), slice_str(part)), SIZE_MAX, "%s in %.*s", part,
+                  SLICE_FMT(buf_slice(&out)));
+    buf_fini(&out);
+}
+
+Test(row, prints_words_dates_and_what_ids_are_of)
+{
+    struct buf bytes;
+    buf_init(&bytes, ROW_TEST_MAX);
+    struct row_delivery delivery = {.status = 3,
+                                    .kind = 1,
+                                    .updated_unix_ms = UINT64_C(1795243131123),
+                                    .bounce_class = SLICE("x")};
+    delivery.id.bytes[15] = 1;
+    delivery.route.bytes[15] = 2;
+    row_delivery_encode(&delivery, &bytes);
+    expect_printed(ROW_DELIVERY, &bytes, "\"status\":\"deferred\"");
+    expect_printed(ROW_DELIVERY, &bytes, "\"kind\":\"webhook\"");
+    expect_printed(ROW_DELIVERY, &bytes, "\"updated_unix_ms\":\"2026-11-21T06:38:51.123Z\"");
+    expect_printed(ROW_DELIVERY, &bytes, "\"id\":\"dlv_0000000000000000000001\"");
+    expect_printed(ROW_DELIVERY, &bytes, "\"route\":\"rte_0000000000000000000002\"");
+    expect_printed(ROW_DELIVERY, &bytes, "\"event\":null");
+    buf_clear(&bytes);
+    delivery.status = 200;
+    row_delivery_encode(&delivery, &bytes);
+    expect_printed(ROW_DELIVERY, &bytes, "\"status\":200");
+    buf_fini(&bytes);
+}
+
+Test(row, prints_the_beginning_of_a_long_text)
+{
+    static char text[3000];
+    struct buf bytes;
+    buf_init(&bytes, ROW_TEST_MAX);
+    memset(text, 'a', sizeof text);
+    memcpy(text + 1023, "\xc3\xa9", 2); /* would be cut in two */
+    row_chunk_encode(&(struct row_chunk){.data = slice_of(text, sizeof text)}, &bytes);
+    expect_printed(ROW_CHUNK, &bytes, "{\"data\":{\"bytes\":3000,\"begins\":\"aaa");
+    expect_printed(ROW_CHUNK, &bytes, "aaa\"}}");
+    buf_fini(&bytes);
 }
 
 Test(row, of_every_family_can_be_printed_and_named)
