@@ -42,6 +42,7 @@
 #include "mail/mime_read.h"
 #include "net/loop.h"
 #include "notify.h"
+#include "sample.h"
 #include "shards/actor.h"
 #include "shards/commit.h"
 #include "shards/keeper.h"
@@ -120,6 +121,7 @@ struct server {
     bool has_left_job; /* the keeper's worker is at what cannot be cut short */
     struct notify notify;
     struct timer watchdog;
+    struct sampler sampler;
     uv_signal_t signals[3];
 };
 
@@ -269,8 +271,8 @@ static void build(struct server *server)
     place->master = &server->master;
     place->loop_count = (uint32_t)min_u64(loops, LOOP_COUNT_MAX);
     /* One more than asked for: the keeper has one of them for as long as a job takes. */
-    loop_set_workers(
-        (uint32_t)(server->conf.workers != 0 ? server->conf.workers : core_count()) + 1);
+    loop_set_workers((uint32_t)(server->conf.workers != 0 ? server->conf.workers : core_count()) +
+                     1);
 
     commit_init(&server->commit, server->kv, &server->conf, place->loop_count + 2);
     place->commit = &server->commit.actor;
@@ -320,6 +322,17 @@ static void leave_job(struct server *server)
     log_stop();
     notify_close(&server->notify);
     _exit(server->has_failed_start ? 1 : 0);
+}
+
+static void start_sampler(struct server *server)
+{
+    for (uint32_t i = 0; i < server->place.loop_count; i++) {
+        sampler_add_loop(&server->sampler, &server->loops[i]);
+    }
+    sampler_add_loop(&server->sampler, &server->main_loop);
+    sampler_add_loop(&server->sampler, &server->deliver_loop);
+    sampler_add_loop(&server->sampler, &server->keeper_loop);
+    sampler_start(&server->sampler, &server->main_loop, server->kv);
 }
 
 static void tear_down(struct server *server)
@@ -455,6 +468,7 @@ static void enter(struct server *server, enum phase phase)
             uv_close((uv_handle_t *)&server->signals[i], NULL);
         }
         timer_stop(&server->watchdog);
+        sampler_stop(&server->sampler);
         actor_close(&server->actor);
         loop_stop(&server->main_loop);
         break;
@@ -607,6 +621,7 @@ static void run(struct server *server)
         timer_start(&server->watchdog, server->notify.watchdog_ms / WATCHDOG_PINGS);
     }
     start_threads(server);
+    start_sampler(server);
     control_shards(server, CONTROL_START);
     loop_run(&server->main_loop);
     actor_fini(&server->actor);

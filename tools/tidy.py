@@ -66,7 +66,8 @@ MUTABLE = {
     "src/base/crypto.c": ("sha256_md hmac_mac base64_values base64url_values",
                           "written once by crypto_init"),
     "src/base/log.c": ("least_level shared", "the log ring is one of the permitted shared things"),
-    "src/base/metric.c": ("slots thread_slot", "metric cells, one writer each"),
+    "src/base/metric.c": ("threads actors is_actor_known epoch slot_names site_names thread_slot",
+                          "metric cells, one writer each; names set before any thread starts"),
     "src/net/loop.c": ("current", "one word for each thread: what CHECK_LOOP compares with"),
     "src/shards/actor.c": ("is_tracing", "set before any thread starts"),
 }
@@ -76,6 +77,7 @@ CATALOGUES = [
     ("src/shards/msg.def", r"^\s+MSG\((\w+)", "docs/ARCHITECTURE.md"),
     ("src/base/conf.h", r"^\s+X\((\w+), (?:TEXT|UINT|BOOL),", "docs/OPERATIONS.md"),
     ("src/base/metric.h", r'"(meerkat_\w+)"', "docs/OPERATIONS.md"),
+    ("src/base/metric_labels.h", r'"(meerkat_\w+)"', "docs/OPERATIONS.md"),
 ]
 
 LABELLED = ("net", "shards", "deliver", "edge")

@@ -211,6 +211,7 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define ACCOUNT_NAME_MAX    400      /* bytes; at first it is the owner's email */
 #define RATE_PER_MIN_MAX    10000000 /* of an account or a key; more is no limit */
 #define PASSWORD_JOBS_MAX   64       /* waiting password hashes per edge; more is 503 */
+#define METRICS_JOBS_MAX    8        /* pages of metrics being written per edge; more is 503 */
 #define GOOGLE_CALLS_MAX    64       /* sign-ins with Google under way per edge; more is 503 */
 #define GOOGLE_CODE_MAX     2048
 #define GOOGLE_TOKEN_MAX    4096

@@ -122,6 +122,7 @@ void log_line(enum log_level level, const char *event, const struct log_field *f
         return;
     }
     struct line line;
+    metric_add_at(METRIC_LOG_LINES, (uint32_t)level, 1);
     line_start(&line, level, event);
     for (size_t i = 0; i < count; i++) {
         add_field(&line, &fields[i]);

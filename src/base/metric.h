@@ -1,19 +1,43 @@
 /* metric.h - counters, gauges and histograms in Prometheus' text form.
  *
- * Every cell has one writer: a metric is an array of cells, one per slot (a loop, a shard), each on
- * its own cache line, written with relaxed stores and read by whoever prints. So counting costs an
- * add and no lock. All metrics are declared in the table METRIC_TABLE below, with help and unit;
- * there is no registration at run time.
+ * Every cell has one writer: a metric is an array of cells, a row of them for each slot (a thread)
+ * or for each actor, rows on cache lines of their own, written with relaxed stores and read by
+ * whoever prints. So counting costs an add and no lock. Threads without a slot (workers, the log's)
+ * share one row and pay for it with a locked add. All metrics are declared in two tables with help
+ * and unit, METRIC_TABLE below without labels and METRIC_LABELLED with; there is no registration at
+ * run time, and no label whose values strangers choose.
  *
- * Histograms count microseconds into powers of two from 1 us to 2^31 us.
+ * Histograms count into four buckets an octave, so that a percentile is right to a fifth at worst:
+ * microseconds from 1 us to 2^31 us, or plain numbers. The page shows a bound for each power of
+ * two, of those with type FINE all four between 64 us and 4 s, where percentiles are watched: 33
+ * and 81 lines. A summary is their sum and number alone. A histogram's cells cost 1 KiB a row.
+ *
+ * LOW and HIGH keep the least and the most since the last scrape, and begin anew with each
+ * metric_print; where nothing happened since, they show the last value.
+ *
+ * Memory: METRIC_SLOT_MAX + 1 rows of some 25 KiB and METRIC_ACTORS of half a KiB: 1.7 MiB of
+ * zeros, of which only rows that are written become memory: some 30 KiB a thread.
  */
 #ifndef BASE_METRIC_H
 #define BASE_METRIC_H
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/limits.h"
+#include "base/metric_labels.h"
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+enum metric_type {
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_SECONDS, /* a counter of microseconds */
+    METRIC_MILLIS,  /* a gauge of milliseconds; seconds on the page */
+    METRIC_LOW,
+    METRIC_HIGH,
+    METRIC_SUMMARY,   /* of microseconds */
+    METRIC_HISTOGRAM, /* likewise */
+    METRIC_FINE,      /* likewise */
+    METRIC_SIZES      /* a histogram of numbers */
+};
 
 /*  name, type, prometheus name, help */
 #define METRIC_TABLE(X)                                                                            \
@@ -22,8 +46,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(HTTP_SHED, COUNTER, "meerkat_http_shed_total",                                               \
       "requests answered 503 because a pool was empty")                                            \
     X(HTTP_CONNS, GAUGE, "meerkat_http_connections", "open HTTP connections")                      \
-    X(HTTP_LATENCY, HISTOGRAM, "meerkat_http_request_seconds",                                     \
-      "time from last request byte to answer")                                                     \
+    X(HTTP_LATENCY, FINE, "meerkat_http_request_seconds", "time from last request byte to answer") \
     X(LOGINS_FAILED, COUNTER, "meerkat_logins_failed_total", "wrong passwords and unknown emails") \
     X(TRIES_REFUSED, COUNTER, "meerkat_tries_refused_total",                                       \
       "log-ins, sign-ups and invitations refused after too many failures")                         \
@@ -34,12 +57,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
     X(COMMIT_ROWS, COUNTER, "meerkat_commit_rows_total", "rows written")                           \
     X(COMMIT_SYNCS, COUNTER, "meerkat_commit_syncs_total", "fsyncs of the write-ahead log")        \
     X(COMMIT_FAILED, COUNTER, "meerkat_commit_failed_total", "shard batches that failed to write") \
-    X(COMMIT_LATENCY, HISTOGRAM, "meerkat_commit_seconds", "time of one write and sync round")     \
+    X(COMMIT_LATENCY, FINE, "meerkat_commit_seconds", "time of one write and sync round")          \
     X(STORE_FREE_BYTES, GAUGE, "meerkat_store_free_bytes", "free bytes on the store's filesystem") \
-    X(POOL_FREE, GAUGE, "meerkat_pool_free_msgs", "messages left in an actor's pool")              \
-    X(PORT_DEPTH, GAUGE, "meerkat_port_depth_msgs", "messages found waiting at the last drain")    \
-    X(HANDLER_SLOW, COUNTER, "meerkat_handler_slow_total",                                         \
-      "message handlers that ran longer than 1 ms")                                                \
     X(SCHED_ENTRIES, GAUGE, "meerkat_schedule_entries",                                            \
       "outbox rows known to the delivery schedule")                                                \
     X(ATTEMPTS_OPEN, GAUGE, "meerkat_attempts_open", "delivery attempts in flight")                \
@@ -105,21 +124,56 @@ enum metric {
 #define X(name, type, text, help) METRIC_##name,
     METRIC_TABLE(X)
 #undef X
-        METRIC_COUNT
+#define X(name, type, whose, label, more, text, help) METRIC_##name,
+        METRIC_LABELLED(X)
+#undef X
+            METRIC_COUNT
 };
 
 #define METRIC_SLOT_MAX 64
 
-/* The slot the calling thread writes to (0 unless set); each thread of the program sets its own. */
+/* The slot the calling thread writes to; until then it shares one with others that have none. */
 void metric_set_slot(uint32_t slot);
+/* What the page calls the slot: loop="0". Before threads run. */
+void metric_name_slot(uint32_t slot, const char *name);
+/* The words of the label `site`, from 1; 0 is "other". Before threads run. */
+void metric_name_site(uint32_t index, struct slice name);
+/* 0 when there is none of that name. */
+uint32_t metric_site(struct slice name);
 
+/* Of SUM and LOOP: the calling thread's cell. Without labels, or with the value of the label; of
+ * two labels: metric_pair. */
 void metric_add(enum metric metric, uint64_t value);
 void metric_set(enum metric metric, uint64_t value);
 void metric_observe_us(enum metric metric, uint64_t us);
+void metric_add_at(enum metric metric, uint32_t label, uint64_t value);
+void metric_set_at(enum metric metric, uint32_t label, uint64_t value);
+void metric_observe_at(enum metric metric, uint32_t label, uint64_t us);
+uint32_t metric_pair(enum metric metric, uint32_t label, uint32_t more);
+/* Of SIZES. */
+void metric_observe_count(enum metric metric, uint64_t count);
+/* Of LOOP: another thread's cell, for one that writes this metric of all. */
+void metric_set_of(enum metric metric, uint32_t slot, uint64_t value);
 
-/* Sum over slots; a gauge or counter. For a histogram: the number of observations. */
+/* The cells of an actor: "shard", "edge" by index, and those of which there is one. The calling
+ * thread is the one that runs it now. */
+#define METRIC_ACTORS (SHARD_COUNT_MAX + LOOP_COUNT_MAX + 6)
+uint32_t metric_actor(const char *name, uint32_t index);
+void metric_actor_add(enum metric metric, uint32_t actor, uint32_t label, uint64_t value);
+void metric_actor_set(enum metric metric, uint32_t actor, uint32_t label, uint64_t value);
+void metric_actor_observe(enum metric metric, uint32_t actor, uint64_t us);
+/* Of LOW and HIGH. */
+void metric_actor_mark(enum metric metric, uint32_t actor, uint32_t label, uint64_t value);
+
+/* Sum over slots and actors, and over labels; a gauge or counter. For a histogram or a summary: the
+ * number of observations. */
 uint64_t metric_read(enum metric metric);
-/* Prometheus text (0.0.4) of all metrics. */
+uint64_t metric_read_at(enum metric metric, uint32_t label);
+/* Of LOOP: one slot's; of ACTOR and SHARD: one actor's; of SECONDS: microseconds. */
+uint64_t metric_read_of(enum metric metric, uint32_t row, uint32_t label);
+/* Of SUMMARY and histograms: the sum in microseconds; row: UINT32_MAX: all. */
+uint64_t metric_sum_us(enum metric metric, uint32_t row);
+/* Prometheus text (0.0.4) of all metrics. LOW and HIGH begin anew. */
 void metric_print(struct buf *out);
 
 #endif

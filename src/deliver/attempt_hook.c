@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/metric.h"
 
 #define ANSWER_MAX  (4 * KIB) /* what is read of an answer; an acknowledgement is a few bytes */
 #define SHOWN_MAX   200       /* of it, in the log */
@@ -15,10 +17,21 @@
 
 static const struct slice kept[] = {SLICE_INIT("x-mailkite-ack")};
 
+static void count_call(const struct attempt_hook *attempt, uint16_t status)
+{
+    uint32_t answer = status < 200   ? LABEL_ANSWER_NONE
+                      : status < 300 ? LABEL_ANSWER_2XX
+                      : status < 400 ? LABEL_ANSWER_3XX
+                      : status < 500 ? LABEL_ANSWER_4XX
+                                     : LABEL_ANSWER_5XX;
+    metric_observe_at(METRIC_HOOK_CALLS, answer, clock_mono_us() - attempt->begun_us);
+}
+
 static void on_done(struct http_call *call, const struct http_call_result *result)
 {
     struct attempt_hook *attempt = CONTAINER_OF(call, struct attempt_hook, call);
     hook_judge(attempt->ack_mode, result, &attempt->verdict, attempt->command);
+    count_call(attempt, result->err == ERR_OK ? result->status : 0);
     attempt->remote_addr[0] = '\0';
     if (result->has_peer) {
         (void)conn_addr_text(&result->peer,
@@ -42,6 +55,7 @@ void attempt_hook_start(struct http_client *client, struct attempt_hook *attempt
     }
     attempt->ack_mode = request->ack_mode;
     attempt->on_done = done;
+    attempt->begun_us = clock_mono_us();
     struct http_call_request call = {
         .method = HTTP_METHOD_POST,
         .url = request->url,

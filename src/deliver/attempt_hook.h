@@ -34,6 +34,7 @@ struct attempt_hook {
     struct http_call call;
     enum ack_mode ack_mode;
     attempt_hook_fn *on_done;
+    uint64_t begun_us; /* monotonic */
     /* out */
     struct verdict verdict;
     char command[HOOK_COMMAND_MAX]; /* "spam", "drop", "block-sender" or empty; terminated */

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/metric.h"
 #include "deliver/attempt_dns.h"
 #include "deliver/attempt_hook.h"
 #include "deliver/deliver_int.h"
@@ -23,7 +22,6 @@
 #define EXPIRE_EVERY_MS 3600000
 #define PASSWORD_BYTES  4096
 #define TRIPS_PER_PUMP  64 /* then sockets get their turn */
-#define COUNT_EVERY_MS  1000
 
 static void on_msg(struct actor *actor, struct msg *msg);
 static void on_grouped(struct group_finder *finder);
@@ -144,6 +142,7 @@ static void open_policy(struct deliver *deliver, const struct conf *conf)
     if (deliver->policy == NULL) {
         fatal("site_policy %.*s: %s", SLICE_FMT(conf->site_policy), why);
     }
+    deliver_name_sites(deliver->policy);
     deliver->groups = (struct group_finder){
         .loop = deliver->loop,
         .dns = deliver->dns,
@@ -278,20 +277,6 @@ static void set_due_timer(struct deliver *deliver, uint64_t next_unix_ms, uint64
     timer_start(&deliver->due, delay_ms);
 }
 
-static void count_all(struct deliver *deliver)
-{
-    uint64_t now_ms = loop_now_ms(deliver->loop);
-    metric_set(METRIC_SCHED_ENTRIES, deliver->sched.count);
-    metric_set(METRIC_ATTEMPTS_OPEN, deliver->trip_count);
-    metric_set(METRIC_SCHED_TRANSACTIONAL, deliver->sched.due[PRIORITY_TRANSACTIONAL]);
-    metric_set(METRIC_SCHED_BULK, deliver->sched.due[PRIORITY_BULK]);
-    metric_set(METRIC_SITES, site_table_count(deliver->sites));
-    if (now_ms >= deliver->counted_ms + COUNT_EVERY_MS) { /* it looks at each */
-        deliver->counted_ms = now_ms;
-        metric_set(METRIC_SITES_CLOSED, site_table_closed(deliver->sites, now_ms));
-    }
-}
-
 void deliver_pump(struct deliver *deliver)
 {
     CHECK_LOOP(deliver->loop);
@@ -319,7 +304,7 @@ void deliver_pump(struct deliver *deliver)
     if (started == TRIPS_PER_PUMP) {
         next_unix_ms = now_unix_ms; /* more may start after a turn of the loop */
     }
-    count_all(deliver);
+    deliver_count(deliver);
     set_due_timer(deliver, next_unix_ms, now_unix_ms);
     deliver->is_pumping = false;
 }

@@ -80,6 +80,11 @@ struct deliver {
 
 /* Starts as many trips as policy allows, and sets the timer for what comes next. */
 void deliver_pump(struct deliver *deliver);
+/* count.c: the gauges of the schedule, and of the sites once a second; the policy's providers are
+ * what the sites' metrics are called by, from before the loops run. */
+void deliver_count(struct deliver *deliver);
+void deliver_name_sites(const struct policy *policy);
+uint32_t deliver_site_label(const struct site *site);
 /* A trip ended. */
 void deliver_trip_gone(struct deliver *deliver);
 

@@ -503,8 +503,28 @@ static void give_up_if_old(struct trip *trip, struct verdict *verdict)
     verdict->is_given_up = true;
 }
 
+_Static_assert((int)LABEL_STEP_COUNT == (int)SMTP_STEP_COUNT, "a label for each step");
+_Static_assert((int)LABEL_BOUNCE_COUNT == (int)BOUNCE_CLASS_COUNT, "a label for each class");
+
+/* By where it goes, and a failure by the step and by what is behind it. */
+static void count_verdict(const struct trip *trip, const struct verdict *verdict)
+{
+    metric_add_at(
+        METRIC_VERDICTS,
+        metric_pair(METRIC_VERDICTS, (uint32_t)verdict->class, deliver_site_label(trip->site)), 1);
+    if (verdict->class == VERDICT_DELIVERED) {
+        return;
+    }
+    uint32_t fate = verdict->class == VERDICT_DEFERRED ? LABEL_FATE_DEFERRED : LABEL_FATE_BOUNCED;
+    metric_add_at(METRIC_FAILURES_STEP,
+                  metric_pair(METRIC_FAILURES_STEP, (uint32_t)verdict->step, fate), 1);
+    metric_add_at(METRIC_FAILURES_CLASS,
+                  metric_pair(METRIC_FAILURES_CLASS, (uint32_t)verdict->bounce, fate), 1);
+}
+
 static void count_mail(const struct trip *trip, const struct verdict *verdict)
 {
+    count_verdict(trip, verdict);
     switch (verdict->class) {
     case VERDICT_DELIVERED:
         metric_add(METRIC_DELIVERED, 1);

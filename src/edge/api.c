@@ -180,6 +180,35 @@ static const char *rate_headers(const struct request *request, char out[128])
     return out;
 }
 
+static uint32_t label_of(const struct route *route)
+{
+    if (route == NULL) {
+        return LABEL_ROUTE_NONE;
+    }
+    if (slice_starts(slice_str(route->path), SLICE("/v1/send"))) {
+        return LABEL_ROUTE_SEND;
+    }
+    if (route->access == ROUTE_PUBLIC || route->access == ROUTE_ADMIN) {
+        return route->access == ROUTE_PUBLIC ? LABEL_ROUTE_PUBLIC : LABEL_ROUTE_ADMIN;
+    }
+    return route->method == HTTP_METHOD_GET ? LABEL_ROUTE_READ : LABEL_ROUTE_WRITE;
+}
+
+static void count_answer(const struct request *request, uint16_t status)
+{
+    uint32_t answer = LABEL_ANSWER_2XX + (uint32_t)min_u64(status / 100U - 2U, 3);
+    metric_add(METRIC_HTTP_REQUESTS, 1);
+    metric_add(METRIC_LOOP_REQUESTS, 1);
+    metric_add_at(METRIC_HTTP_ANSWERS,
+                  metric_pair(METRIC_HTTP_ANSWERS, label_of(request->route), answer), 1);
+    if (status >= 500) {
+        metric_add(METRIC_HTTP_5XX, 1);
+    }
+    if (request->read_us != 0) {
+        metric_observe_us(METRIC_HTTP_LATENCY, clock_mono_us() - request->read_us);
+    }
+}
+
 static void send_with(struct request *request, uint16_t status, struct slice content_type,
                       struct slice body, const char *more_headers)
 {
@@ -207,13 +236,7 @@ static void send_with(struct request *request, uint16_t status, struct slice con
     };
     http_write_answer(&request->answer, &answer);
     CHECK(!request->answer.is_over); /* bodies stay below ANSWER_BYTES_MAX */
-    metric_add(METRIC_HTTP_REQUESTS, 1);
-    if (status >= 500) {
-        metric_add(METRIC_HTTP_5XX, 1);
-    }
-    if (request->read_us != 0) {
-        metric_observe_us(METRIC_HTTP_LATENCY, clock_mono_us() - request->read_us);
-    }
+    count_answer(request, status);
     session_answered(request);
 }
 
@@ -235,6 +258,7 @@ static void fail_with(struct request *request, enum err err, struct slice param,
 {
     const struct err_info *info = err_info(err);
     struct api_body body;
+    metric_add_at(METRIC_HTTP_ERRORS, err, 1);
     api_json_start(&body);
     json_open_object(&body.w);
     api_text(&body.w, "error", sentence.len > 0 ? sentence : slice_str(info->text));

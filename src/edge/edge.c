@@ -78,6 +78,7 @@ void edge_free(struct edge *edge)
     CHECK(list_is_empty(&edge->sessions));
     CHECK(edge->body_bytes == 0); /* every request gave back what it had reserved */
     CHECK(edge->password_jobs == 0);
+    CHECK(edge->metrics_jobs == 0);
     CHECK(edge->google == NULL);
     CHECK(edge->fetcher == NULL);
     CHECK(edge->smtp == NULL);
@@ -316,6 +317,15 @@ static enum err load_certificate(struct edge *edge)
         tls_context_drop(edge->tls);
     }
     edge->tls = fresh;
+    if (edge->index == 0) { /* the others have the same */
+        uint64_t expires_s = tls_context_expires_s(fresh);
+        bool is_here[] = {conf->https_listen.len > 0, conf->smtp_listen.len > 0,
+                          submit_is_wanted(conf)};
+        _Static_assert(ARRAY_LEN(is_here) == LABEL_LISTENER_COUNT, "a label for each listener");
+        for (uint32_t i = 0; i < LABEL_LISTENER_COUNT; i++) {
+            metric_set_at(METRIC_CERTIFICATE, i, is_here[i] ? expires_s : 0);
+        }
+    }
     return ERR_OK;
 }
 
@@ -431,6 +441,7 @@ void edge_session_gone(struct edge *edge)
     CHECK_LOOP(edge->loop);
     CHECK_IF(edge->session_count == 0, list_is_empty(&edge->sessions));
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
+    metric_set(METRIC_LOOP_CONNS, edge->session_count);
     if (!has_sessions(edge) && edge->is_closed && edge->drain != NULL) {
         finish_drain(edge);
     }
@@ -493,9 +504,9 @@ static void drain(struct edge *edge, struct msg *msg)
 static void try_stop(struct edge *edge)
 {
     const struct msg_pool *pool = &edge->actor.pools[MSG_POOL_REQUEST];
-    if (edge->stop == NULL || pool->free_count < pool->count || edge->password_jobs > 0 ||
-        edge->google != NULL || edge->fetcher != NULL || edge->smtp != NULL ||
-        edge->submit != NULL) {
+    if (edge->stop == NULL || pool->free_count < pool->count ||
+        edge->password_jobs + edge->metrics_jobs > 0 || edge->google != NULL ||
+        edge->fetcher != NULL || edge->smtp != NULL || edge->submit != NULL) {
         return;
     }
     struct msg *msg = edge->stop;
@@ -504,11 +515,11 @@ static void try_stop(struct edge *edge)
     msg_return(msg, ERR_OK);
 }
 
-void edge_job_done(struct edge *edge)
+void edge_job_done(struct edge *edge, uint32_t *jobs)
 {
     CHECK_LOOP(edge->loop);
-    CHECK(edge->password_jobs > 0);
-    edge->password_jobs -= 1;
+    CHECK(*jobs > 0);
+    *jobs -= 1;
     try_stop(edge);
 }
 

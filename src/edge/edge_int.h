@@ -65,8 +65,9 @@ struct edge {
     struct rate_table rates; /* of addresses, for what no account answers for */
     uint64_t body_bytes;     /* reserved by requests being read or waited for */
     uint32_t password_jobs;
+    uint32_t metrics_jobs;
 
-    struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX + GOOGLE_CALLS_MAX];
+    struct slot slots[EDGE_POOL_MSGS + PASSWORD_JOBS_MAX + METRICS_JOBS_MAX + GOOGLE_CALLS_MAX];
     uint32_t first_free_slot;
 
     struct token_keys token_keys; /* sign session tokens */
@@ -178,8 +179,8 @@ uint64_t edge_slot_token(const struct edge *edge, uint32_t slot);
 /* The request that waits under token, its slot freed; NULL when it has gone. */
 struct request *edge_slot_find(struct edge *edge, uint64_t token);
 void edge_session_gone(struct edge *edge);
-/* A password job came back from its worker. */
-void edge_job_done(struct edge *edge);
+/* A job came back from its worker: one less of password_jobs or metrics_jobs. */
+void edge_job_done(struct edge *edge, uint32_t *jobs);
 
 /* operator.c */
 

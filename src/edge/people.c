@@ -54,7 +54,7 @@ static void done(struct job *job)
     }
     crypto_wipe(password, sizeof *password);
     free(password);
-    edge_job_done(edge);
+    edge_job_done(edge, &edge->password_jobs);
 }
 
 /* NULL after 503. */

@@ -127,6 +127,7 @@ void session_accept(struct edge *edge, uv_os_sock_t socket, enum session_way way
     list_push_back(&edge->sessions, &session->link);
     edge->session_count += 1;
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
+    metric_set(METRIC_LOOP_CONNS, edge->session_count);
     struct tls_context *tls = way == SESSION_TLS ? edge->tls : NULL;
     enum err err = conn_accept(&session->conn, edge->loop, socket, tls, &handler);
     if (err == ERR_OK) {

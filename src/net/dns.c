@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/metric.h"
@@ -60,6 +61,7 @@ struct entry {
     struct dns_answer answer;
     struct arena arena; /* the answer's records */
     uint64_t expire_ms;
+    uint64_t asked_us; /* 0: the answer was known without asking */
     bool is_ready;
     bool is_delivering; /* its answer is being shown: may not be dropped */
     enum dns_type type;
@@ -343,6 +345,7 @@ static struct entry *find_or_ask(struct dns *dns, const struct entry *key)
     }
     dns->asking_count++;
     metric_add(METRIC_DNS_LOOKUPS, 1);
+    entry->asked_us = clock_mono_us();
     ask(entry);
     if (!timer_is_on(&dns->retry)) {
         arm_retry(dns); /* a newer question is never due before the older ones */
@@ -505,6 +508,13 @@ static void read_reply(struct entry *entry, struct slice message, bool is_name_m
 static void set_ready(struct entry *entry, enum err err, uint32_t ttl_s)
 {
     CHECK(!entry->is_ready);
+    if (entry->asked_us != 0) {
+        metric_observe_at(METRIC_DNS_TIME,
+                          err == ERR_OK         ? LABEL_DNS_FOUND
+                          : err == ERR_DNS_NONE ? LABEL_DNS_NONE
+                                                : LABEL_DNS_FAILED,
+                          clock_mono_us() - entry->asked_us);
+    }
     CHECK_IF(err == ERR_OK, entry->answer.count > 0);
     entry->is_ready = true;
     entry->answer.err = err;

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The loop that the calling thread runs now: what CHECK_LOOP compares with. One word per thread,
  * written only by loop_run. */
@@ -40,6 +41,7 @@ void loop_init(struct loop *loop, const char *name, uint32_t slot)
 {
     *loop = (struct loop){.slot = slot, .armed_ms = UINT64_MAX};
     (void)snprintf(loop->name, sizeof(loop->name), "%s", name); /* cut on purpose */
+    metric_name_slot(slot, strncmp(name, "loop", 4) == 0 ? name + 4 : name);
     heap_init(&loop->timers);
     list_init(&loop->chores);
     loop->read_block = mem_alloc(CONN_READ_BYTES);
@@ -54,7 +56,8 @@ void loop_init(struct loop *loop, const char *name, uint32_t slot)
         fatal("cannot make the event loop %s: %s; raise the limit of open files", name,
               uv_strerror(status));
     }
-    /* These three cannot fail: they only fill the struct in. */
+    /* This and the next three cannot fail: they only fill the struct in. */
+    (void)uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME);
     (void)uv_timer_init(&loop->uv, &loop->ticker);
     (void)uv_prepare_init(&loop->uv, &loop->turner);
     (void)uv_prepare_start(&loop->turner, end_turn);
@@ -126,6 +129,11 @@ bool loop_is_current(const struct loop *loop)
     return current == loop || !loop->is_running;
 }
 
+uint64_t loop_idle_us(struct loop *loop)
+{
+    return uv_metrics_idle_time(&loop->uv) / 1000; /* which has a lock for other threads */
+}
+
 uint64_t loop_now_ms(const struct loop *loop)
 {
     CHECK_LOOP(loop);
@@ -191,6 +199,8 @@ void loop_offload(struct loop *loop, struct job *job, job_fn *work, job_fn *done
     job->work = work;
     job->done = done;
     loop->jobs_open++;
+    job->asked_us = clock_mono_us();
+    metric_add(METRIC_WORKER_JOBS, 1);
     int status = uv_queue_work(&loop->uv, &job->uv, do_work, after_work);
     CHECK(status == 0); /* fails for want of a function only */
 }
@@ -201,6 +211,7 @@ void loop_set_workers(uint32_t count)
     CHECK(count <= 1024); /* libuv's own ceiling */
     char text[16];
     (void)snprintf(text, sizeof(text), "%u", count); /* fits */
+    metric_set(METRIC_WORKERS, count);
     /* libuv reads the variable when the first job is queued; it has no other way to be told. */
     if (setenv("UV_THREADPOOL_SIZE", text, 1) != 0) {
         fatal("cannot set the number of workers: out of memory");
@@ -211,6 +222,7 @@ void loop_set_workers(uint32_t count)
 static void end_turn(uv_prepare_t *turner)
 {
     struct loop *loop = CONTAINER_OF(turner, struct loop, turner);
+    metric_add(METRIC_LOOP_TURNS, 1);
     run_due_timers(loop);
     run_chores(loop);
     arm_ticker(loop);
@@ -325,7 +337,9 @@ static void *run_thread(void *context)
 static void do_work(uv_work_t *uv)
 {
     struct job *job = CONTAINER_OF(uv, struct job, uv);
+    job->began_us = clock_mono_us();
     job->work(job);
+    job->ended_us = clock_mono_us();
 }
 
 static void after_work(uv_work_t *uv, int status)
@@ -335,5 +349,8 @@ static void after_work(uv_work_t *uv, int status)
     CHECK(status == 0); /* nobody cancels jobs */
     CHECK(loop->jobs_open > 0);
     loop->jobs_open--;
+    metric_add(METRIC_WORKER_JOBS, UINT64_C(0) - 1);
+    metric_observe_us(METRIC_WORKER_WAIT, job->began_us - job->asked_us);
+    metric_observe_us(METRIC_WORKER_TIME, job->ended_us - job->began_us);
     job->done(job);
 }

@@ -62,6 +62,9 @@ void loop_stop(struct loop *loop);
 bool loop_is_current(const struct loop *loop);
 /* Monotonic milliseconds: clock_mono_ms, so that a fake clock moves the loop's timers too. */
 uint64_t loop_now_ms(const struct loop *loop);
+/* Since it began to run: microseconds that it waited for events.
+ * Loop: any thread. */
+uint64_t loop_idle_us(struct loop *loop);
 
 /* ---- timers --------------------------------------------------------------------------------- */
 
@@ -104,8 +107,11 @@ typedef void job_fn(struct job *job);
 struct job {
     uv_work_t uv;
     struct loop *loop;
-    job_fn *work; /* on a worker; touches only what the job owns */
-    job_fn *done; /* back on the loop */
+    job_fn *work;      /* on a worker; touches only what the job owns */
+    job_fn *done;      /* back on the loop */
+    uint64_t asked_us; /* when it was handed over, and the worker began and ended; monotonic */
+    uint64_t began_us;
+    uint64_t ended_us;
 };
 
 /* Owns:   job stays the caller's but must not be touched until done runs.

@@ -125,6 +125,18 @@ void tls_context_drop(struct tls_context *context)
     }
 }
 
+uint64_t tls_context_expires_s(const struct tls_context *context)
+{
+    const X509 *cert = SSL_CTX_get0_certificate(context->ssl);
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    int days = 0;
+    int seconds = 0;
+    bool is_known = cert != NULL && epoch != NULL &&
+                    ASN1_TIME_diff(&days, &seconds, epoch, X509_get0_notAfter(cert)) == 1;
+    ASN1_TIME_free(epoch);
+    return is_known && days >= 0 && seconds >= 0 ? (uint64_t)days * 86400 + (uint64_t)seconds : 0;
+}
+
 struct tls *tls_new(struct tls_context *context, struct slice server_name)
 {
     CHECK(context->is_server || context->verify != TLS_VERIFY_DANE);

@@ -59,6 +59,8 @@ MUST_USE enum err tls_server_new(struct slice cert_path, struct slice key_path,
 MUST_USE enum err tls_client_new(enum tls_verify verify, struct slice ca_path,
                                  struct tls_context **context);
 void tls_context_drop(struct tls_context *context);
+/* When its own certificate expires, in unix seconds; 0: it has none, or says nonsense. */
+uint64_t tls_context_expires_s(const struct tls_context *context);
 
 /* server_name: SNI and the name to verify, for clients; empty for servers.
  * Owns: the caller owns the result; holds a use of context until tls_free. */

@@ -62,7 +62,9 @@ static void admit(struct actor *actor, struct msg *list);
 static void set_new_aside(struct actor *actor);
 static void queue_add(struct msg_queue *queue, struct msg *msg);
 static struct msg *queue_pop(struct msg_queue *queue);
-static void pool_init(struct msg_pool *pool, uint32_t count);
+static void note_depth(const struct actor *actor, uint32_t count);
+static void pool_init(struct msg_pool *pool, uint32_t count, uint32_t metrics, uint32_t label);
+static void pool_counted(const struct msg_pool *pool);
 static void pool_fini(struct msg_pool *pool);
 static struct msg *pool_pop(struct msg_pool *pool);
 static void pool_push(struct msg_pool *pool, struct msg *msg);
@@ -80,11 +82,12 @@ void actor_init(struct actor *actor, const struct actor_options *options)
         .handle = options->handle,
         .on_drained = options->on_drained,
         .index = options->index,
+        .metrics = metric_actor(options->name, options->index),
     };
     snprintf(actor->name, sizeof(actor->name), "%s", options->name);
     uint64_t own_count = 0;
     for (size_t i = 0; i < MSG_POOL_COUNT; i++) {
-        pool_init(&actor->pools[i], options->pool_counts[i]);
+        pool_init(&actor->pools[i], options->pool_counts[i], actor->metrics, (uint32_t)i);
         own_count += options->pool_counts[i];
     }
     CHECK(options->port_depth_max >= own_count);
@@ -209,7 +212,7 @@ void actor_thread_run(struct actor *actor)
         uint32_t count = 0;
         struct msg *list =
             has_ready(actor) ? port_detach(&actor->port, &count) : port_wait(&actor->port, &count);
-        metric_set(METRIC_PORT_DEPTH, count);
+        note_depth(actor, count);
         admit(actor, list);
         run(actor);
     }
@@ -234,7 +237,7 @@ static void on_wake(void *context)
     struct actor *actor = context;
     uint32_t count = 0;
     struct msg *list = port_detach(&actor->port, &count);
-    metric_set(METRIC_PORT_DEPTH, count);
+    note_depth(actor, count);
     admit(actor, list);
     run(actor);
 }
@@ -261,6 +264,12 @@ static void run(struct actor *actor)
     }
 }
 
+static void note_depth(const struct actor *actor, uint32_t count)
+{
+    metric_actor_set(METRIC_PORT_DEPTH, actor->metrics, 0, count);
+    metric_actor_mark(METRIC_PORT_DEEPEST, actor->metrics, 0, count);
+}
+
 static struct msg *next_ready(struct actor *actor)
 {
     struct msg *msg = actor->is_held ? NULL : queue_pop(&actor->held);
@@ -281,6 +290,7 @@ static uint64_t dispatch(struct actor *actor, struct msg *msg, uint64_t begun_us
     CHECK_IF(msg->returning, msg->home == actor);
     actor->handle(actor, msg);
     const uint64_t now_us = clock_mono_us();
+    metric_actor_observe(METRIC_HANDLER_TIME, actor->metrics, now_us - begun_us);
     if (actor->loop != NULL && now_us > begun_us + SLOW_US) { /* a bare thread may wait for disks */
         note_slow(actor, kind, now_us - begun_us, now_us);
     }
@@ -289,7 +299,7 @@ static uint64_t dispatch(struct actor *actor, struct msg *msg, uint64_t begun_us
 
 static void note_slow(struct actor *actor, enum msg_kind kind, uint64_t took_us, uint64_t now_us)
 {
-    metric_add(METRIC_HANDLER_SLOW, 1);
+    metric_actor_add(METRIC_HANDLER_SLOW, actor->metrics, 0, 1);
     if (actor->slow_said_us != 0 && now_us < actor->slow_said_us + SLOW_SAY_US) {
         return;
     }
@@ -338,15 +348,23 @@ static struct msg *queue_pop(struct msg_queue *queue)
 
 /* ---- pools ---------------------------------------------------------------------------------- */
 
-/* The gauge moves by differences, so that the actors of a thread add up; a cell may go below zero
- * and wrap, the sum over cells is right nevertheless. */
-static void pool_init(struct msg_pool *pool, uint32_t count)
+_Static_assert((int)LABEL_POOL_COUNT == (int)MSG_POOL_COUNT, "a label for each pool");
+
+static void pool_init(struct msg_pool *pool, uint32_t count, uint32_t metrics, uint32_t label)
 {
-    *pool = (struct msg_pool){.count = count, .free_count = count};
+    *pool =
+        (struct msg_pool){.count = count, .free_count = count, .metrics = metrics, .label = label};
     if (count > 0) {
         pool->block = mem_zalloc(count * sizeof(struct msg));
-        metric_add(METRIC_POOL_FREE, count);
     }
+    metric_actor_set(METRIC_POOL_SIZE, metrics, label, count);
+    pool_counted(pool);
+}
+
+static void pool_counted(const struct msg_pool *pool)
+{
+    metric_actor_set(METRIC_POOL_FREE, pool->metrics, pool->label, pool->free_count);
+    metric_actor_mark(METRIC_POOL_LOWEST, pool->metrics, pool->label, pool->free_count);
 }
 
 static void pool_fini(struct msg_pool *pool)
@@ -356,7 +374,8 @@ static void pool_fini(struct msg_pool *pool)
         UNPOISON(&pool->block[i].body, sizeof(pool->block[i].body));
         arena_fini(&pool->block[i].arena);
     }
-    metric_add(METRIC_POOL_FREE, UINT64_C(0) - pool->count);
+    metric_actor_set(METRIC_POOL_FREE, pool->metrics, pool->label, 0);
+    metric_actor_set(METRIC_POOL_SIZE, pool->metrics, pool->label, 0);
     free(pool->block);
     *pool = (struct msg_pool){.block = NULL};
 }
@@ -380,7 +399,7 @@ static struct msg *pool_pop(struct msg_pool *pool)
         arena_init(&msg->arena, MSG_ARENA_CHUNK, MSG_ARENA_MAX);
     }
     pool->free_count--;
-    metric_add(METRIC_POOL_FREE, UINT64_C(0) - 1);
+    pool_counted(pool);
     return msg;
 }
 
@@ -404,7 +423,7 @@ static void pool_push(struct msg_pool *pool, struct msg *msg)
     *list = msg;
     pool->warm_count += is_warm ? 1 : 0;
     pool->free_count++;
-    metric_add(METRIC_POOL_FREE, 1);
+    pool_counted(pool);
     POISON(&msg->body, sizeof(msg->body));
 }
 

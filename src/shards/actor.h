@@ -29,6 +29,8 @@ typedef void actor_fn(struct actor *actor);
 #define POOL_WARM_MAX 32 /* messages at rest that keep their arena chunk; 256 KiB a pool */
 
 struct msg_pool {
+    uint32_t metrics; /* row and label of its metric cells */
+    uint32_t label;
     struct msg *warm;  /* at rest with an empty chunk, last used first */
     struct msg *cold;  /* at rest without memory of their own */
     struct msg *block; /* all of them, one heap block */
@@ -54,6 +56,7 @@ struct actor {
     struct msg_queue backlog; /* detached and not yet handled; while held, returning ones only */
     struct msg_pool pools[MSG_POOL_COUNT];
     uint64_t slow_said_us; /* last log line about a slow handler */
+    uint32_t metrics;      /* its row of metric cells */
     char name[16];
     uint16_t index;   /* shard or edge number */
     bool is_held;     /* actor_hold */

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "mail/dkim.h"
 #include "mail/report_read.h"
 #include "shards/erase.h"
@@ -274,8 +275,14 @@ static enum err sign_with(struct claim_work *work, const struct sign_key *key,
         .key = key,
         .time_s = work->now_unix_ms / 1000,
     };
-    return dkim_sign(&signer, work->header_block, &work->mail.body_hash, &work->job.msg->arena,
-                     field);
+    const uint64_t begun_us = clock_mono_us();
+    enum err err =
+        dkim_sign(&signer, work->header_block, &work->mail.body_hash, &work->job.msg->arena, field);
+    metric_observe_at(METRIC_DKIM_TIME,
+                      sign_key_algo(key) == SIGN_ED25519 ? LABEL_ALGORITHM_ED25519
+                                                         : LABEL_ALGORITHM_RSA,
+                      clock_mono_us() - begun_us);
+    return err;
 }
 
 static enum err unseal_key(struct claim_work *work, enum sign_algo algo, struct slice sealed,

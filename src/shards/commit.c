@@ -26,6 +26,7 @@ static enum err write_batch(struct commit *commit, struct kv_batch *batch);
 static void refuse_for_space(struct commit *commit);
 static void on_drained(struct actor *actor);
 static void sync_store(struct commit *commit);
+static void count_stages(const struct commit *commit, uint64_t written_us, uint64_t synced_us);
 static void pause_ms(uint64_t ms);
 
 void commit_init(struct commit *commit, struct kv *kv, const struct conf *conf, uint32_t slot)
@@ -100,6 +101,7 @@ static void begin_round(struct commit *commit)
     commit->round_begun_us = clock_mono_us();
     commit->free_bytes = kv_free_bytes(commit->kv);
     commit->has_written = false;
+    commit->round_batches = 0;
     metric_set(METRIC_STORE_FREE_BYTES, commit->free_bytes);
 }
 
@@ -123,7 +125,9 @@ static enum err write_batch(struct commit *commit, struct kv_batch *batch)
     commit->has_written = true;
     commit->free_bytes -= bytes;
     metric_add(METRIC_COMMIT_BATCHES, 1);
+    commit->round_batches++;
     metric_add(METRIC_COMMIT_ROWS, row_count);
+    metric_observe_count(METRIC_COMMIT_BATCH, row_count);
     return ERR_OK;
 }
 
@@ -154,6 +158,7 @@ static void on_drained(struct actor *actor)
         msg->next = NULL;
         if (msg->kind == MSG_COMMIT_WRITE) {
             msg->body.commit.free_bytes = commit->free_bytes;
+            msg->body.commit.synced_us = commit->synced_us;
         }
         msg_return(msg, msg->err);
         msg = next;
@@ -165,6 +170,7 @@ static void on_drained(struct actor *actor)
  * answered. */
 static void sync_store(struct commit *commit)
 {
+    const uint64_t written_us = clock_mono_us();
     if (commit->delay_ms > 0) {
         pause_ms(commit->delay_ms);
     }
@@ -175,7 +181,27 @@ static void sync_store(struct commit *commit)
               err_info(err)->name);
     }
     metric_add(METRIC_COMMIT_SYNCS, 1);
-    metric_observe_us(METRIC_COMMIT_LATENCY, clock_mono_us() - commit->round_begun_us);
+    commit->synced_us = clock_mono_us();
+    metric_observe_us(METRIC_COMMIT_LATENCY, commit->synced_us - commit->round_begun_us);
+    metric_observe_count(METRIC_COMMIT_ROUND, commit->round_batches);
+    count_stages(commit, written_us, commit->synced_us);
+}
+
+/* Each batch of the round was written and synced together with the others; how long it waited is
+ * its own. The way home is counted by its shard. */
+static void count_stages(const struct commit *commit, uint64_t written_us, uint64_t synced_us)
+{
+    for (const struct msg *msg = commit->round.first; msg != NULL; msg = msg->next) {
+        if (msg->kind != MSG_COMMIT_WRITE || msg->body.commit.posted_us == 0) {
+            continue;
+        }
+        const uint64_t posted_us = msg->body.commit.posted_us;
+        const uint64_t begun_us = commit->round_begun_us;
+        metric_observe_at(METRIC_COMMIT_STAGE, LABEL_STAGE_WAIT,
+                          begun_us > posted_us ? begun_us - posted_us : 0);
+        metric_observe_at(METRIC_COMMIT_STAGE, LABEL_STAGE_WRITE, written_us - begun_us);
+        metric_observe_at(METRIC_COMMIT_STAGE, LABEL_STAGE_SYNC, synced_us - written_us);
+    }
 }
 
 static void pause_ms(uint64_t ms)

@@ -32,6 +32,8 @@ struct commit {
     /* the committer's thread alone */
     struct msg_queue round;  /* handled in this round, waiting for its sync */
     uint64_t round_begun_us; /* monotonic */
+    uint32_t round_batches;  /* with rows */
+    uint64_t synced_us;      /* the last round that wrote; monotonic */
     uint64_t free_bytes;     /* at the round's start, less what it wrote since */
     bool has_written;        /* in this round */
     uint64_t space_said_us;  /* last log line about a refusal for space */

@@ -760,8 +760,10 @@ struct deliver_call {
 struct commit_write {
     struct kv_batch
         *batch; /* handed over and handed back; may be empty: then only free_bytes is wanted */
+    uint64_t posted_us; /* monotonic; 0: nobody wants to know how long it took */
     /* out */
     uint64_t free_bytes;
+    uint64_t synced_us; /* when its round was on disk */
 };
 
 enum control_op {

@@ -32,6 +32,7 @@ static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind);
 static enum err may_handle(const struct shard *shard, enum msg_kind kind);
 static void on_home(struct shard *shard, struct msg *msg);
 static void on_commit_home(struct shard *shard, struct msg *msg);
+static void count_commit(const struct shard *shard, const struct commit_write *commit);
 static void on_control(struct shard *shard, struct msg *msg);
 static void on_start(struct shard *shard, struct msg *msg);
 static void begin(struct shard *shard);
@@ -489,6 +490,7 @@ static void flush(struct shard *shard)
     shard->filling = batch == &shard->batches[0] ? &shard->batches[1] : &shard->batches[0];
     CHECK(batch_is_empty(shard->filling));
     msg->body.commit.batch = batch->rows;
+    msg->body.commit.posted_us = clock_mono_us();
     actor_post(shard->place->commit, msg);
 }
 
@@ -533,6 +535,9 @@ static void on_commit_home(struct shard *shard, struct msg *msg)
     enum err err = msg->err;
     shard->flying = NULL;
     shard->free_bytes = msg->body.commit.free_bytes;
+    if (err == ERR_OK) {
+        count_commit(shard, &msg->body.commit);
+    }
     msg_put(&shard->actor, msg);
     batch_settle(shard, flown, err);
     if (err != ERR_OK) {
@@ -540,6 +545,20 @@ static void on_commit_home(struct shard *shard, struct msg *msg)
         batch_settle(shard, shard->filling, err);
     }
     actor_release(&shard->actor);
+}
+
+static void count_commit(const struct shard *shard, const struct commit_write *commit)
+{
+    const uint64_t now_us = clock_mono_us();
+    const uint32_t metrics = shard->actor.metrics;
+    const uint32_t rows = kv_batch_rows(commit->batch);
+    if (rows == 0) {
+        return; /* it asked for the free space only */
+    }
+    metric_observe_at(METRIC_COMMIT_STAGE, LABEL_STAGE_RETURN, now_us - commit->synced_us);
+    metric_actor_observe(METRIC_SHARD_COMMIT, metrics, now_us - commit->posted_us);
+    metric_actor_add(METRIC_SHARD_BATCHES, metrics, 0, 1);
+    metric_actor_add(METRIC_SHARD_ROWS, metrics, 0, rows);
 }
 
 static void batch_init(struct batch *batch, uint32_t family)
@@ -596,6 +615,7 @@ static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
     }
     if (err == ERR_OK) {
         metric_add(METRIC_MAIL_ACCEPTED, batch->accepted_count);
+        metric_actor_add(METRIC_SHARD_ACCEPTED, shard->actor.metrics, 0, batch->accepted_count);
         metric_add(METRIC_MAIL_ACCEPTED_BYTES, batch->accepted_bytes);
         announce_batch(shard, batch);
     } else if (kv_batch_rows(batch->rows) > 0) {

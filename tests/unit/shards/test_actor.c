@@ -85,12 +85,12 @@ static void home_handle(struct actor *actor, struct msg *msg)
 
 static void setup(void)
 {
-    actor_init(&home, &(struct actor_options){.name = "home",
+    actor_init(&home, &(struct actor_options){.name = "edge",
                                               .handle = home_handle,
                                               .on_drained = on_drained,
                                               .pool_counts = {POOL_COUNT, 2, 1},
                                               .port_depth_max = POOL_COUNT + 3});
-    actor_init(&far, &(struct actor_options){.name = "far",
+    actor_init(&far, &(struct actor_options){.name = "deliver",
                                              .handle = far_handle,
                                              .on_drained = on_drained,
                                              .pool_counts = {8, 0, 0},
@@ -269,7 +269,7 @@ Test(actor, gives_msgs_its_own_arena_again_after_another_was_moved_in, .init = s
 
 Test(actor, tells_when_an_empty_request_pool_has_one_again)
 {
-    actor_init(&home, &(struct actor_options){.name = "home",
+    actor_init(&home, &(struct actor_options){.name = "edge",
                                               .handle = home_handle,
                                               .pool_counts = {2, 1, 0},
                                               .port_depth_max = 3});
@@ -354,7 +354,7 @@ Test(actor, aborts_when_it_ends_with_a_msg_away, .init = setup, .signal = SIGABR
 
 Test(actor, aborts_when_its_port_could_not_hold_its_own_msgs, .signal = SIGABRT)
 {
-    actor_init(&home, &(struct actor_options){.name = "home",
+    actor_init(&home, &(struct actor_options){.name = "edge",
                                               .handle = home_handle,
                                               .pool_counts = {2, 2, 0},
                                               .port_depth_max = 3});
@@ -459,12 +459,12 @@ static void loop_far_handle(struct actor *actor, struct msg *msg)
 static void loop_setup(void)
 {
     loop_init(&loop, "test", 0);
-    actor_init(&home, &(struct actor_options){.name = "home",
+    actor_init(&home, &(struct actor_options){.name = "edge",
                                               .loop = &loop,
                                               .handle = loop_home_handle,
                                               .pool_counts = {POOL_COUNT, 0, 0},
                                               .port_depth_max = 2 * POOL_COUNT});
-    actor_init(&far, &(struct actor_options){.name = "far",
+    actor_init(&far, &(struct actor_options){.name = "deliver",
                                              .loop = &loop,
                                              .handle = loop_far_handle,
                                              .on_drained = on_drained,
@@ -673,8 +673,8 @@ Test(actor, traces_each_post_and_return_when_asked, .init = setup, .fini = teard
     actor_thread_run(&far);
     cr_expect_eq(log_lines_with("msg.post"), 1);
     cr_expect_eq(log_lines_with("msg.return"), 2);
-    cr_expect_eq(log_lines_with("\"from\":\"home\",\"to\":\"far\""), 1);
-    cr_expect_eq(log_lines_with("\"from\":\"far\",\"to\":\"home\""), 2);
+    cr_expect_eq(log_lines_with("\"from\":\"edge\",\"to\":\"deliver\""), 1);
+    cr_expect_eq(log_lines_with("\"from\":\"deliver\",\"to\":\"edge\""), 2);
     actor_set_trace(false);
     actor_thread_run(&home);
 }
