@@ -110,6 +110,11 @@ static const struct command commands[] = {
     {"compact", NULL, run_compact, 0, 1, "[SHARD]", "detach",
      "give back what deletions left on the disk, in one shard or all",
      "  --detach   do not wait for its end\n"},
+    {"explain", NULL, run_explain, 1, 1, "MESSAGE|DELIVERY", "",
+     "say why a mail is not delivered yet, and what to do",
+     "Exit status 0: it is delivered, or goes by itself; 4: somebody has to do something.\n"},
+    {"retry", NULL, run_retry, 1, 1, "DELIVERY", "", "try one delivery of a mail now",
+     "Also one that was given up. Deliveries have their ids from `explain`.\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
     {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
 };

@@ -3,7 +3,8 @@
  * meerkatctl.c reads the command line and finds the command; meerkatctl_http.c talks to the daemon
  * through its admin socket; meerkatctl_table.c prints; meerkatctl_admin.c has the commands about
  * accounts, users and the server, meerkatctl_keys.c those about keys, meerkatctl_queue.c those
- * about the queue. meerkatctl_store.c opens the store of a daemon that does not run.
+ * about the queue, meerkatctl_explain.c those about one mail that is not delivered.
+ * meerkatctl_store.c opens the store of a daemon that does not run.
  *
  * A command returns an exit status. Documents belong to the caller and are let go with json_decref;
  * the program is over soon after, so text lives in one arena until the end.
@@ -110,6 +111,8 @@ int run_server(struct ctl *ctl);
 int run_jobs(struct ctl *ctl);
 int run_job(struct ctl *ctl);
 int run_compact(struct ctl *ctl);
+int run_explain(struct ctl *ctl);
+int run_retry(struct ctl *ctl);
 int run_queue_sites(struct ctl *ctl);
 int run_queue_accounts(struct ctl *ctl);
 int run_queue_holds(struct ctl *ctl);

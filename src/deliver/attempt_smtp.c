@@ -163,6 +163,11 @@ static enum smtp_step step_of(const struct attempt_smtp *attempt)
     return attempt->replied > attempt->mail->rcpt_count ? SMTP_STEP_DATA : SMTP_STEP_RCPT;
 }
 
+enum smtp_step attempt_smtp_step(const struct attempt_smtp *attempt)
+{
+    return step_of(attempt);
+}
+
 /* The connection is of no more use. Tells the owner, unless it has let go, and closes. */
 static void die(struct attempt_smtp *attempt, const struct verdict *verdict)
 {

@@ -81,6 +81,8 @@ const char *attempt_smtp_addr(const struct attempt_smtp *attempt);
 const char *attempt_smtp_source(const struct attempt_smtp *attempt);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty. */
 const char *attempt_smtp_tls(const struct attempt_smtp *attempt);
+/* Whose answer is awaited. */
+enum smtp_step attempt_smtp_step(const struct attempt_smtp *attempt);
 /* As it was opened. */
 const struct attempt_options *attempt_smtp_options(const struct attempt_smtp *attempt);
 /* What the peer's certificate lacks, also where that was not asked for. */

@@ -15,6 +15,7 @@
 #include "deliver/attempt_dns.h"
 #include "deliver/attempt_hook.h"
 #include "deliver/deliver_int.h"
+#include "deliver/explain.h"
 #include "deliver/queue.h"
 #include "deliver/trip.h"
 
@@ -631,6 +632,9 @@ static void on_msg(struct actor *actor, struct msg *msg)
         break;
     case MSG_DELIVER_QUEUE:
         queue_handle(deliver->queue, msg);
+        break;
+    case MSG_DELIVER_EXPLAIN:
+        explain_handle(deliver, msg);
         break;
     case MSG_DELIVER_VERIFY:
         if (!deliver->is_open) { /* a shard's, which comes again */

@@ -319,8 +319,8 @@ static void on_until(struct timer *timer)
 
 /* ---- pages ---------------------------------------------------------------------------------- */
 
-static void show_site(struct queue *queue, const struct site *site, struct arena *arena,
-                      struct queue_site *out)
+void queue_show_site(struct queue *queue, const struct site *site, struct arena *arena,
+                     struct queue_site *out)
 {
     uint64_t now_ms = loop_now_ms(queue->deliver->loop);
     uint64_t now_unix_ms = clock_unix_ms();
@@ -391,10 +391,24 @@ static void show_sites(struct queue *queue, struct msg *msg)
     body->limit = limit;
     body->sites = arena_array(&msg->arena, count + 1, sizeof *body->sites);
     for (uint32_t i = 0; i < count; i++) {
-        show_site(queue, page[i], &msg->arena, &body->sites[i]);
+        queue_show_site(queue, page[i], &msg->arena, &body->sites[i]);
     }
     body->site_count = count;
     msg_return(msg, ERR_OK);
+}
+
+static void show_hold(const struct hold *hold, struct arena *arena, struct queue_hold *out)
+{
+    *out = (struct queue_hold){
+        .is_move = is_move(hold),
+        .site = arena_dup(arena, slice_str(hold->site)),
+        .account = hold->account,
+        .pool = arena_dup(arena, slice_str(hold->pool)),
+        .reason = arena_dup(arena, slice_str(hold->reason)),
+        .by = arena_dup(arena, slice_str(hold->by)),
+        .since_unix_ms = hold->since_unix_ms,
+        .until_unix_ms = hold->until_unix_ms,
+    };
 }
 
 static void show_holds(struct queue *queue, struct msg *msg)
@@ -403,18 +417,33 @@ static void show_holds(struct queue *queue, struct msg *msg)
     struct arena *arena = &msg->arena;
     body->holds = arena_array(arena, HASH_COUNT(queue->holds) + 1, sizeof *body->holds);
     for (const struct hold *hold = queue->holds; hold != NULL; hold = hold->hh.next) {
-        body->holds[body->hold_count++] = (struct queue_hold){
-            .is_move = is_move(hold),
-            .site = arena_dup(arena, slice_str(hold->site)),
-            .account = hold->account,
-            .pool = arena_dup(arena, slice_str(hold->pool)),
-            .reason = arena_dup(arena, slice_str(hold->reason)),
-            .by = arena_dup(arena, slice_str(hold->by)),
-            .since_unix_ms = hold->since_unix_ms,
-            .until_unix_ms = hold->until_unix_ms,
-        };
+        show_hold(hold, arena, &body->holds[body->hold_count++]);
     }
     msg_return(msg, ERR_OK);
+}
+
+bool queue_find_hold(const struct queue *queue, struct slice site, struct account_id account,
+                     struct arena *arena, struct queue_hold *out)
+{
+    const struct {
+        struct account_id account;
+        struct slice site;
+        bool is_asked;
+    } asked[] = {
+        {{0}, site, site.len > 0},
+        {account, SLICE(""), true},
+        {account, site, site.len > 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(asked) && queue->holds != NULL; i++) {
+        char key[HOLD_KEY_MAX];
+        name_hold(key, false, asked[i].account, asked[i].site);
+        const struct hold *hold = asked[i].is_asked ? hold_find(queue, key) : NULL;
+        if (hold != NULL) {
+            show_hold(hold, arena, out);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- entries -------------------------------------------------------------------------------- */

@@ -26,6 +26,13 @@ void queue_stop(struct queue *queue);
 bool queue_is_ready(const struct queue *queue);
 /* Whether the operator holds the site, the account, or the account there. */
 bool queue_is_held(const struct queue *queue, const struct site *site, struct account_id account);
+/* The hold that keeps the account's mail to a site (by name; empty: not known) back; text in arena.
+ * False: there is none. */
+bool queue_find_hold(const struct queue *queue, struct slice site, struct account_id account,
+                     struct arena *arena, struct queue_hold *out) MUST_USE;
+/* As the operator is shown it; text in arena. */
+void queue_show_site(struct queue *queue, const struct site *site, struct arena *arena,
+                     struct queue_site *out);
 /* A DELIVER_QUEUE. Owns: takes msg. */
 void queue_handle(struct queue *queue, struct msg *msg);
 /* A SHARD_NOTE of kind NOTE_HOLD came home. Owns: takes msg. */

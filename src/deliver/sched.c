@@ -14,7 +14,8 @@
 #include "base/check.h"
 #include "base/limits.h"
 
-#define ROWS_FIRST 1024
+#define ROWS_FIRST   1024
+#define DEST_KEY_MAX (POOL_NAME_MAX + 1 + DNS_NAME_MAX + 1)
 #define UNPARK_MAX 4    /* lanes that come back when a trip ends */
 #define LOOSE_MAX  4096 /* entries that look for their sites again, a turn */
 
@@ -96,6 +97,11 @@ static struct sched_entry *row_find(const struct sched *sched, struct id mail, u
     return NULL;
 }
 
+struct sched_entry *sched_find(const struct sched *sched, struct id mail, uint32_t group)
+{
+    return row_find(sched, mail, group);
+}
+
 static void row_put(struct sched *sched, struct sched_entry *entry)
 {
     uint32_t place = home_of(sched, entry);
@@ -160,22 +166,38 @@ struct slice dest_pool(const struct dest *dest)
     return slice_of(dest->key, dest->pool_len);
 }
 
-static struct dest *dest_get(struct sched *sched, struct slice pool, struct slice domain)
+/* pool and domain are cut to what the schedule keeps of them. */
+static size_t dest_key(char key[DEST_KEY_MAX], struct slice *pool, struct slice *domain)
 {
-    char key[POOL_NAME_MAX + 1 + DNS_NAME_MAX + 1];
-    pool = slice_head(pool, POOL_NAME_MAX);
-    domain = slice_head(domain, DNS_NAME_MAX);
-    size_t len = pool.len + 1 + domain.len;
-    if (pool.len > 0) {
-        memcpy(key, pool.data, pool.len);
+    *pool = slice_head(*pool, POOL_NAME_MAX);
+    *domain = slice_head(*domain, DNS_NAME_MAX);
+    if (pool->len > 0) {
+        memcpy(key, pool->data, pool->len);
     }
-    key[pool.len] = '|';
-    memcpy(key + pool.len + 1, domain.data, domain.len);
+    key[pool->len] = '|';
+    if (domain->len > 0) {
+        memcpy(key + pool->len + 1, domain->data, domain->len);
+    }
+    return pool->len + 1 + domain->len;
+}
+
+struct dest *sched_find_dest(const struct sched *sched, struct slice pool, struct slice domain)
+{
+    char key[DEST_KEY_MAX];
+    size_t len = dest_key(key, &pool, &domain);
     struct dest *dest;
     HASH_FIND(hh, sched->dests, key, (unsigned)len, dest);
+    return dest;
+}
+
+static struct dest *dest_get(struct sched *sched, struct slice pool, struct slice domain)
+{
+    char key[DEST_KEY_MAX];
+    struct dest *dest = sched_find_dest(sched, pool, domain);
     if (dest != NULL) {
         return dest;
     }
+    size_t len = dest_key(key, &pool, &domain);
     dest = mem_zalloc(sizeof *dest + len + 1);
     list_init(&dest->link);
     memcpy(dest->key, key, len);

@@ -153,6 +153,20 @@ bool sched_give_up(struct sched *sched, struct sched_entry *entry);
 /* A waiting entry becomes due at ready_unix_ms, unless it would be sooner. */
 bool sched_hasten(struct sched *sched, struct sched_entry *entry, uint64_t ready_unix_ms);
 
+/* The entry of a row that is not in flight, NULL: it is not in memory; and a domain, NULL: nothing
+ * of it is. */
+struct sched_entry *sched_find(const struct sched *sched, struct id mail, uint32_t group);
+struct dest *sched_find_dest(const struct sched *sched, struct slice pool, struct slice domain);
+/* What goes before an entry that stands in line at its site, as far as one may look and say. False:
+ * it stands in no line. */
+struct sched_line {
+    uint32_t ahead;
+    bool has_more;   /* at least so many */
+    bool is_waiting; /* its account has as many trips as it may */
+};
+bool sched_line_of(const struct sched *sched, const struct sched_entry *entry,
+                   struct sched_line *line) MUST_USE;
+
 /* Since when the first entry at a site is due, as far as one may look; 0: none is. */
 uint64_t sched_oldest(const struct site *site);
 

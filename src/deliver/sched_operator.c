@@ -6,6 +6,7 @@
 #include "deliver/sched_int.h"
 
 #include "base/check.h"
+#include "base/limits.h"
 
 #define OLDEST_LANES 1000 /* accounts that are asked for a site's oldest entry */
 
@@ -163,6 +164,56 @@ uint64_t sched_oldest(const struct site *site)
         looked_at += 1;
     }
     return oldest_unix_ms;
+}
+
+/* Other accounts' lanes take turns with it: of each, as many go before as stand before in its own.
+ * Of ten turns one is bulk's. */
+static uint32_t others_ahead(const struct lane *lane, uint32_t position, bool *has_more)
+{
+    const struct site *site = lane->key.site;
+    uint32_t ahead = 0;
+    uint32_t looked_at = 0;
+    for (const struct link *it = site->lanes_all.next; it != &site->lanes_all; it = it->next) {
+        const struct lane *other = CONTAINER_OF(it, struct lane, at_site);
+        bool is_same = other->key.priority == lane->key.priority;
+        if (looked_at++ == OLDEST_LANES) {
+            *has_more = true;
+            break;
+        }
+        if (is_same && other != lane && !other->is_parked) {
+            ahead += (uint32_t)min_u64(other->count, (uint64_t)position + 1);
+        }
+    }
+    return ahead;
+}
+
+bool sched_line_of(const struct sched *sched, const struct sched_entry *entry,
+                   struct sched_line *line)
+{
+    const struct lane_key key = {entry->dest->site, id_account(entry->mail), entry->priority};
+    const struct sched_entry *at;
+    const struct lane *lane;
+    uint32_t position = 0;
+    *line = (struct sched_line){.ahead = 0};
+    HASH_FIND(hh, sched->lanes, &key, sizeof key, lane);
+    if (lane == NULL) {
+        return false;
+    }
+    for (at = lane->queue.first; at != NULL && at != entry && position < EXPLAIN_LINE_MAX;
+         at = at->next) {
+        position += 1;
+    }
+    if (at == NULL) {
+        return false; /* its domain moved to another site, it did not yet */
+    }
+    line->has_more = at != entry;
+    line->is_waiting = lane->is_parked && !lane->is_aside;
+    uint64_t ahead = position + others_ahead(lane, position, &line->has_more);
+    bool is_bulk = key.priority == PRIORITY_BULK;
+    uint64_t in_turn = is_bulk ? (SCHED_BULK_EVERY - 1) * (ahead + 1) : ahead / SCHED_BULK_EVERY;
+    ahead += min_u64(in_turn, key.site->due[is_bulk ? PRIORITY_TRANSACTIONAL : PRIORITY_BULK]);
+    line->ahead = (uint32_t)min_u64(ahead, UINT32_MAX);
+    return true;
 }
 
 bool sched_walk(struct sched *sched, struct sched_cursor *cursor, uint32_t places,

@@ -241,6 +241,15 @@ static uint32_t measured(const struct site *site, uint64_t now_ms)
     return (uint32_t)min_u64(max_u64(now_rate, site->meter_before), UINT32_MAX / 2);
 }
 
+uint32_t site_per_min(const struct site *site, uint64_t now_ms)
+{
+    if (site->meter_ms == 0 || now_ms - site->meter_ms > MINUTE_MS) {
+        return 0; /* what was measured before says nothing of today */
+    }
+    uint32_t rate = measured(site, now_ms);
+    return site->rate > 0 ? least(rate, site->rate) : rate;
+}
+
 /* ---- feedback ------------------------------------------------------------------------------- */
 
 /* Quickly up to where it went wrong, slowly beyond, and bolder with every minute that is good. One

@@ -133,6 +133,8 @@ void site_release(struct site *site, uint64_t now_ms);
 void site_reset(struct site *site, uint64_t now_ms);
 
 uint32_t site_table_count(const struct site_table *table);
+/* Mails a minute that it takes at present, as far as one can say; 0: none. */
+uint32_t site_per_min(const struct site *site, uint64_t now_ms);
 /* The first one, then the one behind; NULL at the end. None may be put in between. */
 struct site *site_table_next(const struct site_table *table, const struct site *site);
 /* How many have an open circuit at now. */

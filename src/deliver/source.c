@@ -189,14 +189,29 @@ static struct turn *turn_of(struct source_table *table, struct slice pool)
     return NULL;
 }
 
+/* Of a pool that is gone: those of the default one, as source_choose has it. */
+static const struct turn *turn_for(struct source_table *table, struct slice pool)
+{
+    const struct turn *turn = turn_of(table, pool);
+    return turn != NULL ? turn : turn_of(table, SLICE(""));
+}
+
+struct source_tally source_table_tally(struct source_table *table, struct slice pool,
+                                       struct slice group, uint32_t day)
+{
+    const struct turn *turn = turn_for(table, pool);
+    struct source_tally tally = {.count = turn == NULL ? 0 : turn->count};
+    for (uint32_t i = 0; i < tally.count; i++) {
+        tally.used_up += !source_may(turn->sources[i], group, day);
+    }
+    return tally;
+}
+
 /* Smooth weighted turns: everybody earns his weight, the richest goes and pays for all. */
 enum source_answer source_choose(struct source_table *table, const struct source_wish *wish,
                                  struct source **source)
 {
-    const struct turn *turn = turn_of(table, wish->pool);
-    if (turn == NULL) {
-        turn = turn_of(table, SLICE("")); /* a pool that is gone: as mail that names none */
-    }
+    const struct turn *turn = turn_for(table, wish->pool);
     struct source *best = NULL;
     int64_t total = 0;
     bool has_family = false;

@@ -71,6 +71,13 @@ bool source_may(struct source *source, struct slice group, uint32_t day);
 void source_sent(struct source *source, struct slice group, uint32_t day, uint32_t mails);
 /* Mails a day to one provider on the n-th day, from 0; UINT32_MAX: as many as there are. */
 uint32_t source_quota(uint32_t step);
+/* How many addresses a pool has, and how many of them may send no more to the group today. */
+struct source_tally {
+    uint32_t count;
+    uint32_t used_up;
+};
+struct source_tally source_table_tally(struct source_table *table, struct slice pool,
+                                       struct slice group, uint32_t day);
 const char *source_text(const struct source *source);
 
 /* Any source whose counts have changed; NULL: none. */

@@ -149,6 +149,7 @@ bool trip_start(struct deliver *deliver, struct sched_entry *entry)
     trip->row = row;
     HASH_ADD(hh, deliver->trips_by_row, row, sizeof trip->row, trip);
     deliver->trip_count += 1;
+    trip->begun_unix_ms = now_unix_ms;
     fill_entry(entry, &msg->arena, &msg->body.claim.entry);
     msg->body.claim.lease_ms = LEASE_MS;
     msg->body.claim.is_early = is_early;

@@ -27,6 +27,8 @@ void trip_sources_init(struct deliver *deliver);
 void trip_sources_start(struct deliver *deliver);
 void trip_sources_reload(struct deliver *deliver);
 void trip_sources_stop(struct deliver *deliver);
+/* Those of a site's pool, and how many of them are used up for today. */
+struct source_tally trip_sources_tally(struct deliver *deliver, const struct site *site);
 /* Owns: takes msg. */
 void trip_on_source_note(struct deliver *deliver, struct msg *msg);
 /* The attempts' callbacks, for idle connections too. */

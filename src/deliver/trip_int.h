@@ -57,7 +57,8 @@ struct trip {
     struct attempt_mail part; /* what one transaction takes of it: some of its recipients */
     uint32_t part_first;
     struct buf transcript;
-    uint64_t started_unix_ms;
+    uint64_t begun_unix_ms;   /* the claim went out */
+    uint64_t started_unix_ms; /* and was granted */
     struct verdict failure;             /* of the last host */
     struct tls_demand demand;           /* of the host that is tried */
     struct dane dane;                   /* likewise */

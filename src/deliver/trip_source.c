@@ -32,6 +32,11 @@ static uint32_t today(void)
     return clock_day_of(clock_unix_ms());
 }
 
+struct source_tally trip_sources_tally(struct deliver *deliver, const struct site *site)
+{
+    return source_table_tally(deliver->sources, pool_of(site), provider_of(site), today());
+}
+
 static struct source *source_of(const struct attempt_smtp *attempt)
 {
     const struct conn_addr *addr = attempt_smtp_options(attempt)->source;

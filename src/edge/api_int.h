@@ -162,6 +162,7 @@ void api_job_start(struct request *request);
 void api_job_list(struct request *request);
 void api_job_get(struct request *request);
 void api_job_cancel(struct request *request);
+void api_message_explain(struct request *request);
 void api_queue_sites(struct request *request);
 void api_queue_accounts(struct request *request);
 void api_queue_holds(struct request *request);

@@ -126,6 +126,11 @@ static const struct schema {
     {"QueueHold", "type:s site:s? account:s? pool:s? reason:s? by:s? sinceAt:i? untilAt:i?"},
     {"QueueHolds", "data:[@QueueHold] next:s?"},
     {"QueueDone", "ok:b entries:i"},
+    {"ExplainNote", "state:s text:s advice:s? since:s?"},
+    {"DeliveryExplained", "id:s kind:s recipient:s route:s? status:s attempts:i site:s? state:s "
+                          "done:b needsAction:b text:s advice:s? since:s? next:s? givenUpAt:s?"},
+    {"MessageExplained", "message:s account:s direction:s from:s acceptedAt:s? status:s "
+                         "notes:[@ExplainNote] deliveries:[@DeliveryExplained] needsAction:b"},
 };
 
 bool openapi_has_schema(struct slice name)

@@ -247,6 +247,10 @@ static struct key before_key(struct account_id account, const struct shard_list 
 static void read_work(struct shard_job *job)
 {
     struct view_work *work = CONTAINER_OF(job, struct view_work, job);
+    if (job->msg->body.read.wants_facts) {
+        work->err = mail_facts(job->shard, &work->who, job->msg, &work->scratch);
+        return;
+    }
     work->mail = job->msg->body.read.id;
     work->err = read_mail(work);
     if (work->err == ERR_OK) {
@@ -562,56 +566,13 @@ enum err mail_keep(struct arena *arena, struct slice value, struct slice *kept)
 
 /* ---- retry ---------------------------------------------------------------------------------- */
 
-/* Worker. Webhook deliveries are found by their reference. Ids of the others were made right after
- * that of their mail, so its id is the greatest below theirs. */
 static void retry_find(struct shard_job *job)
 {
     struct view_work *work = CONTAINER_OF(job, struct view_work, job);
-    struct id delivery = job->msg->body.retry.delivery;
-    struct account_id account = work->who.account.id;
-    if (id_account(delivery).value != account.value) {
+    work->err = mail_of_delivery(job->shard, job->msg->body.retry.delivery, &work->scratch,
+                                 &work->mail, &work->index);
+    if (work->err == ERR_OK && id_account(work->mail).value != work->who.account.id.value) {
         work->err = ERR_NOT_FOUND;
-        return;
-    }
-    struct row_delivery_ref ref = {.index = 0};
-    struct slice bytes;
-    struct key direct = key_delivery_ref(account, delivery);
-    work->err = shard_load(job->shard, &direct, &work->scratch, &bytes);
-    if (work->err != ERR_NOT_FOUND) {
-        work->err = work->err == ERR_OK ? row_delivery_ref_decode(bytes, &ref) : work->err;
-        work->mail = ref.mail;
-        work->index = ref.index;
-        return;
-    }
-    struct key from = key_prefix_mails(account);
-    struct key to = key_mail(account, delivery);
-    struct kv_iter *iter =
-        kv_iter_open(job->shard->kv, job->shard->family, key_slice(&from), key_slice(&to), true);
-    struct slice key;
-    struct slice value;
-    struct row_mail mail;
-    bool is_found = kv_iter_next(iter, &key, &value);
-    enum err err = is_found ? row_mail_decode(value, &mail) : kv_iter_err(iter);
-    kv_iter_close(iter);
-    work->err = err == ERR_OK && !is_found ? ERR_NOT_FOUND : err;
-    if (work->err != ERR_OK) {
-        return;
-    }
-    work->mail = mail.id;
-    struct key prefix = key_prefix_deliveries(account, mail.id);
-    iter = open_prefix(work, &prefix, false);
-    work->err = ERR_NOT_FOUND;
-    while (work->err == ERR_NOT_FOUND && kv_iter_next(iter, &key, &value)) {
-        struct row_delivery row;
-        struct id mail_of_key;
-        if (row_delivery_decode(value, &row) == ERR_OK && id_equal(row.id, delivery)) {
-            work->err = key_read_delivery(key, &mail_of_key, &work->index);
-        }
-    }
-    err = kv_iter_err(iter);
-    kv_iter_close(iter);
-    if (work->err == ERR_NOT_FOUND && err != ERR_OK) {
-        work->err = err;
     }
 }
 

@@ -32,6 +32,7 @@
 #include "shards/msg.def"
 #include "shards/msg_domain.h"
 #include "shards/msg_keep.h"
+#include "shards/msg_explain.h"
 #include "shards/msg_queue.h"
 #include "shards/words.h"
 
@@ -328,7 +329,10 @@ struct delivery_view {
 struct shard_read {
     struct caller caller;
     struct id id;
+    bool wants_facts; /* why it is not delivered, in place of texts, events and attachments */
+    bool is_delivery; /* with wants_facts: id is that of a delivery */
     /* out */
+    struct mail_facts *facts; /* with wants_facts */
     struct row_mail mail;
     struct row_mail_state state;
     struct slice text;
@@ -824,6 +828,7 @@ union msg_body {
     struct deliver_verify verify;
     struct deliver_call call;
     struct deliver_queue queue;
+    struct deliver_explain explain;
     struct edge_ended ended;
     struct keeper_job keep;
     struct commit_write commit;

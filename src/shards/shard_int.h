@@ -645,6 +645,16 @@ void mail_read(struct shard *shard, struct msg *msg);
 void mail_raw(struct shard *shard, struct msg *msg);
 void mail_retry(struct shard *shard, struct msg *msg);
 
+/* ---- mail_facts.c ---------------------------------------------------------------------------- */
+
+/* The mail that a delivery belongs to, and which of its deliveries it is. ERR_NOT_FOUND. Any
+ * thread. */
+MUST_USE enum err mail_of_delivery(const struct shard *shard, struct id delivery,
+                                   struct arena *scratch, struct id *mail, uint32_t *index);
+/* SHARD_READ with wants_facts, of a caller who was checked. Any thread. */
+MUST_USE enum err mail_facts(const struct shard *shard, const struct principal *who,
+                             struct msg *msg, struct arena *scratch);
+
 /* ---- attachment.c --------------------------------------------------------------------------- */
 
 void mail_attachment(struct shard *shard, struct msg *msg);
