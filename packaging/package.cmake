@@ -13,7 +13,8 @@ foreach(page packaging/man/meerkatd.8 packaging/man/meerkatctl.8 docs/OPERATIONS
 endforeach()
 add_custom_target(packed_pages ALL DEPENDS ${packed})
 
-install(FILES packaging/meerkatd.service DESTINATION /lib/systemd/system)
+file(GLOB units packaging/*.service packaging/*.socket)
+install(FILES ${units} DESTINATION /lib/systemd/system)
 install(FILES ${sample_conf} DESTINATION /etc/meerkat)
 install(FILES ${CMAKE_BINARY_DIR}/packaging/meerkatd.8.gz
   ${CMAKE_BINARY_DIR}/packaging/meerkatctl.8.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)

@@ -3,8 +3,11 @@
  * The main thread runs a small loop of its own with one actor on it, which walks the phases below
  * by sending CONTROL messages and counting them home:
  *
- *   START_SHARDS -> READ_LEDGER -> START_DELIVER -> START_EDGES -> RUNNING -> DRAIN_EDGES
+ *   START_SHARDS -> READ_LEDGER -> START_DELIVER -> START_EDGES -> RUNNING -> QUIET -> DRAIN_EDGES
  *        -> DRAIN_DELIVER -> DRAIN_SHARDS -> STOP_ALL -> STOP_COMMIT -> ENDED
+ *
+ * QUIET is for those whose sockets outlive them: edges answer while deliveries end, so that who
+ * waits for the next run does not wait for these.
  *
  * A service manager is told when listeners are open, and that we live: each time that every edge,
  * every shard, delivery and the keeper have answered a ping. The committer gets none: it waits for
@@ -24,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "activation.h"
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -36,6 +40,7 @@
 #include "base/version.h"
 #include "deliver/deliver.h"
 #include "edge/edge.h"
+#include "handover.h"
 #include "inspect.h"
 #include "kv/kv.h"
 #include "kv/migrate.h"
@@ -61,6 +66,7 @@ enum phase {
     PHASE_START_DELIVER,
     PHASE_START_EDGES,
     PHASE_RUNNING,
+    PHASE_QUIET,
     PHASE_DRAIN_EDGES,
     PHASE_DRAIN_DELIVER,
     PHASE_DRAIN_SHARDS,
@@ -75,7 +81,8 @@ static const struct sm_state phase_states[] = {
     [PHASE_READ_LEDGER] = {"read_ledger", SM_TO(PHASE_START_DELIVER)},
     [PHASE_START_DELIVER] = {"start_deliver", SM_TO(PHASE_START_EDGES)},
     [PHASE_START_EDGES] = {"start_edges", SM_TO(PHASE_RUNNING) | SM_TO(PHASE_DRAIN_EDGES)},
-    [PHASE_RUNNING] = {"running", SM_TO(PHASE_DRAIN_EDGES)},
+    [PHASE_RUNNING] = {"running", SM_TO(PHASE_QUIET) | SM_TO(PHASE_DRAIN_EDGES)},
+    [PHASE_QUIET] = {"quiet", SM_TO(PHASE_DRAIN_EDGES)},
     [PHASE_DRAIN_EDGES] = {"drain_edges", SM_TO(PHASE_DRAIN_DELIVER)},
     [PHASE_DRAIN_DELIVER] = {"drain_deliver", SM_TO(PHASE_DRAIN_SHARDS)},
     [PHASE_DRAIN_SHARDS] = {"drain_shards", SM_TO(PHASE_STOP_ALL)},
@@ -92,6 +99,7 @@ struct server {
     struct seal_key master;
     struct kv *kv;
     struct place place;
+    struct sockets sockets;
     struct commit commit;
     struct loop main_loop;
     struct loop loops[LOOP_COUNT_MAX];
@@ -120,6 +128,7 @@ struct server {
     bool is_pinging;   /* what is out are pings */
     bool has_left_job; /* the keeper's worker is at what cannot be cut short */
     struct notify notify;
+    struct handover handover;
     struct timer watchdog;
     struct sampler sampler;
     uv_signal_t signals[3];
@@ -268,6 +277,7 @@ static void build(struct server *server)
     struct place *place = &server->place;
     uint64_t loops = server->conf.loops != 0 ? server->conf.loops : core_count();
     place->conf = &server->conf;
+    place->sockets = &server->sockets;
     place->master = &server->master;
     place->loop_count = (uint32_t)min_u64(loops, LOOP_COUNT_MAX);
     /* One more than asked for: the keeper has one of them for as long as a job takes. */
@@ -373,12 +383,8 @@ static void control(struct server *server, struct actor *to, enum msg_kind kind,
     CHECK(msg != NULL);
     msg->body.control.op = op;
     msg->body.control.deadline_ms = server->drain_deadline_ms;
-    msg->body.control.tcp_port = server->tcp_port;
-    msg->body.control.tls_tcp_port = server->tls_tcp_port;
-    msg->body.control.smtp_tcp_port = server->smtp_tcp_port;
-    memcpy(msg->body.control.submit_tcp_ports, server->submit_tcp_ports,
-           sizeof server->submit_tcp_ports);
     msg->body.control.session_keys = server->session_keys;
+    msg->body.control.is_held = server->sockets.is_held;
     server->waiting += 1;
     actor_post(to, msg);
 }
@@ -407,9 +413,28 @@ static void read_ledger(struct server *server)
     actor_post(server->place.deliver_shard, msg);
 }
 
+static void on_handover(void *context)
+{
+    struct server *server = context;
+    server->sockets.is_held = true; /* by the next one */
+    server->is_stop_asked = true;
+    enter(server, PHASE_QUIET);
+}
+
+static void open_handover(struct server *server)
+{
+    struct arena arena;
+    arena_init(&arena, KIB, 64 * KIB);
+    handover_ready(&server->handover);
+    handover_open(&server->handover, &server->main_loop, handover_path(&server->conf, &arena),
+                  on_handover, server);
+    arena_fini(&arena);
+}
+
 static void announce_ready(struct server *server)
 {
     write_run_file(server, true);
+    open_handover(server);
     notify_tell(&server->notify, "READY=1");
     LOG_INFO("main.ready", LOG_U64("http_port", server->tcp_port),
              LOG_U64("https_port", server->tls_tcp_port),
@@ -418,6 +443,33 @@ static void announce_ready(struct server *server)
              LOG_U64("submissions_port", server->submit_tcp_ports[SUBMIT_LISTEN_MAX]),
              LOG_U64("loops", server->place.loop_count),
              LOG_U64("shards", server->place.shard_count), LOG_U64("boot", server->place.boot));
+}
+
+/* One after the other: the first that fails ends it. */
+static void start_edges(struct server *server)
+{
+    const struct place *place = &server->place;
+    if (sockets_open(&server->sockets, &server->conf, place->loop_count) != ERR_OK) {
+        server->has_failed_start = true;
+        enter(server, PHASE_DRAIN_EDGES);
+        return;
+    }
+    control(server, place->edges[0], MSG_EDGE_CONTROL, CONTROL_START);
+}
+
+/* Once; the sockets stay open where they are somebody else's too. */
+static void begin_drain(struct server *server)
+{
+    if (server->drain_deadline_ms != 0) {
+        return;
+    }
+    notify_tell(&server->notify, "STOPPING=1");
+    LOG_INFO("main.drain", LOG_U64("milliseconds", server->conf.drain_ms));
+    handover_stop(&server->handover);
+    server->drain_deadline_ms = clock_mono_ms() + server->conf.drain_ms;
+    if (!server->sockets.is_held) {
+        sockets_close(&server->sockets);
+    }
 }
 
 static void enter(struct server *server, enum phase phase)
@@ -435,16 +487,17 @@ static void enter(struct server *server, enum phase phase)
         control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_START);
         break;
     case PHASE_START_EDGES:
-        /* One after the other: the first picks the port that the others share. */
-        control(server, server->place.edges[0], MSG_EDGE_CONTROL, CONTROL_START);
+        start_edges(server);
         break;
     case PHASE_RUNNING:
         announce_ready(server);
         break;
+    case PHASE_QUIET:
+        begin_drain(server);
+        control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_QUIET);
+        break;
     case PHASE_DRAIN_EDGES:
-        notify_tell(&server->notify, "STOPPING=1");
-        LOG_INFO("main.drain", LOG_U64("milliseconds", server->conf.drain_ms));
-        server->drain_deadline_ms = clock_mono_ms() + server->conf.drain_ms;
+        begin_drain(server);
         control_edges(server, CONTROL_DRAIN);
         control(server, server->place.keeper, MSG_KEEPER_CONTROL, CONTROL_DRAIN);
         break;
@@ -592,7 +645,7 @@ static void on_signal(uv_signal_t *handle, int number)
     server->is_stop_asked = true;
     if (server->phase.state == PHASE_RUNNING) {
         /* Reloads that are still out come home during the drain and are counted there. */
-        enter(server, PHASE_DRAIN_EDGES);
+        enter(server, server->sockets.is_held ? PHASE_QUIET : PHASE_DRAIN_EDGES);
     }
 }
 
@@ -650,6 +703,7 @@ static bool print_and_leave(int argc, char **argv)
         buf_add_str(&out, "meerkatd " MEERKAT_VERSION "\n");
     } else if (strcmp(argv[1], "--help") == 0) {
         buf_add_str(&out, "usage: meerkatd [--config FILE] [--option value ...]\n"
+                          "       meerkatd --takeover [--config FILE] [--option value ...]\n"
                           "       meerkatd --check-config [--config FILE] [--option value ...]\n"
                           "       meerkatd --sample-config | --options | --version\n\n");
         conf_print_sample(&out);
@@ -679,10 +733,32 @@ static int check_config(int argc, char **argv)
     return problems == 0 ? 0 : 1;
 }
 
+static bool is_good_conf(const struct conf *conf)
+{
+    return inspect_conf(conf) == 0;
+}
+
+static int finish(struct server *server, int status)
+{
+    log_stop();
+    notify_close(&server->notify);
+    mime_read_fini();
+    crypto_wipe(&server->master, sizeof server->master);
+    conf_fini(&server->conf);
+    free(server);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     if (print_and_leave(argc, argv)) {
         return 0;
+    }
+    bool is_takeover = argc > 1 && strcmp(argv[1], "--takeover") == 0;
+    if (is_takeover) {
+        argv[1] = argv[0];
+        argc -= 1;
+        argv += 1; /* without it, should this program have to run again */
     }
     if (argc > 1 && strcmp(argv[1], "--check-config") == 0) {
         return check_config(argc - 1, argv + 1);
@@ -700,18 +776,23 @@ int main(int argc, char **argv)
     log_start(STDERR_FILENO, level_of(server->conf.log_level));
     raise_file_limit();
     notify_open(&server->notify);
+    handover_init(&server->handover, &server->sockets);
+    activation_take(&server->sockets);
+    if (is_takeover &&
+        !handover_take(&server->handover, &server->sockets, &server->conf, is_good_conf)) {
+        return finish(server, 1);
+    }
     open_store(server);
     build(server);
     run(server);
-    tear_down(server);
     write_run_file(server, false);
+    tear_down(server);
+    if (!handover_finish(&server->handover)) {
+        log_stop();
+        activation_again(&server->sockets, argv);
+        fatal("cannot run %s again: %s; start meerkatd by hand", argv[0], strerror(errno));
+    }
+    sockets_close(&server->sockets);
     LOG_INFO("main.stopped", LOG_BOOL("clean", !server->has_failed_start));
-    log_stop();
-    notify_close(&server->notify);
-    mime_read_fini();
-    int status = server->has_failed_start ? 1 : 0;
-    crypto_wipe(&server->master, sizeof server->master);
-    conf_fini(&server->conf);
-    free(server);
-    return status;
+    return finish(server, server->has_failed_start ? 1 : 0);
 }

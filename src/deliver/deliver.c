@@ -411,8 +411,19 @@ static void close_idle(struct deliver *deliver)
     }
 }
 
+static void try_quiet(struct deliver *deliver)
+{
+    struct msg *msg = deliver->quiet;
+    if (msg != NULL && deliver->trip_count == 0) {
+        timer_stop(&deliver->drain_timer);
+        deliver->quiet = NULL;
+        msg_return(msg, ERR_OK);
+    }
+}
+
 static void try_drain(struct deliver *deliver)
 {
+    try_quiet(deliver);
     const struct msg_pool *pool = &deliver->actor.pools[MSG_POOL_REQUEST];
     if (deliver->drain == NULL || deliver->trip_count > 0 || deliver->verify_count > 0 ||
         !tls_report_drain(deliver->tls_report)) {
@@ -439,18 +450,38 @@ static void on_drain_due(struct timer *timer)
     try_drain(deliver);
 }
 
+static void start_drain_timer(struct deliver *deliver, uint64_t deadline_ms)
+{
+    uint64_t now_ms = loop_now_ms(deliver->loop);
+    timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
+}
+
+/* The slow part of a drain, done while edges still answer. What they accept now is an outbox row;
+ * the next run announces it. */
+static void quiet(struct deliver *deliver, struct msg *msg)
+{
+    CHECK(deliver->quiet == NULL);
+    CHECK(deliver->drain == NULL);
+    deliver->is_open = false;
+    deliver->quiet = msg;
+    timer_stop(&deliver->due);
+    timer_stop(&deliver->daily);
+    start_drain_timer(deliver, msg->body.control.deadline_ms);
+    close_idle(deliver);
+    try_quiet(deliver);
+}
+
 static void drain(struct deliver *deliver, struct msg *msg)
 {
     CHECK(deliver->drain == NULL);
+    CHECK(deliver->quiet == NULL);
     deliver->is_open = false;
     deliver->drain = msg;
     timer_stop(&deliver->due);
     timer_stop(&deliver->daily);
     group_cancel(&deliver->groups);
     queue_stop(deliver->queue);
-    uint64_t now_ms = loop_now_ms(deliver->loop);
-    uint64_t deadline_ms = msg->body.control.deadline_ms;
-    timer_start(&deliver->drain_timer, deadline_ms > now_ms ? (deadline_ms - now_ms) / 2 : 0);
+    start_drain_timer(deliver, msg->body.control.deadline_ms);
     close_idle(deliver);
     try_drain(deliver);
 }
@@ -507,6 +538,9 @@ static void on_control(struct deliver *deliver, struct msg *msg)
     case CONTROL_SESSION_KEYS: /* for edges */
     case CONTROL_PING:
         msg_return(msg, ERR_OK);
+        break;
+    case CONTROL_QUIET:
+        quiet(deliver, msg);
         break;
     case CONTROL_DRAIN:
         drain(deliver, msg);

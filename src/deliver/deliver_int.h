@@ -73,6 +73,7 @@ struct deliver {
     bool is_abandoning;
     bool is_pumping;
     bool is_dns_closed;
+    struct msg *quiet; /* CONTROL_QUIET waiting for the last trip */
     struct msg *drain;
     struct msg *stop;
     struct timer drain_timer;

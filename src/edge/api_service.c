@@ -22,7 +22,7 @@ struct page_job {
 
 void api_health(struct request *request)
 {
-    if (request->edge->phase != EDGE_OPEN) {
+    if (request->edge->phase != EDGE_OPEN && request->edge->phase != EDGE_LEAVING) {
         api_fail(request, ERR_DRAINING);
         return;
     }

@@ -205,6 +205,7 @@ static void on_control(struct edge *edge, struct msg *msg)
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_PING:
+    case CONTROL_QUIET: /* delivery's */
         msg_return(msg, ERR_OK);
         break;
     }
@@ -256,28 +257,17 @@ static void on_admin_accept(struct listener *listener, uv_os_sock_t socket)
     session_accept(CONTAINER_OF(listener, struct edge, admin), socket, SESSION_ADMIN);
 }
 
-enum err edge_listen(struct edge *edge, struct listener *listener, struct slice where,
-                     uint16_t *tcp_port, listener_fn *on_accept)
+enum err edge_listen(struct edge *edge, struct listener *listener, const struct listening *where,
+                     listener_fn *on_accept)
 {
-    struct conn_addr addr;
-    uint16_t fallback = 0;
-    if (conn_addr_parse(where, fallback, &addr) != ERR_OK) {
-        LOG_ERROR("edge.listen", LOG_TEXT("address", where),
-                  LOG_STR("remedy", "write listeners as ip:port or [ip6]:port"));
-        return ERR_INVALID;
-    }
-    if (*tcp_port != 0) { /* the first edge picked it */
-        struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)&addr.storage;
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)&addr.storage;
-        if (addr.storage.ss_family == AF_INET) {
-            v4->sin_port = htons(*tcp_port);
-        } else {
-            v6->sin6_port = htons(*tcp_port);
-        }
-    }
-    enum err err = listener_open(listener, edge->loop, &addr, on_accept);
+    const struct place *place = edge->place;
+    int fds[LOOP_COUNT_MAX];
+    const struct socket_group *group = sockets_find(place->sockets, where->kind, where->number);
+    CHECK(group != NULL); /* main opens what the options name before it starts us */
+    uint32_t count = sockets_of_loop(group, edge->index, place->loop_count, fds);
+    enum err err = listener_share(listener, edge->loop, fds, count, on_accept);
     if (err == ERR_OK) {
-        *tcp_port = listener->tcp_port;
+        *where->tcp_port = listener->tcp_port;
         edge->listeners_open += 1;
     }
     return err;
@@ -345,8 +335,8 @@ static enum err open_smtp(struct edge *edge, uint16_t *tcp_port)
 {
     enum err err = smtp_in_open(edge, false, &edge->smtp);
     if (err == ERR_OK) {
-        err = edge_listen(edge, &edge->smtp_listener, edge->place->conf->smtp_listen, tcp_port,
-                          on_smtp_accept);
+        struct listening where = {.kind = SOCKET_SMTP, .tcp_port = tcp_port};
+        err = edge_listen(edge, &edge->smtp_listener, &where, on_smtp_accept);
     }
     return err;
 }
@@ -363,8 +353,8 @@ static void start(struct edge *edge, struct msg *msg)
         err = load_certificate(edge);
     }
     if (err == ERR_OK && conf->https_listen.len > 0) {
-        err = edge_listen(edge, &edge->https, conf->https_listen, &control->tls_tcp_port,
-                          on_tls_accept);
+        struct listening where = {.kind = SOCKET_HTTPS, .tcp_port = &control->tls_tcp_port};
+        err = edge_listen(edge, &edge->https, &where, on_tls_accept);
     }
     if (err == ERR_OK && conf->smtp_listen.len > 0) {
         err = open_smtp(edge, &control->smtp_tcp_port);
@@ -373,8 +363,8 @@ static void start(struct edge *edge, struct msg *msg)
         err = submit_open(edge, control->submit_tcp_ports);
     }
     if (err == ERR_OK && conf->http_listen.len > 0) {
-        err =
-            edge_listen(edge, &edge->http, conf->http_listen, &control->tcp_port, on_plain_accept);
+        struct listening where = {.kind = SOCKET_HTTP, .tcp_port = &control->tcp_port};
+        err = edge_listen(edge, &edge->http, &where, on_plain_accept);
     }
     if (err == ERR_OK && edge->index == 0) {
         err = open_admin(edge);
@@ -442,7 +432,10 @@ void edge_session_gone(struct edge *edge)
     CHECK_IF(edge->session_count == 0, list_is_empty(&edge->sessions));
     metric_set(METRIC_HTTP_CONNS, edge->session_count);
     metric_set(METRIC_LOOP_CONNS, edge->session_count);
-    if (!has_sessions(edge) && edge->is_closed && edge->drain != NULL) {
+    if (!has_sessions(edge) && edge->drain != NULL &&
+        (edge->is_closed || edge->phase == EDGE_LEAVING)) {
+        edge->is_closed = true;
+        edge->phase = EDGE_DRAINING;
         finish_drain(edge);
     }
 }
@@ -467,6 +460,7 @@ static void on_drain_due(struct timer *timer)
     struct edge *edge = CONTAINER_OF(timer, struct edge, drain_timer);
     if (!edge->is_closed) {
         edge->is_closed = true;
+        edge->phase = EDGE_DRAINING;
         close_listeners(edge);
         end_sessions(edge);
         uint64_t now_ms = loop_now_ms(edge->loop);
@@ -488,15 +482,22 @@ static void on_drain_due(struct timer *timer)
 }
 
 /* For drain_notice_ms every new request, /api/health included, is told 503, so that load balancers
- * look elsewhere before connections are refused. What was accepted before is answered as ever. */
+ * look elsewhere before connections are refused. What was accepted before is answered as ever.
+ *
+ * Where the sockets outlive us nobody will be refused: who connects from now on waits for the next
+ * run, and who is connected has that time for another request, the last one. */
 static void drain(struct edge *edge, struct msg *msg)
 {
     bool was_open = edge->phase == EDGE_OPEN;
     CHECK(edge->drain == NULL);
-    edge->phase = EDGE_DRAINING;
+    edge->phase = was_open && msg->body.control.is_held ? EDGE_LEAVING : EDGE_DRAINING;
     edge->drain = msg;
     timer_init(&edge->drain_timer, edge->loop, on_drain_due);
     timer_start(&edge->drain_timer, was_open ? edge->place->conf->drain_notice_ms : 0);
+    if (edge->phase == EDGE_LEAVING) {
+        close_listeners(edge);
+        edge_session_gone(edge); /* perhaps there is none */
+    }
 }
 
 /* Messages of clients that left, and password jobs, come home before the actor is dead; what asks

@@ -29,6 +29,7 @@
 #include "net/http.h"
 #include "net/listen.h"
 #include "net/loop.h"
+#include "net/sockets.h"
 #include "shards/actor.h"
 #include "shards/msg.h"
 #include "shards/place.h"
@@ -38,7 +39,8 @@ struct request;
 struct batch;
 typedef void request_msg_fn(struct request *request, struct msg *msg);
 
-enum edge_phase { EDGE_NEW, EDGE_OPEN, EDGE_DRAINING, EDGE_STOPPED };
+/* LEAVING: nobody new comes in here, but waits for the next run; who is in is answered. */
+enum edge_phase { EDGE_NEW, EDGE_OPEN, EDGE_LEAVING, EDGE_DRAINING, EDGE_STOPPED };
 
 struct slot {
     struct request *request; /* NULL when free */
@@ -169,10 +171,14 @@ struct request {
 };
 
 /* edge.c */
-/* tcp_port: 0 picks a free one, which is then told; the other edges share it. Errors: ERR_INVALID
- * (no address), ERR_IO; logged. */
-MUST_USE enum err edge_listen(struct edge *edge, struct listener *listener, struct slice where,
-                              uint16_t *tcp_port, listener_fn *on_accept);
+struct listening {
+    enum socket_kind kind;
+    uint32_t number;    /* of the option's addresses */
+    uint16_t *tcp_port; /* out */
+};
+/* Accepts from this loop's share of the sockets that an option names. Errors: ERR_IO; logged. */
+MUST_USE enum err edge_listen(struct edge *edge, struct listener *listener,
+                              const struct listening *where, listener_fn *on_accept);
 uint32_t edge_slot_take(struct edge *edge, struct request *request); /* UINT32_MAX when full */
 void edge_slot_put(struct edge *edge, struct request *request);
 uint64_t edge_slot_token(const struct edge *edge, uint32_t slot);

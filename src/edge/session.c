@@ -348,9 +348,9 @@ static enum err admit(struct request *request)
     struct edge *edge = request->edge;
     const struct http_request *http = &request->http;
     request->is_head = http->method == HTTP_METHOD_HEAD;
-    request->is_close = !http->is_keep_alive;
+    request->is_close = !http->is_keep_alive || edge->phase == EDGE_LEAVING;
     request->is_old = http->minor_version == 0;
-    if (edge->phase != EDGE_OPEN) {
+    if (edge->phase != EDGE_OPEN && edge->phase != EDGE_LEAVING) {
         request->is_close = true;
         return ERR_DRAINING;
     }

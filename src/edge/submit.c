@@ -38,40 +38,33 @@ static void on_accept(struct listener *listener, uv_os_sock_t socket)
     smtp_in_accept(it->edge->submit, socket, it->is_implicit_tls);
 }
 
-static enum err open_list(struct edge *edge, struct slice rest, bool is_implicit_tls,
+static enum err open_kind(struct edge *edge, enum socket_kind kind,
                           uint16_t tcp_ports[SUBMIT_LISTENERS])
 {
+    bool is_implicit_tls = kind == SOCKET_SUBMISSIONS;
     uint32_t first = is_implicit_tls ? SUBMIT_LISTEN_MAX : 0;
-    uint32_t count = 0;
     enum err err = ERR_OK;
-    while (err == ERR_OK && rest.len > 0) {
-        struct slice where = slice_trim(slice_cut(&rest, ','));
-        if (where.len == 0) {
-            continue;
+    for (uint32_t i = 0; err == ERR_OK && i < SUBMIT_LISTEN_MAX; i++) {
+        struct submit_listener *it = &edge->submit_listeners[first + i];
+        struct listening where = {.kind = kind, .number = i, .tcp_port = &tcp_ports[first + i]};
+        if (sockets_find(edge->place->sockets, kind, i) == NULL) {
+            break;
         }
-        if (count == SUBMIT_LISTEN_MAX) {
-            LOG_ERROR("submit.listen", LOG_TEXT("address", where),
-                      LOG_STR("remedy", "give at most 4 addresses to each kind of listener"));
-            return ERR_INVALID;
-        }
-        struct submit_listener *it = &edge->submit_listeners[first + count];
         it->edge = edge;
         it->is_implicit_tls = is_implicit_tls;
-        err = edge_listen(edge, &it->listener, where, &tcp_ports[first + count], on_accept);
-        count += 1;
+        err = edge_listen(edge, &it->listener, &where, on_accept);
     }
     return err;
 }
 
 enum err submit_open(struct edge *edge, uint16_t tcp_ports[SUBMIT_LISTENERS])
 {
-    const struct conf *conf = edge->place->conf;
     enum err err = smtp_in_open(edge, true, &edge->submit);
     if (err == ERR_OK) {
-        err = open_list(edge, conf->submission_listen, false, tcp_ports);
+        err = open_kind(edge, SOCKET_SUBMISSION, tcp_ports);
     }
     if (err == ERR_OK) {
-        err = open_list(edge, conf->submissions_listen, true, tcp_ports);
+        err = open_kind(edge, SOCKET_SUBMISSIONS, tcp_ports);
     }
     return err;
 }

@@ -29,7 +29,7 @@ struct submit_listener {
 
 bool submit_is_wanted(const struct conf *conf);
 /* Opens edge->submit and its listeners; edge->tls is there. tcp_ports as in struct control. Errors:
- * those of smtp_in_open and listener_open, ERR_INVALID for a list that cannot be read; logged. */
+ * those of smtp_in_open and listener_share; logged. */
 MUST_USE enum err submit_open(struct edge *edge, uint16_t tcp_ports[SUBMIT_LISTENERS]);
 void submit_close_listeners(struct edge *edge);
 /* Ends, now or when it says, the sessions that have used one of those credentials. */

@@ -10,7 +10,9 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,11 +26,13 @@
 static enum err open_socket(const struct conn_addr *addr, int *fd);
 static enum err open_local(const struct sockaddr_un *addr, int *fd);
 static enum err remove_stale(const struct sockaddr_un *addr);
-static enum err begin(struct listener *listener, int fd);
+static enum err begin(struct listener *listener, const int *fds, uint32_t count);
+static void close_all(const int *fds, uint32_t count);
 static uint16_t bound_port(int fd);
 static void watch(struct listener *listener);
 static void on_readable(uv_poll_t *poll, int status, int events);
-static bool accept_one(struct listener *listener);
+static void pause_all(struct listener *listener);
+static bool accept_one(struct listen_watch *from);
 static void complain(struct listener *listener, const char *problem, const char *reason);
 static void on_pause_over(struct timer *timer);
 static void on_poll_closed(uv_handle_t *handle);
@@ -38,24 +42,72 @@ enum err listener_open(struct listener *listener, struct loop *loop, const struc
 {
     CHECK_LOOP(loop);
     CHECK(on_accept != NULL);
-    *listener = (struct listener){.loop = loop, .on_accept = on_accept, .fd = -1};
+    *listener = (struct listener){.loop = loop, .on_accept = on_accept};
     int fd = -1;
-    enum err err = open_socket(addr, &fd);
-    int reason = errno;
+    enum err err = listen_socket(addr, &fd);
     if (err == ERR_OK) {
-        err = begin(listener, fd);
-        reason = errno;
+        err = begin(listener, &fd, 1);
     }
-    if (err != ERR_OK) {
-        char text[ADDR_TEXT_MAX];
-        (void)conn_addr_text(addr, text); /* only its text is wanted */
-        LOG_ERROR("listen.failed", LOG_STR("address", text),
-                  LOG_U64("tcp_port", conn_addr_port(addr)), LOG_STR("reason", strerror(reason)),
-                  LOG_STR("remedy", "stop what listens there, or set another address in "
-                                    "http_listen or https_listen"));
+    if (err == ERR_OK) {
+        listener->tcp_port = bound_port(fd);
+    }
+    return err;
+}
+
+enum err listener_share(struct listener *listener, struct loop *loop, const int *fds,
+                        uint32_t fd_count, listener_fn *on_accept)
+{
+    int own[LOOP_COUNT_MAX];
+    uint32_t count = 0;
+    CHECK_LOOP(loop);
+    CHECK(on_accept != NULL);
+    CHECK(fd_count > 0 && fd_count <= LOOP_COUNT_MAX);
+    *listener = (struct listener){.loop = loop, .on_accept = on_accept};
+    while (count < fd_count && (own[count] = fcntl(fds[count], F_DUPFD_CLOEXEC, 0)) != -1) {
+        count += 1;
+    }
+    if (count < fd_count) {
+        LOG_ERROR("listen.failed", LOG_STR("reason", strerror(errno)),
+                  LOG_STR("remedy", "raise the limit of open files"));
+        close_all(own, count);
         return ERR_IO;
     }
-    listener->tcp_port = bound_port(fd);
+    enum err err = begin(listener, own, count);
+    if (err == ERR_OK) {
+        listener->tcp_port = bound_port(own[0]);
+    }
+    return err;
+}
+
+enum err listen_socket(const struct conn_addr *addr, int *fd)
+{
+    if (open_socket(addr, fd) == ERR_OK) {
+        return ERR_OK;
+    }
+    const char *reason = strerror(errno);
+    char text[ADDR_TEXT_MAX];
+    (void)conn_addr_text(addr, text); /* only its text is wanted */
+    LOG_ERROR("listen.failed", LOG_STR("address", text), LOG_U64("tcp_port", conn_addr_port(addr)),
+              LOG_STR("reason", reason),
+              LOG_STR("remedy", "stop what listens there, or set another address in the option "
+                                "that names it"));
+    return ERR_IO;
+}
+
+enum err listen_address(int fd, struct conn_addr *addr)
+{
+    int is_listening = 0;
+    int type = 0;
+    socklen_t int_len = sizeof(int);
+    struct conn_addr found = {0};
+    socklen_t len = sizeof(found.storage);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len) == -1 || type != SOCK_STREAM ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &int_len) == -1 ||
+        is_listening == 0 || getsockname(fd, (struct sockaddr *)&found.storage, &len) == -1 ||
+        (found.storage.ss_family != AF_INET && found.storage.ss_family != AF_INET6)) {
+        return ERR_INVALID;
+    }
+    *addr = found;
     return ERR_OK;
 }
 
@@ -64,7 +116,7 @@ enum err listener_open_local(struct listener *listener, struct loop *loop, struc
 {
     CHECK_LOOP(loop);
     CHECK(on_accept != NULL);
-    *listener = (struct listener){.loop = loop, .on_accept = on_accept, .fd = -1};
+    *listener = (struct listener){.loop = loop, .on_accept = on_accept};
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     if (path.len == 0 || path.len >= sizeof(addr.sun_path) || slice_has_byte(path, '\0')) {
         LOG_ERROR("listen.failed", LOG_TEXT("path", path),
@@ -80,7 +132,7 @@ enum err listener_open_local(struct listener *listener, struct loop *loop, struc
         err = open_local(&addr, &fd);
     }
     if (err == ERR_OK) {
-        err = begin(listener, fd);
+        err = begin(listener, &fd, 1);
     }
     if (err != ERR_OK) {
         const char *reason = err == ERR_EXISTS ? "it is in use, or no socket" : strerror(errno);
@@ -115,29 +167,58 @@ void listener_close(struct listener *listener, listener_closed_fn *on_closed)
     listener->is_open = false;
     listener->on_closed = on_closed;
     timer_stop(&listener->pause);
-    (void)uv_poll_stop(&listener->poll); /* always succeeds */
-    uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
-    (void)close(listener->fd); /* Linux frees the number whatever it returns */
-    listener->fd = -1;
+    for (uint32_t i = 0; i < listener->watch_count; i++) {
+        struct listen_watch *it = &listener->watches[i];
+        (void)uv_poll_stop(&it->poll); /* always succeeds */
+        uv_close((uv_handle_t *)&it->poll, on_poll_closed);
+        (void)close(it->fd); /* Linux frees the number whatever it returns */
+        it->fd = -1;
+    }
     if (listener->path[0] != '\0') {
         (void)unlink(listener->path); /* gone already is as good */
     }
 }
 
-/* Takes fd, also on failure; errno tells why. */
-static enum err begin(struct listener *listener, int fd)
+static void close_all(const int *fds, uint32_t count)
 {
-    int status = uv_poll_init(&listener->loop->uv, &listener->poll, fd);
-    if (status != 0) {
-        (void)close(fd); /* it was never used */
-        errno = -status;
-        return ERR_IO;
+    for (uint32_t i = 0; i < count; i++) {
+        (void)close(fds[i]); /* nobody accepted from it */
     }
+}
+
+static void on_given_up(struct listener *listener UNUSED)
+{
+}
+
+/* Takes the sockets, also on failure. */
+static enum err begin(struct listener *listener, const int *fds, uint32_t count)
+{
+    int status = 0;
+    listener->watches = mem_zalloc(count * sizeof(*listener->watches));
     timer_init(&listener->pause, listener->loop, on_pause_over);
-    listener->fd = fd;
     listener->is_open = true;
-    watch(listener);
-    return ERR_OK;
+    for (uint32_t i = 0; i < count && status == 0; i++) {
+        struct listen_watch *it = &listener->watches[i];
+        *it = (struct listen_watch){.listener = listener, .fd = fds[i]};
+        status = uv_poll_init(&listener->loop->uv, &it->poll, fds[i]);
+        listener->watch_count += status == 0;
+    }
+    listener->watches_open = listener->watch_count;
+    if (status == 0) {
+        watch(listener);
+        return ERR_OK;
+    }
+    LOG_ERROR("listen.failed", LOG_STR("reason", uv_strerror(status)),
+              LOG_STR("remedy", "raise the limit of open files"));
+    close_all(fds + listener->watch_count, count - listener->watch_count);
+    if (listener->watch_count > 0) {
+        listener_close(listener, on_given_up);
+    } else {
+        listener->is_open = false;
+        free(listener->watches);
+        listener->watches = NULL;
+    }
+    return ERR_IO;
 }
 
 /* errno tells why not. */
@@ -222,31 +303,41 @@ static uint16_t bound_port(int fd)
 
 static void watch(struct listener *listener)
 {
-    int status = uv_poll_start(&listener->poll, UV_READABLE, on_readable);
-    CHECK(status == 0);
+    for (uint32_t i = 0; i < listener->watch_count; i++) {
+        int status = uv_poll_start(&listener->watches[i].poll, UV_READABLE, on_readable);
+        CHECK(status == 0);
+    }
 }
 
 static void on_readable(uv_poll_t *poll, int status UNUSED, int events UNUSED)
 {
-    struct listener *listener = CONTAINER_OF(poll, struct listener, poll);
-    for (uint32_t i = 0; i < ACCEPTS_MAX && listener->is_open; i++) {
-        if (!accept_one(listener)) {
+    struct listen_watch *it = CONTAINER_OF(poll, struct listen_watch, poll);
+    for (uint32_t i = 0; i < ACCEPTS_MAX && it->listener->is_open; i++) {
+        if (!accept_one(it)) {
             return;
         }
     }
 }
 
-/* Whether there may be another. */
-static bool accept_one(struct listener *listener)
+static void pause_all(struct listener *listener)
 {
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    for (uint32_t i = 0; i < listener->watch_count; i++) {
+        (void)uv_poll_stop(&listener->watches[i].poll); /* always succeeds */
+    }
+}
+
+/* Whether there may be another. */
+static bool accept_one(struct listen_watch *from)
+{
+    struct listener *listener = from->listener;
+    int fd = accept4(from->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd == -1) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return false;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             complain(listener, "cannot accept; raise the limit of open files", strerror(errno));
-            (void)uv_poll_stop(&listener->poll); /* always succeeds */
+            pause_all(listener);
             timer_start(&listener->pause, PAUSE_MS);
             return false;
         }
@@ -279,7 +370,15 @@ static void on_pause_over(struct timer *timer)
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-    struct listener *listener = CONTAINER_OF(handle, struct listener, poll);
+    struct listen_watch *it = CONTAINER_OF(handle, struct listen_watch, poll);
+    struct listener *listener = it->listener;
+    listener->watches_open -= 1;
+    if (listener->watches_open > 0) {
+        return;
+    }
+    free(listener->watches);
+    listener->watches = NULL;
+    listener->watch_count = 0;
     listener_closed_fn *on_closed = listener->on_closed;
     listener->on_closed = NULL;
     on_closed(listener);

@@ -416,6 +416,7 @@ static void on_control(struct keeper *keeper, struct msg *msg)
     case CONTROL_START:
     case CONTROL_RELOAD:
     case CONTROL_PING:
+    case CONTROL_QUIET: /* a job goes on until the drain */
     case CONTROL_SESSION_KEYS:
         msg_return(msg, ERR_OK);
         return;

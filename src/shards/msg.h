@@ -777,15 +777,17 @@ enum control_op {
     CONTROL_STOP,         /* close every handle; returns just before the actor is dead */
     CONTROL_SESSION_KEYS, /* edge: they were rotated; an older generation than known is ignored */
     CONTROL_PING,         /* nothing but an answer: the loop is alive */
+    CONTROL_QUIET,        /* deliver: end what is open and begin nothing; edges still work */
 };
 struct control {
     enum control_op op;
     uint64_t deadline_ms; /* monotonic */
-    uint16_t tcp_port;    /* EDGE START: in: port to share (0: pick), out: the real one */
+    uint16_t tcp_port;    /* EDGE START: out: the real one */
     uint16_t tls_tcp_port;
     uint16_t smtp_tcp_port;
     uint16_t submit_tcp_ports[2 * SUBMIT_LISTEN_MAX]; /* STARTTLS, then implicit TLS */
     uint64_t session_keys; /* EDGE START, SESSION_KEYS: session_keys_pack */
+    bool is_held;          /* EDGE DRAIN: who connects waits for the next run */
 };
 
 union msg_body {

@@ -18,6 +18,7 @@
 struct actor;
 struct kv;
 struct seal_key;
+struct sockets;
 
 struct place {
     const struct conf *conf;
@@ -30,6 +31,7 @@ struct place {
     struct actor *commit;
     struct actor *keeper; /* long work on the store, on a loop of its own */
     uint64_t boot;                 /* number of this run, from the store's stamp */
+    const struct sockets *sockets; /* that edges accept from */
     const struct seal_key *master; /* master key of secrets at rest */
 };
 

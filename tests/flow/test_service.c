@@ -145,12 +145,19 @@ static const char *build_path(struct world *world, const char *path)
     return world_text(world, "%s/%s", build, path);
 }
 
-/* The unit names installed programs; this one is the same with those of the build. */
-static const char *write_unit(struct world *world)
+#define UNITS 6
+static const char *const unit_names[UNITS] = {
+    "meerkatd.service",     "meerkatd-http.socket",       "meerkatd-https.socket",
+    "meerkatd-smtp.socket", "meerkatd-submission.socket", "meerkatd-submissions.socket",
+};
+
+/* A unit names installed programs; this one is the same with those of the build. */
+static const char *write_unit(struct world *world, const char *name)
 {
-    struct slice rest = world_read_file(world, source_path(world, "packaging/meerkatd.service"));
+    const char *source = world_text(world, "packaging/%s", name);
+    struct slice rest = world_read_file(world, source_path(world, source));
     struct slice installed = SLICE("/usr/sbin/meerkatd");
-    const char *path = world_text(world, "%s/meerkatd.service", world->dir);
+    const char *path = world_text(world, "%s/%s", world->dir, name);
     const char *program = build_path(world, "meerkatd");
     FILE *file = fopen(path, "w");
     cr_assert_not_null(file);
@@ -164,7 +171,7 @@ static const char *write_unit(struct world *world)
     return path;
 }
 
-Test(service, has_a_unit_that_systemd_understands)
+Test(service, has_units_that_systemd_understands)
 {
     struct world *world = world_new();
     struct slice said;
@@ -172,11 +179,17 @@ Test(service, has_a_unit_that_systemd_understands)
         world_end(world);
         cr_skip_test("systemd-analyze is not installed: its check of the unit is left out");
     }
-    const char *argv[] = {"/usr/bin/systemd-analyze", "verify",          "--man=no",
-                          "--recursive-errors=no",    write_unit(world), NULL};
+    const char *argv[5 + UNITS] = {"/usr/bin/systemd-analyze", "verify", "--man=no",
+                                   "--recursive-errors=no"};
+    for (size_t i = 0; i < UNITS; i++) {
+        argv[4 + i] = write_unit(world, unit_names[i]);
+    }
     int status = world_tool(world, argv, SLICE(""), &said);
     cr_assert_eq(status, 0, "%.*s", SLICE_FMT(said));
-    cr_assert_eq(slice_find(said, SLICE("meerkatd.service:")), SIZE_MAX, "%.*s", SLICE_FMT(said));
+    for (size_t i = 0; i < UNITS; i++) {
+        const char *complaint = world_text(world, "%s:", unit_names[i]);
+        cr_assert_eq(slice_find(said, slice_str(complaint)), SIZE_MAX, "%.*s", SLICE_FMT(said));
+    }
     world_end(world);
 }
 

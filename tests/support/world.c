@@ -224,7 +224,47 @@ struct spawn {
     char **envp;
     const char *output; /* appended to */
     const char *input;  /* file, or NULL: /dev/null */
+    const struct world_passed *passed;
+    uint32_t passed_count;
 };
+
+/* In the child, as systemd does it. The last descriptor that is to stay open, or -1. */
+static int pass_sockets(const struct spawn *spawn)
+{
+    int lifted[WORLD_PASSED_MAX];
+    int last = STDERR_FILENO;
+    for (uint32_t i = 0; i < spawn->passed_count; i++) {
+        lifted[i] = fcntl(spawn->passed[i].fd, F_DUPFD, STDERR_FILENO + 1 + WORLD_PASSED_MAX);
+    }
+    for (uint32_t i = 0; i < spawn->passed_count; i++) {
+        last = dup2(lifted[i], last + 1);
+        if (last == -1) {
+            return -1;
+        }
+    }
+    return last;
+}
+
+/* In the child, once its environment is set. */
+static void tell_passed(const struct spawn *spawn)
+{
+    char text[KEPT_MAX * WORLD_PASSED_MAX] = "";
+    size_t len = 0;
+    if (spawn->passed_count == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < spawn->passed_count && spawn->passed[i].name != NULL; i++) {
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", i == 0 ? "" : ":",
+                                spawn->passed[i].name);
+    }
+    if (len > 0) {
+        CHECK(setenv("LISTEN_FDNAMES", text, 1) == 0);
+    }
+    (void)snprintf(text, sizeof text, "%u", (unsigned)spawn->passed_count);
+    CHECK(setenv("LISTEN_FDS", text, 1) == 0);
+    (void)snprintf(text, sizeof text, "%d", (int)getpid());
+    CHECK(setenv("LISTEN_PID", text, 1) == 0);
+}
 
 static pid_t spawn(struct world *world, const struct spawn *spawn)
 {
@@ -241,14 +281,17 @@ static pid_t spawn(struct world *world, const struct spawn *spawn)
     sigset_t none;
     (void)sigemptyset(&none); /* cannot fail */
     int in = open(input, O_RDONLY);
+    int passed = STDERR_FILENO;
     int out = open(spawn->output, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent ||
         sigprocmask(SIG_SETMASK, &none, NULL) == -1 || in == -1 || out == -1 ||
         dup2(in, STDIN_FILENO) == -1 || dup2(out, STDOUT_FILENO) == -1 ||
-        dup2(out, STDERR_FILENO) == -1 || close_range(STDERR_FILENO + 1, ~0U, 0) == -1) {
+        dup2(out, STDERR_FILENO) == -1 || (passed = pass_sockets(spawn)) == -1 ||
+        close_range((unsigned)passed + 1, ~0U, 0) == -1) {
         _exit(FAILED_TO_EXEC);
     }
     environ = spawn->envp != NULL ? spawn->envp : environ;
+    tell_passed(spawn);
     (void)execvp(spawn->argv[0], (char *const *)(uintptr_t)spawn->argv); /* returns only to fail */
     _exit(FAILED_TO_EXEC);
 }
@@ -391,7 +434,11 @@ static char **daemon_environment(struct world *world)
 static void start_daemon(struct world *world, const char *argument)
 {
     const char *argv[] = {tool_path(world, "meerkatd"), argument, NULL};
-    struct spawn how = {.argv = argv, .output = world->log, .envp = daemon_environment(world)};
+    struct spawn how = {.argv = argv,
+                        .output = world->log,
+                        .envp = daemon_environment(world),
+                        .passed = world->passed,
+                        .passed_count = world->passed_count};
     CHECK(world->daemon == 0);
     world->daemon = spawn(world, &how);
 }
@@ -422,9 +469,39 @@ void world_launch(struct world *world)
     start_daemon(world, NULL);
 }
 
+void world_pass(struct world *world, const char *name, int fd)
+{
+    CHECK(world->passed_count < WORLD_PASSED_MAX);
+    world->passed[world->passed_count++] = (struct world_passed){name, fd};
+}
+
+void world_launch_takeover(struct world *world)
+{
+    CHECK(world->before == 0);
+    world->before = world->daemon;
+    world->daemon = 0;
+    start_daemon(world, "--takeover");
+}
+
+int world_await_before(struct world *world)
+{
+    CHECK(world->before != 0);
+    int status = reap(world, world->before, STOP_WAIT_MS);
+    if (status == -1) {
+        world_fail(world, "the daemon before does not end");
+    }
+    world->before = 0;
+    return status;
+}
+
 void world_start(struct world *world)
 {
     world_launch(world);
+    world_await_ready(world);
+}
+
+void world_await_ready(struct world *world)
+{
     struct wait wait = wait_start(WORLD_WAIT_MS);
     while (!read_run_file(world)) {
         int status = reap(world, world->daemon, 0);

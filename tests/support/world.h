@@ -24,6 +24,7 @@
 
 #define WORLD_OPTIONS_MAX 40
 #define WORLD_PEERS_MAX   16
+#define WORLD_PASSED_MAX  8
 #define WORLD_WAIT_MS     15000 /* how long the helpers wait for anything; sanitizers are slow */
 #define WORLD_HOST        "mail.meerkat.test"
 
@@ -54,7 +55,13 @@ struct world {
         const char *value;
     } options[WORLD_OPTIONS_MAX];
     uint32_t option_count;
+    struct world_passed {
+        const char *name;
+        int fd;
+    } passed[WORLD_PASSED_MAX];
+    uint32_t passed_count;
     pid_t daemon; /* 0: not running */
+    pid_t before; /* the one that was taken over from; 0: none */
     pid_t keeper; /* ends the others and removes the folder when the test has died */
     int keeper_fd;
     uint16_t http_port;
@@ -99,6 +106,16 @@ void world_set(struct world *world, const char *name, const char *fmt, ...) PRIN
 void world_start(struct world *world);
 /* The same without the waiting: for a test that kills it on its way up. */
 void world_launch(struct world *world);
+/* From the next start on the daemon gets this socket as systemd would pass it; it stays the
+ * caller's. name NULL: without any names. */
+void world_pass(struct world *world, const char *name, int fd);
+/* Starts the next daemon with --takeover beside the one that runs, which becomes the world's
+ * `before`. Waits for nothing. */
+void world_launch_takeover(struct world *world);
+/* Waits until the daemon listens. */
+void world_await_ready(struct world *world);
+/* Exit status of the one before, or 128 and the signal. */
+int world_await_before(struct world *world);
 /* SIGTERM; insists on exit status 0 and a log without sanitizer reports. */
 void world_stop(struct world *world);
 /* The same for a daemon that was told already: a second signal would end it at once. */

@@ -38,6 +38,7 @@ struct rig {
     struct loop loop;
     struct conf conf;
     struct place place;
+    struct sockets sockets;
     struct seal_key master;
     struct edge *edge;
     struct actor world; /* shard, delivery and main in one */
@@ -169,7 +170,9 @@ static inline void rig_start(struct rig *rig)
                                 .loop_count = 1,
                                 .shards = {&rig->world},
                                 .deliver = &rig->world,
+                                .sockets = &rig->sockets,
                                 .master = &rig->master};
+    cr_assert_eq(sockets_open(&rig->sockets, &rig->conf, 1), ERR_OK);
     rig->edge = edge_new(&rig->place, 0, &rig->loop);
     rig->place.edges[0] = edge_actor(rig->edge);
     control(rig, CONTROL_START, 0);
@@ -196,6 +199,7 @@ static inline void rig_end(struct rig *rig)
     loop_stop(&rig->loop);
     loop_run(&rig->loop);
     edge_free(rig->edge);
+    sockets_close(&rig->sockets);
     actor_fini(&rig->world);
     loop_fini(&rig->loop);
     conf_fini(&rig->conf);
