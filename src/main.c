@@ -495,6 +495,7 @@ static void enter(struct server *server, enum phase phase)
     case PHASE_QUIET:
         begin_drain(server);
         control(server, server->place.deliver, MSG_DELIVER_CONTROL, CONTROL_QUIET);
+        control(server, server->place.keeper, MSG_KEEPER_CONTROL, CONTROL_DRAIN);
         break;
     case PHASE_DRAIN_EDGES:
         begin_drain(server);
