@@ -115,6 +115,10 @@ static const struct command commands[] = {
      "Exit status 0: it is delivered, or goes by itself; 4: somebody has to do something.\n"},
     {"retry", NULL, run_retry, 1, 1, "DELIVERY", "", "try one delivery of a mail now",
      "Also one that was given up. Deliveries have their ids from `explain`.\n"},
+    {"verify", NULL, run_verify, 0, 0, "", "offline",
+     "read every row of the store, and compare what they say",
+     "  --offline   read the store of a daemon that does not run, or beside one that does\n"
+     "Status 4 when something is wrong.\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
     {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
 };

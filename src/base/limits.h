@@ -442,4 +442,7 @@ _Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + QUEUE_OPS_M
                    DELIVER_POOL_MSGS,
                "what delivery remembers never takes a message from a trip");
 
+/* What verify keeps of what it finds; all are counted. */
+#define VERIFY_FINDINGS_MAX 1000
+
 #endif

@@ -41,6 +41,18 @@ struct slice key_slice(const struct key *key)
     return slice_of(key->bytes, key->len);
 }
 
+bool key_copy(struct slice bytes, struct key *key)
+{
+    if (bytes.len > KEY_MAX) {
+        return false;
+    }
+    key->len = (uint16_t)bytes.len;
+    if (bytes.len > 0) {
+        memcpy(key->bytes, bytes.data, bytes.len);
+    }
+    return true;
+}
+
 uint32_t key_account_shard(uint32_t shard_count, struct account_id account)
 {
     CHECK(shard_count > 0);
@@ -314,6 +326,14 @@ struct key key_directory(enum directory_kind kind, struct slice name)
     const uint8_t kind_byte = (uint8_t)kind;
     add_bytes(&key, &kind_byte, 1);
     add_text(&key, name);
+    return key;
+}
+
+struct key key_quarantine(uint64_t when_unix_ms, const struct sha256 *original)
+{
+    struct key key = key_of(TAG_QUARANTINE);
+    add_u64(&key, when_unix_ms);
+    add_bytes(&key, original->bytes, sizeof(original->bytes));
     return key;
 }
 

@@ -41,6 +41,8 @@ struct key {
 };
 
 struct slice key_slice(const struct key *key);
+/* False when bytes are more than a key may have. */
+bool key_copy(struct slice bytes, struct key *key) MUST_USE;
 
 enum directory_kind { DIRECTORY_EMAIL = 1, DIRECTORY_DOMAIN = 2, DIRECTORY_SERVER = 3 };
 
@@ -87,6 +89,8 @@ struct key key_suppression(struct account_id account, struct slice addr_key);
 struct key key_template(struct account_id account, struct id template);
 struct key key_note(uint32_t kind, struct slice name);
 struct key key_directory(enum directory_kind kind, struct slice name);
+/* Of a row that repair put aside, by the hash of the key that it had. */
+struct key key_quarantine(uint64_t when_unix_ms, const struct sha256 *original);
 struct key key_shard_meta(void);
 struct key key_ledger(uint32_t kind);
 

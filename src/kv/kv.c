@@ -61,9 +61,13 @@ struct kv_iter {
     struct slice to;
     bool is_reverse;
     bool is_started;
+    bool is_sought; /* it stands on what comes next */
     bool is_at_end;
+    bool is_quiet;
     enum err err;
 };
+
+#define BULK_READ_BYTES (2 * MIB)
 
 static struct batch_row *add_row(struct kv_batch *batch, enum row_op op, struct slice key,
                                  struct slice value);
@@ -89,6 +93,11 @@ enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *
         CHECK(pinned == NULL);
         return kv_rocks_failed("get", words);
     }
+    return kv_rocks_value(pinned, arena, value);
+}
+
+enum err kv_rocks_value(rocksdb_pinnableslice_t *pinned, struct arena *arena, struct slice *value)
+{
     if (pinned == NULL) {
         return ERR_NOT_FOUND;
     }
@@ -104,6 +113,7 @@ enum err kv_get(struct kv *kv, uint32_t family, struct slice key, struct arena *
     rocksdb_pinnableslice_destroy(pinned);
     return err;
 }
+
 /* ---- batches -------------------------------------------------------------------------------- */
 
 struct kv_batch *kv_batch_new(uint32_t family)
@@ -239,14 +249,31 @@ enum err kv_sync(struct kv *kv)
 struct kv_iter *kv_iter_open(struct kv *kv, uint32_t family, struct slice from, struct slice to,
                              bool is_reverse)
 {
-    rocksdb_column_family_handle_t *handle = kv_family_handle(kv, family);
+    const struct kv_scan scan = {.family = family, .from = from, .to = to};
+    struct kv_iter *iter = kv_scan_open(kv, &scan);
+    iter->is_reverse = is_reverse;
+    return iter;
+}
+
+struct kv_iter *kv_scan_open(struct kv *kv, const struct kv_scan *scan)
+{
+    const struct slice from = scan->from;
+    const struct slice to = scan->to;
+    rocksdb_column_family_handle_t *handle = kv_family_handle(kv, scan->family);
     struct kv_iter *iter = mem_zalloc(sizeof(*iter) + from.len + to.len);
     char *bounds = (char *)(iter + 1);
     iter->from = slice_of(bounds, from.len);
     iter->to = slice_of(bounds + from.len, to.len);
-    iter->is_reverse = is_reverse;
+    iter->is_quiet = scan->is_quiet;
     iter->err = ERR_OK;
     iter->read = rocksdb_readoptions_create();
+    if (scan->snapshot != NULL) {
+        rocksdb_readoptions_set_snapshot(iter->read, scan->snapshot->rocks);
+    }
+    if (scan->is_bulk) {
+        rocksdb_readoptions_set_fill_cache(iter->read, 0);
+        rocksdb_readoptions_set_readahead_size(iter->read, BULK_READ_BYTES);
+    }
     if (from.len > 0) {
         memcpy(bounds, from.data, from.len);
         rocksdb_readoptions_set_iterate_lower_bound(iter->read, iter->from.data, iter->from.len);
@@ -266,7 +293,9 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value)
     if (iter->is_at_end) {
         return false;
     }
-    if (iter->is_started) {
+    if (iter->is_sought) {
+        iter->is_sought = false;
+    } else if (iter->is_started) {
         iter->is_reverse ? rocksdb_iter_prev(iter->rocks) : rocksdb_iter_next(iter->rocks);
     } else if (iter->is_reverse) {
         rocksdb_iter_seek_to_last(iter->rocks); /* of what the bounds leave */
@@ -279,7 +308,7 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value)
         char *words = NULL;
         rocksdb_iter_get_error(iter->rocks, &words);
         if (words != NULL) {
-            iter->err = kv_rocks_failed("scan", words);
+            iter->err = iter->is_quiet ? kv_rocks_err(words) : kv_rocks_failed("scan", words);
         }
         return false;
     }
@@ -290,6 +319,18 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value)
     bytes = rocksdb_iter_value(iter->rocks, &len);
     *value = slice_of(bytes, len);
     return true;
+}
+
+void kv_iter_seek(struct kv_iter *iter, struct slice key)
+{
+    CHECK(!iter->is_reverse);
+    iter->is_at_end = iter->to.len > 0 && slice_compare(key, iter->to) >= 0;
+    iter->is_started = true;
+    iter->is_sought = true;
+    iter->err = ERR_OK;
+    if (!iter->is_at_end) {
+        rocksdb_iter_seek(iter->rocks, key.data, key.len);
+    }
 }
 
 enum err kv_iter_err(const struct kv_iter *iter)
@@ -376,34 +417,46 @@ enum err kv_flush(struct kv *kv)
 
 /* RocksDB's C interface gives its errors as prose only; the words below are those of
  * Status::ToString and strerror. Order matters: the first that occurs decides. */
-enum err kv_rocks_failed(const char *op, char *words)
+static const struct known_words {
+    const char *word;
+    enum err err;
+    const char *remedy;
+} known[] = {
+    {"Corruption", ERR_CORRUPT, "the store is damaged: restore it from a backup"},
+    {"No space left", ERR_STORAGE, "free space on the store's filesystem"},
+    {"Disk quota exceeded", ERR_STORAGE, "raise the quota of the daemon's user"},
+    {"lock hold", ERR_STORAGE, "the store is already open in this process"},
+    {"lock file", ERR_STORAGE, "another process has the store open: stop it first"},
+    {"Permission denied", ERR_STORAGE, "give the folder and its files to the daemon's user"},
+    {"Read-only file system", ERR_STORAGE, "remount the store's filesystem for writing"},
+    {"Too many open files", ERR_STORAGE, "raise the limit of open files (ulimit -n)"},
+    {"not linked", ERR_STORAGE, "use a RocksDB that was built with LZ4 and zstd"},
+    {"", ERR_IO, "look at the disk and at the kernel's log"},
+};
+
+static const struct known_words *words_mean(const char *words)
 {
-    static const struct {
-        const char *word;
-        enum err err;
-        const char *remedy;
-    } known[] = {
-        {"Corruption", ERR_CORRUPT, "the store is damaged: restore it from a backup"},
-        {"No space left", ERR_STORAGE, "free space on the store's filesystem"},
-        {"Disk quota exceeded", ERR_STORAGE, "raise the quota of the daemon's user"},
-        {"lock hold", ERR_STORAGE, "the store is already open in this process"},
-        {"lock file", ERR_STORAGE, "another process has the store open: stop it first"},
-        {"Permission denied", ERR_STORAGE, "give the folder and its files to the daemon's user"},
-        {"Read-only file system", ERR_STORAGE, "remount the store's filesystem for writing"},
-        {"Too many open files", ERR_STORAGE, "raise the limit of open files (ulimit -n)"},
-        {"not linked", ERR_STORAGE, "use a RocksDB that was built with LZ4 and zstd"},
-        {"", ERR_IO, "look at the disk and at the kernel's log"},
-    };
-    const struct slice text = slice_str(words);
     size_t i = 0;
-    while (slice_find(text, slice_str(known[i].word)) == SIZE_MAX) {
+    while (slice_find(slice_str(words), slice_str(known[i].word)) == SIZE_MAX) {
         i++;
     }
     CHECK(i < ARRAY_LEN(known));
-    LOG_ERROR("kv.failed", LOG_STR("op", op), LOG_TEXT("rocksdb", text),
-              LOG_STR("remedy", known[i].remedy));
+    return &known[i];
+}
+
+enum err kv_rocks_failed(const char *op, char *words)
+{
+    const struct known_words *mean = words_mean(words);
+    LOG_ERROR("kv.failed", LOG_STR("op", op), LOG_STR("rocksdb", words),
+              LOG_STR("remedy", mean->remedy));
+    return kv_rocks_err(words);
+}
+
+enum err kv_rocks_err(char *words)
+{
+    const enum err err = words_mean(words)->err;
     rocksdb_free(words);
-    return known[i].err;
+    return err;
 }
 
 /* ---- inside --------------------------------------------------------------------------------- */

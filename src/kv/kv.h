@@ -32,6 +32,7 @@
 struct kv;
 struct kv_batch;
 struct kv_iter;
+struct kv_snapshot;
 
 /* Families: 0 to family_count - 1 are "shard00" ...; KV_FAMILY_DELIVER and KV_FAMILY_META come
  * after. */
@@ -99,6 +100,46 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
 /* Why kv_iter_next returned false. */
 MUST_USE enum err kv_iter_err(const struct kv_iter *iter);
 void kv_iter_close(struct kv_iter *iter);
+
+/* ---- one moment of the store ------------------------------------------------------------------
+ */
+
+/* The store as it is now, all families at once, for as long as the snapshot is kept; what is
+ * written meanwhile takes room on the disk until then. Any thread. Owns: caller;
+ * kv_snapshot_free. */
+struct kv_snapshot *kv_snapshot_new(struct kv *kv);
+void kv_snapshot_free(struct kv *kv, struct kv_snapshot *snapshot);
+
+/* A scan that is not a shard's. */
+struct kv_scan {
+    const struct kv_snapshot *snapshot; /* NULL: as of now */
+    uint32_t family;
+    struct slice from;
+    struct slice to; /* empty: the end of the family */
+    bool is_bulk;    /* reads ahead, and leaves the cache to the others */
+    bool is_quiet;   /* damage is the caller's business: nothing is logged */
+};
+struct kv_iter *kv_scan_open(struct kv *kv, const struct kv_scan *scan);
+/* Goes on at the first row from key on, also after an error or the end. */
+void kv_iter_seek(struct kv_iter *iter, struct slice key);
+/* As kv_get, of a moment and quiet about damage. */
+struct kv_place {
+    const struct kv_snapshot *snapshot; /* NULL: now */
+    uint32_t family;
+};
+MUST_USE enum err kv_get_at(struct kv *kv, struct kv_place place, struct slice key,
+                            struct arena *arena, struct slice *value);
+
+/* A table file of a family: its rows are from smallest to largest key. Slices borrow until fn
+ * returns. */
+struct kv_file {
+    struct slice name; /* "/000012.sst" */
+    int level;
+    struct slice smallest;
+    struct slice largest;
+};
+typedef void kv_file_fn(void *context, const struct kv_file *file);
+void kv_files(struct kv *kv, uint32_t family, kv_file_fn *fn, void *context);
 
 /* ---- inspection ----------------------------------------------------------------------------- */
 

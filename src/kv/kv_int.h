@@ -35,9 +35,18 @@ struct kv {
     bool is_log_torn; /* the writer's: the last kv_write failed, perhaps within the log */
 };
 
+struct kv_snapshot {
+    const rocksdb_snapshot_t *rocks;
+};
+
 uint32_t kv_family_count(const struct kv *kv);
 rocksdb_column_family_handle_t *kv_family_handle(const struct kv *kv, uint32_t family);
 /* What RocksDB's words mean; logs them with op and a remedy, and frees them. */
 MUST_USE enum err kv_rocks_failed(const char *op, char *words);
+/* The same without a line in the log. */
+MUST_USE enum err kv_rocks_err(char *words);
+/* Of a get that went wrong or found something; frees pinned. */
+MUST_USE enum err kv_rocks_value(rocksdb_pinnableslice_t *pinned, struct arena *arena,
+                                 struct slice *value);
 
 #endif

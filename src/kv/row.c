@@ -100,6 +100,7 @@ WEIGHS(SHARD_META, 8);
 WEIGHS(LEDGER, 8);
 WEIGHS(TEMPLATE, 48);
 WEIGHS(NOTE, 12);
+WEIGHS(QUARANTINE, 20);
 WEIGHS(FORMAT, 24);
 
 /* ---- fields --------------------------------------------------------------------------------- */

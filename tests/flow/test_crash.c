@@ -170,6 +170,7 @@ Test(crash, loses_nothing_acknowledged_in_fifty_kills, .timeout = 300)
     for (uint32_t round = 0; round < ROUNDS; round++) {
         if (round % YOUNG_EVERY == YOUNG_EVERY - 1) {
             kill_young(scene);
+            world_verify(world);
             continue;
         }
         if (world->daemon == 0) {
@@ -180,6 +181,7 @@ Test(crash, loses_nothing_acknowledged_in_fifty_kills, .timeout = 300)
                  1 + next_random(scene, ROUND_ANSWERS));
         world_kill(world);
         load_finish(scene->load, LAST_WORDS_MS);
+        world_verify(world);
     }
     uint64_t rounds_ms = clock_mono_ms() - began_ms;
     world_start(world);

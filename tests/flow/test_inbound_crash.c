@@ -222,6 +222,7 @@ Test(inbound_crash, loses_no_mail_that_was_answered_250_in_twenty_kills, .timeou
     for (uint32_t round = 0; round < ROUNDS; round++) {
         if (round % YOUNG_EVERY == YOUNG_EVERY - 1) {
             kill_young(scene);
+            world_verify(world);
             continue;
         }
         if (world->daemon == 0) {
@@ -232,6 +233,7 @@ Test(inbound_crash, loses_no_mail_that_was_answered_250_in_twenty_kills, .timeou
         smtp_load_run(scene->load, 1 + next_random(scene, ROUND_MS), 0);
         world_kill(world);
         smtp_load_last_words(scene->load, LAST_WORDS_MS);
+        world_verify(world);
     }
     world_sink_profile(world, scene->sink, "");
     world_start(world);

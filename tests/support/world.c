@@ -818,3 +818,15 @@ int world_tool(struct world *world, const char *const *argv, struct slice input,
     }
     return status;
 }
+
+void world_verify(struct world *world)
+{
+    const char *argv[] = {
+        tool_path(world, "meerkatctl"), "--data", world->data, "verify", "--offline", NULL};
+    struct slice said;
+    CHECK(world->daemon == 0);
+    int status = world_tool(world, argv, SLICE(""), &said);
+    if (status != 0) {
+        world_fail(world, "meerkatctl verify ends with %d: %.*s", status, SLICE_FMT(said));
+    }
+}

@@ -126,6 +126,9 @@ void world_kill(struct world *world);
 int world_run(struct world *world);
 /* The same with --check-config, which only looks. */
 int world_check_config(struct world *world);
+/* Of a daemon that does not run: meerkatctl verify reads every row of its store, and everything has
+ * to be as it should. */
+void world_verify(struct world *world);
 /* The daemon's log so far. */
 struct slice world_log(struct world *world);
 

@@ -90,6 +90,8 @@ static size_t add_plain(struct sample *samples, size_t count)
     ADD(key_note(2, SLICE("020412 x.org")), "note 2 020412 x.org", ID_USER, id);
     ADD(key_directory(DIRECTORY_DOMAIN, SLICE("!x.org")), "directory domain \\x21x.org", ID_USER,
         id);
+    ADD(key_quarantine(TIME, &sha), "quarantine 2026-11-21T06:38:51.123Z 1f2e3d4c5b6a7988..",
+        ID_USER, id);
     ADD(key_shard_meta(), "shard_meta", ID_USER, id);
     ADD(key_ledger(2), "ledger 2", ID_USER, id);
     return count;

@@ -318,7 +318,7 @@ Test(row, keeps_the_fields_that_are_on_disks_already)
         [ROW_DELIVERY_REF] = 0x41d156cb, [ROW_BLOCKED] = 0x8a80eecc,
         [ROW_ROUTE_LIST] = 0x625d4838,   [ROW_THREAD_NAME] = 0x20165f7a,
         [ROW_THREAD_MAIL] = 0xddaebbde,  [ROW_TEMPLATE] = 0x59aaa6ea,
-        [ROW_NOTE] = 0xcaa61dd4,
+        [ROW_NOTE] = 0xcaa61dd4,         [ROW_QUARANTINE] = 0xb8eaed4c,
     };
     struct family_case cases[ROW_FAMILY_COUNT];
     family_cases(cases);

@@ -1,0 +1,165 @@
+/* meerkatctl_verify.c - verify: is the store what it should be? */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "kv/kv_stat.h"
+#include "kv/verify.h"
+#include "meerkatctl_job.h"
+#include "meerkatctl_store.h"
+#include "meerkatctl_verify.h"
+
+#define STEP_US    200000
+#define REPORT_MAX (4 * MIB)
+#define SHOWN_MAX  50 /* findings of the report for people */
+
+/* ---- for people ------------------------------------------------------------------------------ */
+
+static void print_size(char out[32], double bytes)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    while (bytes >= 1024 && unit + 1 < ARRAY_LEN(units)) {
+        bytes /= 1024;
+        unit++;
+    }
+    (void)snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]); /* fits */
+}
+
+static void print_finding(json_t *finding)
+{
+    const char *after = ctl_member_text(finding, "after");
+    const char *detail = ctl_member_text(finding, "detail");
+    printf("  %-8s %-16s ", ctl_member_text(finding, "family"), ctl_member_text(finding, "kind"));
+    if (after[0] != '\0') {
+        const char *before = ctl_member_text(finding, "before");
+        printf("behind %s, up to %s", after, before[0] != '\0' ? before : "the end");
+    } else {
+        printf("%s", ctl_member_text(finding, "row"));
+    }
+    printf("%s%s\n", detail[0] != '\0' ? ": " : "", detail);
+}
+
+static void print_kinds(json_t *report, bool is_damage)
+{
+    json_t *kinds = ctl_member(report, "kinds");
+    for (size_t i = 0; i < json_array_size(kinds); i++) {
+        json_t *kind = json_array_get(kinds, i);
+        if (json_is_true(ctl_member(kind, "damage")) == is_damage) {
+            printf("%8" JSON_INTEGER_FORMAT "  %-16s %s\n",
+                   json_integer_value(ctl_member(kind, "count")), ctl_member_text(kind, "kind"),
+                   ctl_member_text(kind, "text"));
+        }
+    }
+}
+
+static void print_findings(json_t *report)
+{
+    json_t *findings = ctl_member(report, "findings");
+    size_t shown = 0;
+    size_t damage = 0;
+    for (size_t i = 0; i < json_array_size(findings); i++) {
+        json_t *finding = json_array_get(findings, i);
+        if (json_is_true(ctl_member(finding, "damage")) && damage++ < SHOWN_MAX) {
+            print_finding(finding);
+            shown++;
+        }
+    }
+    if (damage > shown) {
+        printf("  and %zu more; --json has them\n", damage - shown);
+    }
+}
+
+void ctl_print_verified(struct ctl *ctl UNUSED, json_t *report)
+{
+    char size[32];
+    json_int_t damage = json_integer_value(ctl_member(report, "damage"));
+    json_int_t notes = json_integer_value(ctl_member(report, "notes"));
+    print_size(size, (double)json_integer_value(ctl_member(report, "bytes")));
+    printf("%" JSON_INTEGER_FORMAT " rows, %s read in %.1f s: %s\n",
+           json_integer_value(ctl_member(report, "rows")), size,
+           (double)json_integer_value(ctl_member(report, "ms")) / 1000,
+           damage == 0 ? "nothing is wrong" : "something is wrong");
+    if (damage > 0) {
+        print_kinds(report, true);
+        printf("\n");
+        print_findings(report);
+        printf(
+            "\n\"meerkatctl repair\" shows what would be done about it, and does nothing yet.\n");
+    }
+    if (notes > 0) {
+        printf("%sWhat the daemon takes care of by itself:\n", damage > 0 ? "\n" : "");
+        print_kinds(report, false);
+    }
+}
+
+/* ---- offline --------------------------------------------------------------------------------- */
+
+void ctl_show_verify(const struct verify *verify, bool is_over)
+{
+    struct verify_progress progress;
+    if (isatty(STDERR_FILENO) != 1) {
+        return;
+    }
+    if (is_over) {
+        (void)fputs("\r\033[K", stderr); /* it is only for the eye, here and below */
+        return;
+    }
+    char family[16];
+    verify_progress(verify, &progress);
+    uint64_t of = max_u64(progress.rows_estimated, 1);
+    (void)fprintf(stderr,
+                  "\r\033[Kverify: %" PRIu64 " of about %" PRIu64 " rows (%" PRIu64
+                  " %%), %s, %" PRIu64 " wrong, about %" PRIu64 " s left",
+                  progress.rows, of, progress.rows * 100 / of,
+                  kv_family_name(progress.family, family), progress.damage,
+                  (progress.left_ms + 999) / 1000);
+}
+
+static int verify_offline(struct ctl *ctl)
+{
+    struct kv *kv = NULL;
+    struct verify_progress progress;
+    struct buf text;
+    int status = ctl_store_open(ctl, false, &kv, NULL);
+    if (status != EXIT_GOOD) {
+        return status;
+    }
+    const struct verify_options options = {.now_unix_ms = clock_unix_ms()};
+    struct verify *verify = verify_new(kv, &options);
+    while (verify_step(verify, STEP_US)) {
+        ctl_show_verify(verify, false);
+    }
+    ctl_show_verify(verify, true);
+    verify_progress(verify, &progress);
+    buf_init(&text, REPORT_MAX);
+    verify_report(verify, &text);
+    verify_free(verify);
+    kv_close(kv);
+    json_t *report = json_loadb(text.data, text.len, 0, NULL);
+    CHECK(report != NULL);
+    if (ctl->is_json) {
+        char *line = json_dumps(report, JSON_INDENT(2));
+        printf("%s\n", line);
+        free(line);
+    } else {
+        ctl_print_verified(ctl, report);
+    }
+    json_decref(report);
+    buf_fini(&text);
+    return progress.damage > 0 ? EXIT_WRONG : EXIT_GOOD;
+}
+
+int run_verify(struct ctl *ctl)
+{
+    if (ctl_is_offline(ctl)) {
+        return verify_offline(ctl);
+    }
+    return ctl_usage(ctl, "meerkatd runs: --offline reads the store beside it");
+}
