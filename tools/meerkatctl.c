@@ -80,6 +80,10 @@ static const struct command commands[] = {
      "  --search TEXT   only sites whose name has this in it\n"},
     {"queue", "accounts", run_queue_accounts, 0, 0, "", "", "show whose mail waits", NULL},
     {"queue", "holds", run_queue_holds, 0, 0, "", "", "show what is paused or moved", NULL},
+    {"queue", "ages", run_queue_ages, 0, 0, "", "site= account=",
+     "show how long what is queued has waited, and how long it will",
+     "  --site SITE     as `queue sites` names it\n"
+     "  --account ACC   of this account only\n"},
     {"queue", "pause", run_queue_pause, 0, 0, "",
      "site= account= reason= until=", "send nothing to a site, or for an account",
      "  --site SITE     as `queue sites` names it\n"

@@ -116,6 +116,7 @@ int run_retry(struct ctl *ctl);
 int run_queue_sites(struct ctl *ctl);
 int run_queue_accounts(struct ctl *ctl);
 int run_queue_holds(struct ctl *ctl);
+int run_queue_ages(struct ctl *ctl);
 int run_queue_pause(struct ctl *ctl);
 int run_queue_resume(struct ctl *ctl);
 int run_queue_retry(struct ctl *ctl);

@@ -148,3 +148,92 @@ int run_queue_move(struct ctl *ctl)
     (void)json_object_set_new(body, "pool", is_back ? json_null() : json_string(pool));
     return change(ctl, "move", body, is_back ? "moved back" : "moved");
 }
+
+/* ---- ages ------------------------------------------------------------------------------------ */
+
+#define BAR_COLUMNS 40
+
+/* "up to 5 m", "more". */
+static const char *step_text(struct ctl *ctl, json_t *step)
+{
+    json_int_t seconds = json_integer_value(json_object_get(step, "upToSeconds"));
+    if (seconds == 0) {
+        return "more";
+    }
+    if (seconds < 3600) {
+        return ctl_text(ctl, "up to %lld m", (long long)(seconds / 60));
+    }
+    if (seconds < 86400) {
+        return ctl_text(ctl, "up to %lld h", (long long)(seconds / 3600));
+    }
+    return ctl_text(ctl, "up to %lld d", (long long)(seconds / 86400));
+}
+
+static void print_steps(struct ctl *ctl, const char *title, json_t *steps)
+{
+    size_t index;
+    json_t *step;
+    json_int_t most = 1;
+    json_array_foreach(steps, index, step)
+    {
+        json_int_t count = json_integer_value(json_object_get(step, "count"));
+        most = count > most ? count : most;
+    }
+    printf("\n%s\n", title);
+    json_array_foreach(steps, index, step)
+    {
+        json_int_t count = json_integer_value(json_object_get(step, "count"));
+        printf("  %-12s %9lld ", step_text(ctl, step), (long long)count);
+        int bar = (int)((count * BAR_COLUMNS + most - 1) / most); /* one at least, when any */
+        for (int i = 0; i < bar; i++) {
+            (void)putchar('#'); /* main asks whether all went out */
+        }
+        printf("\n");
+    }
+}
+
+static void print_ages(struct ctl *ctl, json_t *ages)
+{
+    json_t *on_disk = json_object_get(ages, "onDisk");
+    const char *oldest = ctl_member_text(ages, "oldestAcceptedAt");
+    printf("%lld in memory: %lld due, %lld being tried, %lld wait for their next try\n",
+           (long long)json_integer_value(json_object_get(ages, "entries")),
+           (long long)json_integer_value(json_object_get(ages, "due")),
+           (long long)json_integer_value(json_object_get(ages, "open")),
+           (long long)json_integer_value(json_object_get(ages, "waiting")));
+    if (!json_is_null(on_disk)) {
+        bool is_about = json_is_true(json_object_get(ages, "isEstimate"));
+        printf("%s%lld on disk only: due later than an hour ahead, or the schedule is full\n",
+               is_about ? "about " : "",
+               (long long)json_integer_value(json_object_get(ages, "beyond")));
+    }
+    if (oldest[0] != '\0') {
+        printf("the oldest was accepted %s\n", oldest);
+    }
+    print_steps(ctl, "accepted ago", json_object_get(ages, "byAge"));
+    print_steps(ctl, "due in", json_object_get(ages, "byDue"));
+}
+
+int run_queue_ages(struct ctl *ctl)
+{
+    const char *site = ctl_option(ctl, "site");
+    const char *account = ctl_option(ctl, "account");
+    const char *path = QUEUE "ages?";
+    json_t *ages;
+    if (site != NULL) {
+        path = ctl_path(ctl, ctl_text(ctl, "%ssite=", path), site, "&");
+    }
+    if (account != NULL) {
+        path = ctl_path(ctl, ctl_text(ctl, "%saccount=", path), account, "");
+    }
+    int status = ctl_call(ctl, &(struct call){.method = "GET", .path = path}, &ages);
+    if (status == EXIT_GOOD) {
+        if (ctl->is_json) {
+            ctl_print_done(ctl, ages, "");
+        } else {
+            print_ages(ctl, ages);
+        }
+        json_decref(ages);
+    }
+    return status;
+}

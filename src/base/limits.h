@@ -427,6 +427,7 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define QUEUE_OPS_MAX   16   /* wishes under way at once, each with a note out at most */
 #define QUEUE_PLACES    8192 /* of the schedule, looked at in one turn of the loop */
 _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
+#define OUTBOX_COUNT_US        8000 /* of a worker, a shard: then rows are estimated */
 #define EXPLAIN_DELIVERIES_MAX 256  /* of one mail, in one answer */
 #define EXPLAIN_LINE_MAX       1024 /* entries of a line that are counted for it; then "or more" */
 

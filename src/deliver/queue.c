@@ -2,7 +2,7 @@
  *
  *     pause, resume, move   note written --> entries counted --> done --> home
  *     retry, expire         entries looked at, and done with --> home
- *     accounts              entries looked at --> home
+ *     accounts, ages        entries looked at --> home
  *     sites, holds          home at once
  *
  * Entries are looked at QUEUE_PLACES at a time; wishes take turns. The schedule goes on meanwhile,
@@ -499,6 +499,28 @@ static void count_account(struct op *op, const struct sched_entry *entry)
     }
 }
 
+static void count_age(const struct op *op, const struct sched_entry *entry)
+{
+    struct queue_ages *ages = op->msg->body.queue.ages;
+    uint64_t now_unix_ms = op->now_unix_ms;
+    uint64_t accepted_unix_ms = id_unix_ms(entry->mail);
+    uint64_t age_ms = now_unix_ms > accepted_unix_ms ? now_unix_ms - accepted_unix_ms : 0;
+    ages->by_age[queue_step(age_ms)] += 1;
+    if (ages->oldest_unix_ms == 0 || accepted_unix_ms < ages->oldest_unix_ms) {
+        ages->oldest_unix_ms = accepted_unix_ms;
+    }
+    if (entry->is_open) {
+        ages->open += 1;
+    } else if (entry->is_waiting) {
+        uint64_t ready_unix_ms = entry->due.key;
+        ages->waiting += 1;
+        ages->by_due[queue_step(ready_unix_ms > now_unix_ms ? ready_unix_ms - now_unix_ms : 0)] +=
+            1;
+    } else {
+        ages->due += 1;
+    }
+}
+
 static void visit(void *context, struct sched_entry *entry)
 {
     struct op *op = context;
@@ -508,6 +530,11 @@ static void visit(void *context, struct sched_entry *entry)
         return;
     }
     if (!is_meant(op, entry)) {
+        return;
+    }
+    if (op->msg->body.queue.op == QUEUE_AGES) {
+        op->count += 1;
+        count_age(op, entry);
         return;
     }
     if (op->msg->body.queue.op == QUEUE_RETRY) {
@@ -524,7 +551,7 @@ static void visit(void *context, struct sched_entry *entry)
 
 static const char *op_text(enum queue_op op)
 {
-    static const char *const texts[] = {"sites",   "accounts", "holds",   "paused",
+    static const char *const texts[] = {"sites",   "accounts", "holds",   "ages", "paused",
                                         "resumed", "retried",  "expired", "moved"};
     CHECK((size_t)op < ARRAY_LEN(texts));
     return texts[op];
@@ -637,10 +664,11 @@ static enum err check(struct queue *queue, struct op *op)
     const struct deliver_queue *body = &msg->body.queue;
     struct deliver *deliver = queue->deliver;
     bool has_site = body->site.len > 0;
-    if (body->op == QUEUE_ACCOUNTS) {
+    bool is_all = !has_site && op->account.value == 0;
+    if (body->op == QUEUE_ACCOUNTS || (body->op == QUEUE_AGES && is_all)) {
         return ERR_OK;
     }
-    if (body->site.len >= SITE_NAME_MAX || (!has_site && op->account.value == 0)) {
+    if (body->site.len >= SITE_NAME_MAX || is_all) {
         return refuse(msg, "site", "names a site or an account");
     }
     op->site = has_site ? site_find(deliver->sites, body->site) : NULL;
@@ -676,6 +704,10 @@ static void begin(struct op *op)
     case QUEUE_ACCOUNTS:
         body->limit = page_limit(body);
         body->accounts = arena_array(&op->msg->arena, body->limit, sizeof *body->accounts);
+        start_walk(op);
+        return;
+    case QUEUE_AGES:
+        body->ages = arena_alloc(&op->msg->arena, sizeof *body->ages);
         start_walk(op);
         return;
     case QUEUE_PAUSE:

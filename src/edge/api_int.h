@@ -166,6 +166,7 @@ void api_message_explain(struct request *request);
 void api_queue_sites(struct request *request);
 void api_queue_accounts(struct request *request);
 void api_queue_holds(struct request *request);
+void api_queue_ages(struct request *request);
 void api_queue_pause(struct request *request);
 void api_queue_resume(struct request *request);
 void api_queue_retry(struct request *request);

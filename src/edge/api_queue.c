@@ -263,6 +263,7 @@ static struct slice action_of(enum queue_op op)
     case QUEUE_SITES:
     case QUEUE_ACCOUNTS:
     case QUEUE_HOLDS:
+    case QUEUE_AGES:
         break;
     }
     return SLICE("queue.moved");

@@ -27,6 +27,8 @@ static const struct parameter {
     {"status", "query", "{\"type\":\"string\"}", "only in this state"},
     {"exp", "query", "{\"type\":\"integer\"}", "when the link expires, Unix seconds"},
     {"sig", "query", "{\"type\":\"string\"}", "the link's signature"},
+    {"site", "query", "{\"type\":\"string\"}", "only of this site, as the list of sites names it"},
+    {"account", "query", "{\"type\":\"string\"}", "only of this account"},
     {"mailbox", "query", "{\"type\":\"string\"}", "only of this mailbox"},
     {"folder", "query", "{\"type\":\"string\",\"maxLength\":64}", "only in this folder"},
     {"page", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":20000,\"default\":1}",

@@ -126,6 +126,9 @@ static const struct schema {
     {"QueueHold", "type:s site:s? account:s? pool:s? reason:s? by:s? sinceAt:i? untilAt:i?"},
     {"QueueHolds", "data:[@QueueHold] next:s?"},
     {"QueueDone", "ok:b entries:i"},
+    {"QueueStep", "upToSeconds:i? count:i"},
+    {"QueueAges", "entries:i due:i waiting:i open:i oldestAcceptedAt:s? onDisk:i? "
+                  "isEstimate:b beyond:i? byAge:[@QueueStep] byDue:[@QueueStep]"},
     {"ExplainNote", "state:s text:s advice:s? since:s?"},
     {"DeliveryExplained", "id:s kind:s recipient:s route:s? status:s attempts:i site:s? state:s "
                           "done:b needsAction:b text:s advice:s? since:s? next:s? givenUpAt:s?"},

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "kv/kv_stat.h"
 #include "shards/shard_int.h"
 
 #include <inttypes.h>
@@ -26,6 +27,7 @@ static void page_accounts(struct shard_job *job);
 static void page_users(struct shard_job *job);
 static void survey(struct shard_job *job);
 static void count_accounts(struct shard_job *job);
+static void measure_outbox(struct shard_job *job);
 static void finish(struct shard_job *job);
 static void finish_survey(struct shard_job *job);
 static enum err change(struct shard *shard, struct msg *msg);
@@ -52,6 +54,9 @@ void admin_handle(struct shard *shard, struct msg *msg)
         return;
     case ADMIN_COUNT:
         offload(shard, msg, count_accounts, finish);
+        return;
+    case ADMIN_OUTBOX:
+        offload(shard, msg, measure_outbox, finish);
         return;
     case ADMIN_CHANGE:
         err = change(shard, msg);
@@ -248,6 +253,20 @@ static void survey(struct shard_job *job)
         err = count_rows(job->shard, &domains, 2 * DOMAINS_PER_ACCOUNT, &body->domain_count);
     }
     work->err = err;
+}
+
+/* Worker. */
+static void measure_outbox(struct shard_job *job)
+{
+    struct admin_work *work = CONTAINER_OF(job, struct admin_work, job);
+    struct shard_admin *body = &job->msg->body.admin;
+    struct key from = key_prefix_outbox();
+    struct key to = key_after(&from);
+    struct kv_range range = {
+        .family = job->shard->family, .from = key_slice(&from), .to = key_slice(&to)};
+    work->err = kv_range_measure(job->shard->kv, &range, OUTBOX_COUNT_US);
+    body->outbox_rows = range.rows;
+    body->is_estimate = !range.is_exact;
 }
 
 static void show_account(struct shard_admin *body, struct arena *arena,

@@ -107,6 +107,24 @@ static const char *const ATTEMPT_OUTCOME_TEXTS[] = {
     [ATTEMPT_UNCERTAIN] = "uncertain",
 };
 
+static const uint64_t QUEUE_STEP_S[QUEUE_STEPS] = {60,    300,   900,    3600,   14400,
+                                                   43200, 86400, 172800, 345600, 0};
+
+uint32_t queue_step(uint64_t ms)
+{
+    uint32_t step = 0;
+    while (step + 1 < QUEUE_STEPS && ms > QUEUE_STEP_S[step] * 1000) {
+        step++;
+    }
+    return step;
+}
+
+uint64_t queue_step_s(uint32_t step)
+{
+    CHECK(step < QUEUE_STEPS);
+    return QUEUE_STEP_S[step];
+}
+
 struct credential credential_key(const struct sha256 *hash)
 {
     return (struct credential){.kind = CREDENTIAL_KEY, .bytes = *hash};

@@ -387,6 +387,7 @@ enum admin_op {
     ADMIN_USER_CHANGE,
     ADMIN_UNLOCKED, /* a user: only the line in the log, the tries are not kept here */
     ADMIN_COUNT,    /* of this shard's accounts, up to ACCOUNTS_COUNTED */
+    ADMIN_OUTBOX,   /* how many outbox rows this shard has, about */
     ADMIN_QUEUED,   /* something was done to the account's queue: only the line in the log */
 };
 /* Members of `wanted` and `wanted_user` that were given. */
@@ -427,6 +428,8 @@ struct shard_admin {
     uint32_t domain_count;  /* likewise */
     struct row_usage today; /* likewise */
     uint32_t count;         /* COUNT */
+    uint64_t outbox_rows;   /* OUTBOX */
+    bool is_estimate;       /* OUTBOX: there are too many to be counted */
 };
 
 /* ---- bodies: receiving ---------------------------------------------------------------------- */

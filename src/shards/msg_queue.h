@@ -15,6 +15,7 @@ enum queue_op {
     QUEUE_SITES,    /* a page, by name */
     QUEUE_ACCOUNTS, /* a page of those that have entries, by id */
     QUEUE_HOLDS,    /* all pauses and moves */
+    QUEUE_AGES,     /* how long what waits has waited, and how long it will */
     QUEUE_PAUSE,    /* nothing more is sent: a site, an account, an account at a site */
     QUEUE_RESUME,   /* takes a pause back; ERR_NOT_FOUND when there is none */
     QUEUE_RETRY,    /* what waits for its next try is due now, one after the other */
@@ -59,6 +60,19 @@ struct queue_hold {
     uint64_t since_unix_ms;
     uint64_t until_unix_ms; /* 0: until it is taken back */
 };
+/* Steps of a histogram of times: up to a minute, 5 and 15 minutes, 1, 4, 12 hours, 1, 2, 4 days,
+ * and more. */
+#define QUEUE_STEPS 10
+uint32_t queue_step(uint64_t ms);
+uint64_t queue_step_s(uint32_t step); /* its upper end in seconds; 0: it has none */
+struct queue_ages {
+    uint32_t by_age[QUEUE_STEPS]; /* since the mail was accepted */
+    uint32_t by_due[QUEUE_STEPS]; /* of those that wait, until they are due */
+    uint32_t waiting;
+    uint32_t due;
+    uint32_t open;
+    uint64_t oldest_unix_ms; /* when the oldest was accepted; 0: there is none */
+};
 struct deliver_queue {
     enum queue_op op;
     struct slice site;         /* empty: none, or SITES: exclusive */
@@ -76,6 +90,7 @@ struct deliver_queue {
     uint32_t account_count;
     struct queue_hold *holds;
     uint32_t hold_count;
+    struct queue_ages *ages;
     uint32_t entries; /* that the wish was about */
 };
 

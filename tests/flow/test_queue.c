@@ -236,7 +236,12 @@ Test(queue, an_account_is_paused_and_its_log_says_so)
     cr_expect_neq(slice_find(text, SLICE("looks odd")), SIZE_MAX, "%.*s", SLICE_FMT(text));
     cr_expect_eq(ctl(world, "sites", "--search=test", &text), 0);
     cr_expect_neq(slice_find(text, SLICE("SITE")), SIZE_MAX, "%.*s", SLICE_FMT(text));
+    cr_expect_eq(ctl(world, "ages", "--json", &text), 0, "%.*s", SLICE_FMT(text));
+    cr_expect_neq(slice_find(text, SLICE("\"onDisk\": 1")), SIZE_MAX, "%.*s", SLICE_FMT(text));
+    cr_expect_neq(slice_find(text, SLICE("\"due\": 1")), SIZE_MAX, "%.*s", SLICE_FMT(text));
     const char *option = world_text(world, "--account=%s", account);
+    cr_expect_eq(ctl(world, "ages", option, &text), 0, "%.*s", SLICE_FMT(text));
+    cr_expect_neq(slice_find(text, SLICE("1 in memory: 1 due")), SIZE_MAX, "%.*s", SLICE_FMT(text));
     cr_expect_eq(ctl(world, "resume", option, &text), 0, "%.*s", SLICE_FMT(text));
     cr_expect_neq(slice_find(text, SLICE("resumed: 1 mail")), SIZE_MAX, "%.*s", SLICE_FMT(text));
     (void)world_await(world, id, "message.send_status", "delivered");

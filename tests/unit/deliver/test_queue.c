@@ -332,3 +332,43 @@ Test(queue, sites_come_in_pages_by_name)
     cr_assert_eq(page->site_count, 1);
     end(&rig);
 }
+
+Test(queue, ages_say_how_long_everything_has_waited_and_how_long_it_will)
+{
+    struct rig rig;
+    start(&rig);
+    (void)site_of(&rig);
+    (void)ask(&rig, &pause_site);
+    wake(&rig, 1, rig.unix_ms);
+    wake(&rig, 2, rig.unix_ms);
+    wake(&rig, 3, rig.unix_ms + 200000);
+    wake(&rig, 4, rig.unix_ms + 3000000);
+    settle(&rig);
+    const struct deliver_queue *shown = ask(&rig, &(struct deliver_queue){.op = QUEUE_AGES});
+    const struct queue_ages *ages = shown->ages;
+    cr_assert_eq(shown->entries, 4);
+    cr_expect_eq(ages->due, 2);
+    cr_expect_eq(ages->waiting, 2);
+    cr_expect_eq(ages->open, 0);
+    cr_expect_eq(ages->by_due[queue_step(200000)], 1);
+    cr_expect_eq(ages->by_due[queue_step(3000000)], 1);
+    cr_expect_eq(ages->by_age[queue_step(rig.unix_ms - UNIX_MS)], 4);
+    cr_expect_eq(ages->oldest_unix_ms, id_unix_ms(mail_id(1)));
+    shown = ask(&rig, &(struct deliver_queue){.op = QUEUE_AGES, .account = {ACCOUNT + 1}});
+    cr_expect_eq(shown->entries, 0);
+    shown = ask(&rig, &(struct deliver_queue){.op = QUEUE_AGES, .site = SLICE("dest.test")});
+    cr_expect_eq(shown->entries, 4);
+    (void)ask_err(&rig, &(struct deliver_queue){.op = QUEUE_AGES, .site = SLICE("x.test")},
+                  ERR_NOT_FOUND);
+    end(&rig);
+}
+
+Test(queue, steps_of_ages_hold_their_upper_ends)
+{
+    cr_expect_eq(queue_step(0), 0);
+    cr_expect_eq(queue_step(60000), 0);
+    cr_expect_eq(queue_step(60001), 1);
+    cr_expect_eq(queue_step(UINT64_MAX / 2), QUEUE_STEPS - 1);
+    cr_expect_eq(queue_step_s(0), 60);
+    cr_expect_eq(queue_step_s(QUEUE_STEPS - 1), 0);
+}

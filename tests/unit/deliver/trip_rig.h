@@ -73,7 +73,7 @@ struct rig {
     char note_name[512]; /* the last that was put; empty: deleted */
     char note_bytes[2048];
     size_t note_len;
-    struct msg *answer; /* a DELIVER_QUEUE that came home; the test puts it */
+    struct msg *answer; /* of a question of the test's own; which puts it */
     uint32_t claims;
     uint32_t chunks;
     uint32_t wakes_home;
@@ -181,7 +181,7 @@ static inline void on_msg(struct actor *actor, struct msg *msg)
     if (msg->returning) {
         rig->wakes_home += msg->kind == MSG_DELIVER_WAKE;
         rig->controls_home += msg->kind == MSG_DELIVER_CONTROL;
-        if (msg->kind == MSG_DELIVER_QUEUE) {
+        if (msg->kind == MSG_DELIVER_QUEUE || msg->kind == MSG_DELIVER_EXPLAIN) {
             rig->answer = msg;
             return;
         }
