@@ -112,6 +112,36 @@ static const struct schema {
     {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
     {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
                     "publicUrl:s"},
+    {"InspectCount", "count:i isExact:b"},
+    {"InspectOutbox", "count:i isExact:b oldestDueAt:s?"},
+    {"InspectFamilyStore",
+     "rows:i tableBytes:i memtableBytes:i memtablesWaiting:i blobFiles:i blobBytes:i "
+     "blobGarbageBytes:i compactionBytes:i isFlushPending:b isCompactionPending:b slowdowns:i "
+     "stops:i levelFiles:[i]"},
+    {"InspectPool", "free:i count:i"},
+    {"InspectActor", "port:i portMax:i backlog:i isHeld:b handled:i handlerUs:i "
+                     "requests:@InspectPool wakes:@InspectPool jobs:i jobsReady:i lookups:i "
+                     "cacheHits:i cacheMisses:i mails:i mailBytes:i intakeBytes:i"},
+    {"InspectLatency", "count:i p50:i p99:i max:i"},
+    {"InspectBatch", "rows:i bytes:i waiting:i"},
+    {"InspectCommit", "batches:i rows:i bytes:i rowsMax:i lost:i us:@InspectLatency "
+                      "lastMinuteUs:@InspectLatency filling:@InspectBatch flying:@InspectBatch?"},
+    {"InspectScan", "isOwed:b isRunning:b owedFromAt:s? toldUntilAt:s?"},
+    {"Shard", "shard:i? loop:s isDraining:b name:s accounts:@InspectCount? outbox:@InspectOutbox? "
+              "store:@InspectFamilyStore actor:@InspectActor commit:@InspectCommit "
+              "scan:@InspectScan"},
+    {"InspectStore", "runningFlushes:i runningCompactions:i isWriteStopped:b "
+                     "delayedBytesPerSecond:i backgroundErrors:i cacheBytes:i cacheCapacity:i "
+                     "logBytes:i freeBytes:i"},
+    {"Shards", "data:[@Shard] store:@InspectStore shardCount:i"},
+    {"InspectFamily", "family:s tag:s count:i isExact:b tableBytes:i"},
+    {"ShardWithFamilies", "+Shard families:[@InspectFamily]"},
+    {"ShardRow", "key:s family:s? bytes:i row:o? isDamaged:b"},
+    {"ShardRows", "rows:[@ShardRow] next:s? error:s? damaged:i"},
+    {"StoredDelivery", "index:i row:o? dueAt?:s? outbox?:o? attempts:[o]"},
+    {"StoredMessage", "id:s account:s shard:i mail:o? state:o? stage:o? chunks:i chunkBytes:i "
+                      "deliveries:[@StoredDelivery] attachments:[o] events:[o] transcripts?:[o] "
+                      "isCut:b damaged:i"},
     {"Job", "id:s type:s state:s cancelling:b by:s? startedAt:i endedAt:i? done:i total:i? unit:s "
             "leftMs:i? working:s? problems:i error:s? report:o?"},
     {"Jobs", "data:[@Job]"},
@@ -173,6 +203,21 @@ static const char *word_of(char letter)
     return "object";
 }
 
+static void write_ref_of(struct json_writer *w, struct slice name, bool is_nullable)
+{
+    if (!is_nullable) {
+        write_ref(w, name);
+        return;
+    }
+    json_key(w, "anyOf");
+    json_open_array(w);
+    json_open_object(w);
+    write_ref(w, name);
+    json_close_object(w);
+    json_raw(w, SLICE("{\"type\":\"null\"}"));
+    json_close_array(w);
+}
+
 /* The members of the schema of one type. */
 static void write_type(struct json_writer *w, struct slice type)
 {
@@ -188,8 +233,7 @@ static void write_type(struct json_writer *w, struct slice type)
         return;
     }
     if (bare.data[0] == '@') {
-        CHECK(!is_nullable);
-        write_ref(w, slice_from(bare, 1));
+        write_ref_of(w, slice_from(bare, 1), is_nullable);
         return;
     }
     CHECK(bare.len == 1);

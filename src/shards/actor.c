@@ -290,6 +290,8 @@ static uint64_t dispatch(struct actor *actor, struct msg *msg, uint64_t begun_us
     CHECK_IF(msg->returning, msg->home == actor);
     actor->handle(actor, msg);
     const uint64_t now_us = clock_mono_us();
+    actor->handled++;
+    actor->handled_us += now_us - begun_us;
     metric_actor_observe(METRIC_HANDLER_TIME, actor->metrics, now_us - begun_us);
     if (actor->loop != NULL && now_us > begun_us + SLOW_US) { /* a bare thread may wait for disks */
         note_slow(actor, kind, now_us - begun_us, now_us);
@@ -334,6 +336,7 @@ static void queue_add(struct msg_queue *queue, struct msg *msg)
         queue->last->next = msg;
     }
     queue->last = msg;
+    queue->count++;
 }
 
 static struct msg *queue_pop(struct msg_queue *queue)
@@ -341,6 +344,7 @@ static struct msg *queue_pop(struct msg_queue *queue)
     struct msg *msg = queue->first;
     if (msg != NULL) {
         queue->first = msg->next;
+        queue->count--;
         msg->next = NULL;
     }
     return msg;

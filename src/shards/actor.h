@@ -43,6 +43,7 @@ struct msg_pool {
 struct msg_queue {
     struct msg *first;
     struct msg *last;
+    uint32_t count; /* not kept by the committer, which links its rounds by hand */
 };
 
 struct actor {
@@ -56,7 +57,9 @@ struct actor {
     struct msg_queue backlog; /* detached and not yet handled; while held, returning ones only */
     struct msg_pool pools[MSG_POOL_COUNT];
     uint64_t slow_said_us; /* last log line about a slow handler */
-    uint32_t metrics;      /* its row of metric cells */
+    uint64_t handled;      /* messages, and the time spent in their handlers */
+    uint64_t handled_us;
+    uint32_t metrics; /* its row of metric cells */
     char name[16];
     uint16_t index;   /* shard or edge number */
     bool is_held;     /* actor_hold */

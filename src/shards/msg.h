@@ -31,6 +31,7 @@
 #include "mail/track_link.h"
 #include "shards/msg.def"
 #include "shards/msg_domain.h"
+#include "shards/msg_inspect.h"
 #include "shards/msg_keep.h"
 #include "shards/msg_explain.h"
 #include "shards/msg_queue.h"
@@ -808,6 +809,7 @@ union msg_body {
     struct shard_key key;
     struct shard_admin admin;
     struct shard_audit_log audit;
+    struct shard_inspect inspect;
     struct shard_list list;
     struct shard_read read;
     struct shard_raw raw;

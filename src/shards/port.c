@@ -96,6 +96,14 @@ struct msg *port_wait(struct port *port, uint32_t *count)
     return list;
 }
 
+uint32_t port_depth(struct port *port)
+{
+    lock(port);
+    const uint32_t depth = port->depth;
+    unlock(port);
+    return depth;
+}
+
 void port_nudge(struct port *port)
 {
     CHECK(port->loop != NULL);

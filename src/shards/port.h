@@ -52,6 +52,8 @@ void port_push(struct port *port, struct msg *msg);
 struct msg *port_detach(struct port *port, uint32_t *count);
 /* As port_detach, for a bare thread: waits until something is there. */
 struct msg *port_wait(struct port *port, uint32_t *count);
+/* Messages inside. Loop: any thread. */
+uint32_t port_depth(struct port *port);
 /* Calls on_wake on the port's loop soon. Loop: any thread. */
 void port_nudge(struct port *port);
 

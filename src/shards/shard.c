@@ -32,7 +32,7 @@ static void dispatch(struct shard *shard, struct msg *msg, enum msg_kind kind);
 static enum err may_handle(const struct shard *shard, enum msg_kind kind);
 static void on_home(struct shard *shard, struct msg *msg);
 static void on_commit_home(struct shard *shard, struct msg *msg);
-static void count_commit(const struct shard *shard, const struct commit_write *commit);
+static void count_commit(struct shard *shard, const struct commit_write *commit);
 static void on_control(struct shard *shard, struct msg *msg);
 static void on_start(struct shard *shard, struct msg *msg);
 static void begin(struct shard *shard);
@@ -166,9 +166,11 @@ static enum err load_cached(struct shard *shard, const struct key *key, struct a
         return shard_load(shard, key, arena, value);
     }
     if (row_cache_find(&shard->cache, bytes, &kept)) {
+        shard->counters.cache_hits++;
         *value = arena_dup(arena, kept);
         return ERR_OK;
     }
+    shard->counters.cache_misses++;
     enum err err = shard_load(shard, key, arena, value);
     if (err == ERR_OK) {
         row_cache_keep(&shard->cache, bytes, *value);
@@ -333,6 +335,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_NOTE] = note_handle,
     [MSG_SHARD_CONTROL] = on_control,
     [MSG_SHARD_ADMIN] = admin_handle,
+    [MSG_SHARD_INSPECT] = inspect_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
     [MSG_SHARD_MAILBOX] = mailbox_handle,
     [MSG_SHARD_UNSUBSCRIBE] = unsubscribe_handle,
@@ -357,7 +360,8 @@ static enum err may_handle(const struct shard *shard, enum msg_kind kind)
     if (kind == MSG_SHARD_CONTROL) {
         return ERR_OK;
     }
-    bool is_ledgers = kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE;
+    bool is_ledgers =
+        kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE || kind == MSG_SHARD_INSPECT;
     if (shard->family == KV_FAMILY_DELIVER && !is_ledgers) {
         return ERR_INVALID;
     }
@@ -538,6 +542,8 @@ static void on_commit_home(struct shard *shard, struct msg *msg)
     shard->free_bytes = msg->body.commit.free_bytes;
     if (err == ERR_OK) {
         count_commit(shard, &msg->body.commit);
+        shard->counters.mails += flown->accepted_count;
+        shard->counters.mail_bytes += flown->accepted_bytes;
     }
     msg_put(&shard->actor, msg);
     batch_settle(shard, flown, err);
@@ -548,7 +554,7 @@ static void on_commit_home(struct shard *shard, struct msg *msg)
     actor_release(&shard->actor);
 }
 
-static void count_commit(const struct shard *shard, const struct commit_write *commit)
+static void count_commit(struct shard *shard, const struct commit_write *commit)
 {
     const uint64_t now_us = clock_mono_us();
     const uint32_t metrics = shard->actor.metrics;
@@ -560,6 +566,12 @@ static void count_commit(const struct shard *shard, const struct commit_write *c
     metric_actor_observe(METRIC_SHARD_COMMIT, metrics, now_us - commit->posted_us);
     metric_actor_add(METRIC_SHARD_BATCHES, metrics, 0, 1);
     metric_actor_add(METRIC_SHARD_ROWS, metrics, 0, rows);
+    struct shard_counters *counters = &shard->counters;
+    latency_add(&counters->commit, now_us - commit->posted_us, now_us / 1000);
+    counters->batches++;
+    counters->batch_rows += rows;
+    counters->batch_bytes += kv_batch_bytes(commit->batch);
+    counters->batch_rows_max = (uint32_t)max_u64(counters->batch_rows_max, rows);
 }
 
 static void batch_init(struct batch *batch, uint32_t family)
@@ -596,6 +608,7 @@ static void batch_park(struct batch *batch, struct msg *msg)
         batch->parked = msg;
     }
     batch->parked_last = msg;
+    batch->parked_count++;
 }
 
 static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
@@ -604,6 +617,7 @@ static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
     ended_batch_settled(shard, batch, err);
     batch->parked = NULL;
     batch->parked_last = NULL;
+    batch->parked_count = 0;
     while (msg) {
         struct msg *next = msg->next;
         msg->next = NULL;
@@ -621,6 +635,7 @@ static void batch_settle(struct shard *shard, struct batch *batch, enum err err)
         announce_batch(shard, batch);
     } else if (kv_batch_rows(batch->rows) > 0) {
         routing_forget(shard, (struct account_id){.value = 0}); /* compiled from what is lost */
+        shard->counters.batches_lost++;
         LOG_WARN("shard.batch_lost", LOG_U64("family", shard->family),
                  LOG_U64("rows", kv_batch_rows(batch->rows)), LOG_ERR(err));
     }
@@ -653,6 +668,10 @@ static void job_done(struct job *job)
  * it: it waits here until a batch has room. */
 static void finish_ready_jobs(struct shard *shard)
 {
+    if (list_is_empty(&shard->ready_jobs)) {
+        return;
+    }
+    const uint64_t begun_us = clock_mono_us();
     while (!is_full(shard) && !list_is_empty(&shard->ready_jobs)) {
         struct link *first = list_pop_front(&shard->ready_jobs);
         struct shard_job *work = CONTAINER_OF(first, struct shard_job, link);
@@ -661,4 +680,5 @@ static void finish_ready_jobs(struct shard *shard)
         work->done(work);
         flush(shard);
     }
+    shard->counters.job_us += clock_mono_us() - begun_us;
 }

@@ -21,6 +21,7 @@
 #include "base/crypto.h"
 #include "base/err.h"
 #include "base/id.h"
+#include "base/latency.h"
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/rate.h"
@@ -58,6 +59,7 @@ struct batch {
     struct kv_batch *rows;
     struct msg *parked; /* oldest first; each carries the err it will go home with */
     struct msg *parked_last;
+    uint32_t parked_count;
     struct buf announces; /* new outbox entries, packed */
     uint64_t unannounced; /* earliest due of those that did not fit; UINT64_MAX: none */
     uint64_t accepted_bytes;
@@ -175,6 +177,21 @@ struct watch {
     enum err err;
 };
 
+/* What a shard has done since it was made; for whoever looks, and nothing depends on it. */
+struct shard_counters {
+    uint64_t batches;
+    uint64_t batch_rows;
+    uint64_t batch_bytes;
+    uint32_t batch_rows_max;
+    uint64_t batches_lost;
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    uint64_t mails;
+    uint64_t mail_bytes;
+    uint64_t job_us; /* spent in the ends of jobs */
+    struct latency commit;
+};
+
 struct domain_work;
 struct erase_plan;
 struct ended_walk;
@@ -192,6 +209,7 @@ struct shard {
     struct batch *flying; /* NULL: the committer has nothing of ours */
     enum depends depends; /* of the handler that runs */
     struct row_cache cache;
+    struct shard_counters counters;
     struct rate_table rates; /* of accounts and keys; none for delivery's shard */
     struct arena scratch;    /* of the handler that runs */
     struct buf encoded;      /* one row */
@@ -686,6 +704,11 @@ void mail_discard(struct shard *shard, struct msg *msg, const struct principal *
 
 void ledger_handle(struct shard *shard, struct msg *msg);
 void note_handle(struct shard *shard, struct msg *msg);
+
+/* ---- inspect.c ------------------------------------------------------------------------------ */
+
+void inspect_handle(struct shard *shard, struct msg *msg);
+void inspect_stats(struct shard *shard, struct inspect_stats *stats);
 
 /* ---- word to delivery (shard_announce.c) -------------------------------------------------------
  */
