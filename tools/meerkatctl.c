@@ -85,14 +85,17 @@ static const struct command commands[] = {
      "  --site SITE     as `queue sites` names it\n"
      "  --account ACC   of this account only\n"},
     {"queue", "pause", run_queue_pause, 0, 0, "",
-     "site= account= reason= until=", "send nothing to a site, or for an account",
+     "site= account= all reason= until=", "send nothing to a site, for an account, or at all",
      "  --site SITE     as `queue sites` names it\n"
      "  --account ACC   of this account only, or all of the account\n"
+     "  --all           nothing is sent to anybody\n"
      "  --reason TEXT   for who looks later\n"
      "  --until WHEN    ends by itself: \"in 2 hours\", 2026-01-31T12:00:00Z\n"},
-    {"queue", "resume", run_queue_resume, 0, 0, "", "site= account= reason=", "take a pause back",
+    {"queue", "resume", run_queue_resume, 0, 0, "", "site= account= all reason=",
+     "take a pause back",
      "  --site SITE     as `queue sites` names it\n"
-     "  --account ACC   of this account only, or all of the account\n"},
+     "  --account ACC   of this account only, or all of the account\n"
+     "  --all           the pause of everything; others stay\n"},
     {"queue", "retry", run_queue_retry, 0, 0, "",
      "site= account= reason=", "try what waits for its next try now",
      "  --site SITE     as `queue sites` names it\n"
@@ -111,6 +114,19 @@ static const struct command commands[] = {
     {"job", NULL, run_job, 1, 1, "JOB", "cancel wait", "show a job and its report",
      "  --cancel   end it after the piece that it is at\n"
      "  --wait     until it has ended, and print its report\n"},
+    {"backup", NULL, run_backup, 1, 2, "[list|verify] FOLDER",
+     "keep= with-key backup= offline detach",
+     "copy the store into a folder, list what lies there, or read one back",
+     "  --keep N      older ones than the last N go, once the new one was read back\n"
+     "  --with-key    the master key goes with it: whoever has the folder has every secret\n"
+     "  --detach      do not wait for its end\n"
+     "  --backup N    verify: this one, else the latest\n"},
+    {"restore", NULL, run_restore, 1, 1, "FOLDER", "backup= key= hold",
+     "make a data folder of a backup",
+     "  --data DIR     the new data folder (required); it may not hold a store\n"
+     "  --backup N     this one, else the latest\n"
+     "  --key FILE     the master key, when it is not among the backups\n"
+     "  --hold         nothing is sent from it until `queue resume --all`\n"},
     {"compact", NULL, run_compact, 0, 1, "[SHARD]", "detach",
      "give back what deletions left on the disk, in one shard or all",
      "  --detach   do not wait for its end\n"},

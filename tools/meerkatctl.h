@@ -113,6 +113,8 @@ int run_job(struct ctl *ctl);
 int run_compact(struct ctl *ctl);
 int run_explain(struct ctl *ctl);
 int run_retry(struct ctl *ctl);
+int run_backup(struct ctl *ctl);
+int run_restore(struct ctl *ctl);
 int run_queue_sites(struct ctl *ctl);
 int run_queue_accounts(struct ctl *ctl);
 int run_queue_holds(struct ctl *ctl);

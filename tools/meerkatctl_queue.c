@@ -100,7 +100,9 @@ static int change(struct ctl *ctl, const char *verb, json_t *body, const char *d
     take(ctl, body, "account");
     take(ctl, body, "reason");
     take(ctl, body, "until");
-    if (json_object_get(body, "site") == NULL && json_object_get(body, "account") == NULL) {
+    if (ctl_option(ctl, "all") != NULL) {
+        (void)json_object_set_new(body, "all", json_true()); /* only fails without memory */
+    } else if (json_object_get(body, "site") == NULL && json_object_get(body, "account") == NULL) {
         json_decref(body);
         return ctl_usage(ctl, "--site or --account is missing");
     }

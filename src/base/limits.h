@@ -435,6 +435,8 @@ _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
 #define KEEPER_JOBS_KEPT  16 /* that are remembered, the one that runs included */
 #define KEEPER_REPORT_MAX (128 * KIB)
 #define KEEPER_ARENA_MAX  (64 * MIB)
+#define KEEPER_PATH_MAX    3500
+#define KEEPER_BACKUPS_MAX 10000 /* in one folder */
 #define KEEPER_SLICE_US   20000 /* at a time; then questions are answered */
 
 /* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */

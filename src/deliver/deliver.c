@@ -104,6 +104,13 @@ static void open_http(struct deliver *deliver, const struct conf *conf)
     }
 }
 
+/* What holds everything holds reports, which are sent to others as mails are. */
+static bool holds_reports(void *owner)
+{
+    const struct deliver *deliver = owner;
+    return !queue_is_ready(deliver->queue) || queue_holds_all(deliver->queue);
+}
+
 static void open_sts(struct deliver *deliver, const struct conf *conf)
 {
     struct http_client_options client = {
@@ -130,6 +137,8 @@ static void open_sts(struct deliver *deliver, const struct conf *conf)
         .http = deliver->fetcher,
         .actor = &deliver->actor,
         .place = deliver->place,
+        .is_held = holds_reports,
+        .held_owner = deliver,
     };
     deliver->tls_report = tls_report_new(&reports);
 }
@@ -292,7 +301,8 @@ void deliver_pump(struct deliver *deliver)
     uint64_t next_unix_ms = sched_advance(&deliver->sched, now_unix_ms, now_ms);
     group_find(&deliver->groups);
     uint32_t started = 0;
-    while (deliver->trip_count < trip_ceiling(deliver) && started < TRIPS_PER_PUMP) {
+    bool is_held = queue_holds_all(deliver->queue);
+    while (!is_held && deliver->trip_count < trip_ceiling(deliver) && started < TRIPS_PER_PUMP) {
         uint32_t free = trip_ceiling(deliver) - deliver->trip_count;
         struct sched_entry *entry = sched_next(&deliver->sched, free, now_ms);
         if (entry == NULL) {

@@ -21,11 +21,13 @@
 
 #define HOLD_KEY_MAX    (2 + ID_TEXT_MAX + 1 + SITE_NAME_MAX)
 #define HOLD_NOTE_MAX   (2 * KIB)
+#define HOLD_ALL        "e|all"
 #define AGAIN_MS        1000
 #define RETRIES_PER_MS  1      /* that are made due: a thousand a second */
 #define RETRY_SPREAD_MS 300000 /* however many there are */
 
-/* Key: "s|site", "a|account", "b|account|site"; "m|site" of a move. It is the note's name, too. */
+/* Key: "s|site", "a|account", "b|account|site"; "m|site" of a move; "e|all" of everything. It is
+ * the note's name, too. */
 struct hold {
     char key[HOLD_KEY_MAX];
     struct account_id account;
@@ -79,7 +81,9 @@ static void name_hold(char key[HOLD_KEY_MAX], bool is_moved, struct account_id a
     if (account.value != 0) {
         (void)account_text(account, text);
     }
-    if (is_moved || account.value == 0) {
+    if (!is_moved && account.value == 0 && site.len == 0) {
+        (void)snprintf(key, HOLD_KEY_MAX, HOLD_ALL);
+    } else if (is_moved || account.value == 0) {
         (void)snprintf(key, HOLD_KEY_MAX, "%c|%.*s", is_moved ? 'm' : 's', SLICE_FMT(site));
     } else if (site.len == 0) {
         (void)snprintf(key, HOLD_KEY_MAX, "a|%s", text);
@@ -106,10 +110,15 @@ static bool is_account_held(void *owner, struct account_id account, const struct
     return hold_find(queue, key) != NULL;
 }
 
+bool queue_holds_all(const struct queue *queue)
+{
+    return queue->holds != NULL && hold_find(queue, HOLD_ALL) != NULL;
+}
+
 bool queue_is_held(const struct queue *queue, const struct site *site, struct account_id account)
 {
     void *owner = (struct queue *)(uintptr_t)queue; /* is only read */
-    return site->is_held || is_account_held(owner, account, NULL) ||
+    return queue_holds_all(queue) || site->is_held || is_account_held(owner, account, NULL) ||
            is_account_held(owner, account, site);
 }
 
@@ -430,6 +439,7 @@ bool queue_find_hold(const struct queue *queue, struct slice site, struct accoun
         struct slice site;
         bool is_asked;
     } asked[] = {
+        {{0}, SLICE(""), true}, /* everything */
         {{0}, site, site.len > 0},
         {account, SLICE(""), true},
         {account, site, site.len > 0},
@@ -664,12 +674,15 @@ static enum err check(struct queue *queue, struct op *op)
     const struct deliver_queue *body = &msg->body.queue;
     struct deliver *deliver = queue->deliver;
     bool has_site = body->site.len > 0;
-    bool is_all = !has_site && op->account.value == 0;
-    if (body->op == QUEUE_ACCOUNTS || (body->op == QUEUE_AGES && is_all)) {
+    bool is_named = has_site || op->account.value != 0;
+    if (body->op == QUEUE_ACCOUNTS || (body->op == QUEUE_AGES && !is_named)) {
         return ERR_OK;
     }
-    if (body->site.len >= SITE_NAME_MAX || is_all) {
-        return refuse(msg, "site", "names a site or an account");
+    if (body->site.len >= SITE_NAME_MAX || is_named == body->is_all) {
+        return refuse(msg, "site", "names a site or an account, or all of it");
+    }
+    if (body->is_all && body->op != QUEUE_PAUSE && body->op != QUEUE_RESUME) {
+        return refuse(msg, "all", "only a pause is of everything");
     }
     op->site = has_site ? site_find(deliver->sites, body->site) : NULL;
     fill_hold(op);

@@ -1,9 +1,9 @@
 /* queue.h - what the operator sees of the schedule, and does to it (DELIVER_QUEUE).
  *
- * A hold is the operator's word that outlives the schedule: a site, an account, or an account at a
- * site that nothing is sent for (pause), or a site whose mail leaves from another pool (move). It
- * is on disk (NOTE_HOLD) before the operator hears that it is done, and it is read before anything
- * leaves. Retry and expire are done once to what is queued now.
+ * A hold is the operator's word that outlives the schedule: a site, an account, an account at a
+ * site, or everything, that nothing is sent for (pause), or a site whose mail leaves from another
+ * pool (move). It is on disk (NOTE_HOLD) before the operator hears that it is done, and it is read
+ * before anything leaves. Retry and expire are done once to what is queued now.
  *
  * Nothing looks at every entry in one go: counting a million of them takes its turns with the rest
  * of the loop.
@@ -24,7 +24,9 @@ void queue_start(struct queue *queue);
 void queue_stop(struct queue *queue);
 /* Whether the holds are known: nothing leaves before. */
 bool queue_is_ready(const struct queue *queue);
-/* Whether the operator holds the site, the account, or the account there. */
+/* Whether the operator holds everything: then no trip is begun. */
+bool queue_holds_all(const struct queue *queue);
+/* Whether the operator holds that, the site, the account, or the account there. */
 bool queue_is_held(const struct queue *queue, const struct site *site, struct account_id account);
 /* The hold that keeps the account's mail to a site (by name; empty: not known) back; text in arena.
  * False: there is none. */

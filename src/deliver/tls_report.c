@@ -453,6 +453,11 @@ static uint64_t due_of(const struct tls_report *report, uint32_t day)
     return midnight_unix_ms + (report->spread_ms > 0 ? crypto_random_u64() % report->spread_ms : 0);
 }
 
+static bool is_held(const struct tls_report *report)
+{
+    return report->options.is_held != NULL && report->options.is_held(report->options.held_owner);
+}
+
 void tls_report_next(struct tls_report *report)
 {
     uint64_t now_unix_ms = clock_unix_ms();
@@ -467,7 +472,8 @@ void tls_report_next(struct tls_report *report)
         }
         if (tally->is_over) {
             tally_over(tally); /* its note could not be deleted before */
-        } else if (now_unix_ms >= tally->due_unix_ms && report->jobs_open < TLS_REPORT_JOBS) {
+        } else if (now_unix_ms >= tally->due_unix_ms && report->jobs_open < TLS_REPORT_JOBS &&
+                   !is_held(report)) {
             report_job_start(tally);
         }
     }

@@ -35,6 +35,8 @@ struct tls_report_options {
     struct http_client *http; /* verifies names */
     struct actor *actor;      /* its pool lends messages, it gives them to tls_report_on_msg */
     const struct place *place;
+    bool (*is_held)(void *owner); /* no report leaves now; NULL: never */
+    void *held_owner;
 };
 
 /* Owns: caller; tls_report_free after tls_report_close. A tls_report_from that is no address is

@@ -14,6 +14,9 @@ struct job_body {
     struct slice type;
     uint64_t shard;
     bool has_shard;
+    struct slice path;
+    uint64_t keep;
+    bool has_key;
 };
 
 #define AT(member) .offset = offsetof(struct job_body, member)
@@ -24,6 +27,9 @@ static const struct json_field job_fields[] = {
      AT(shard),
      .has_offset = offsetof(struct job_body, has_shard),
      .max = SHARD_COUNT_MAX - 1},
+    {.name = "path", .type = JSON_TEXT, AT(path), .max = KEEPER_PATH_MAX},
+    {.name = "keep", .type = JSON_U64, AT(keep), .max = KEEPER_BACKUPS_MAX},
+    {.name = "withKey", .type = JSON_BOOL, AT(has_key)},
 };
 #undef AT
 const struct json_shape api_job_shape = {job_fields, ARRAY_LEN(job_fields),
@@ -141,6 +147,12 @@ static bool read_wish(struct request *request, struct keep_wish *wish)
     if (keep_type_parse(body.type, &wish->type) != ERR_OK) {
         return fail(request, "type", "there is no such type of job");
     }
+    if (wish->type == KEEP_BACKUP && body.path.len == 0) {
+        return fail(request, "path", "a backup needs a folder, by its whole path");
+    }
+    wish->path = body.path;
+    wish->keep = (uint32_t)body.keep;
+    wish->has_key = body.has_key;
     wish->by = SLICE("operator");
     wish->shard = body.has_shard ? (uint32_t)body.shard : KEEP_EVERY_SHARD;
     return true;

@@ -18,6 +18,7 @@ struct queue_body {
     struct slice reason;
     struct json_time until;
     struct slice pool;
+    bool is_all;
     bool has_until;
     bool has_pool;
     bool is_pool_null;
@@ -27,6 +28,7 @@ struct queue_body {
 static const struct json_field queue_fields[] = {
     {.name = "site", .type = JSON_TEXT, AT(site), .max = 319},
     {.name = "account", .type = JSON_TEXT, AT(account), .max = ID_TEXT_MAX},
+    {.name = "all", .type = JSON_BOOL, AT(is_all)},
     {.name = "reason", .type = JSON_TEXT, AT(reason), .max = HOLD_REASON_MAX},
     {.name = "until",
      .type = JSON_TIME,
@@ -330,9 +332,11 @@ static bool read_wish(struct request *request, struct deliver_queue *wanted)
     if (body.account.len > 0 && account_parse(body.account, &wanted->account) != ERR_OK) {
         return fail(request, "account", "account is the id of an account");
     }
-    if (body.site.len == 0 && body.account.len == 0) {
-        return fail(request, "site", "names a site or an account");
+    bool is_named = body.site.len > 0 || body.account.len > 0;
+    if (is_named == body.is_all) {
+        return fail(request, "site", "names a site or an account, or all of it");
     }
+    wanted->is_all = body.is_all;
     bool wants_pool = wanted->op == QUEUE_MOVE;
     if (wants_pool != (body.has_pool || body.is_pool_null)) {
         return fail(request, "pool",

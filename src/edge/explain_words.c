@@ -398,6 +398,9 @@ static const char *hold_options(const struct queue_hold *hold, struct arena *are
     if (hold->account.value != 0) {
         (void)account_text(hold->account, text); /* terminated */
     }
+    if (hold->account.value == 0 && hold->site.len == 0) {
+        return " --all";
+    }
     return say(arena, "%s%s%s%s", hold->site.len > 0 ? " --site " : "", quoted(hold->site, arena),
                text[0] != '\0' ? " --account " : "", text);
 }
@@ -407,9 +410,11 @@ static void say_paused(const struct explain_case *facts, struct arena *arena,
 {
     const struct queue_hold *hold = &facts->entry->hold;
     const char *site = quoted(hold->site, arena);
-    const char *what = hold->account.value == 0 ? say(arena, "Its site %s", site)
-                       : hold->site.len == 0    ? "All mail of its account"
-                                                : say(arena, "Its account's mail to %s", site);
+    bool is_all = hold->account.value == 0 && hold->site.len == 0;
+    const char *what = is_all                     ? "All mail of this server"
+                       : hold->account.value == 0 ? say(arena, "Its site %s", site)
+                       : hold->site.len == 0      ? "All mail of its account"
+                                                  : say(arena, "Its account's mail to %s", site);
     const char *by = hold->by.len > 0 ? quoted(hold->by, arena) : "the operator";
     const char *reason =
         hold->reason.len > 0 ? say(arena, " (\"%s\")", quoted(hold->reason, arena)) : "";

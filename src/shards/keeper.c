@@ -61,6 +61,7 @@ struct keeper {
 
 static const struct keep_kind *const kinds[] = {
     [KEEP_COMPACT] = &keep_compact,
+    [KEEP_BACKUP] = &keep_backup,
 };
 _Static_assert(ARRAY_LEN(kinds) == KEEP_TYPE_COUNT, "each type is a kind");
 

@@ -74,6 +74,7 @@ void keep_post(struct keep_job *job, struct actor *to, struct msg *msg);
 
 /* ---- the kinds ------------------------------------------------------------------------------ */
 
+extern const struct keep_kind keep_backup;  /* keeper_backup.c */
 extern const struct keep_kind keep_compact; /* keeper_compact.c */
 
 #endif

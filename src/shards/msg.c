@@ -333,6 +333,7 @@ const char *attempt_outcome_text(enum attempt_outcome outcome)
 
 static const char *const KEEP_TYPE_TEXTS[] = {
     [KEEP_COMPACT] = "compact",
+    [KEEP_BACKUP] = "backup",
 };
 _Static_assert(ARRAY_LEN(KEEP_TYPE_TEXTS) == KEEP_TYPE_COUNT, "a text for each type of job");
 

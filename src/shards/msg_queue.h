@@ -52,7 +52,7 @@ struct queue_account {
 };
 struct queue_hold {
     bool is_move;
-    struct slice site;         /* empty: all of the account's */
+    struct slice site;         /* empty: all of the account's, or of everybody's */
     struct account_id account; /* 0: whoever's */
     struct slice pool;         /* of a move */
     struct slice reason;
@@ -77,6 +77,7 @@ struct deliver_queue {
     enum queue_op op;
     struct slice site;         /* empty: none, or SITES: exclusive */
     struct account_id account; /* 0: none, or ACCOUNTS: exclusive */
+    bool is_all;               /* PAUSE, RESUME: of everything, and no site or account is named */
     struct slice pool;         /* MOVE */
     struct slice reason;
     struct slice by;        /* who asks */

@@ -109,6 +109,29 @@ Test(queue, a_paused_site_gets_nothing_until_it_is_resumed)
     end(&rig);
 }
 
+Test(queue, a_pause_of_everything_lets_nothing_leave_until_it_is_resumed)
+{
+    static const struct deliver_queue pause = {
+        .op = QUEUE_PAUSE, .is_all = true, .reason = {"a copy", 6}};
+    static const struct deliver_queue resume = {.op = QUEUE_RESUME, .is_all = true};
+    struct rig rig;
+    start(&rig);
+    (void)ask(&rig, &pause);
+    cr_assert_str_eq(rig.note_name, "e|all");
+    wake(&rig, 1, rig.unix_ms);
+    settle(&rig);
+    cr_assert_eq(rig.claims, 0);
+    (void)ask_err(&rig, &resume_site, ERR_NOT_FOUND);
+    (void)ask_err(&rig, &(struct deliver_queue){.op = QUEUE_EXPIRE, .is_all = true}, ERR_BAD_FIELD);
+    (void)ask_err(&rig, &(struct deliver_queue){.op = QUEUE_PAUSE}, ERR_BAD_FIELD);
+    const struct deliver_queue *shown = ask(&rig, &resume);
+    cr_expect_eq(shown->entries, 1);
+    cr_expect_str_eq(rig.note_name, "", "the note is gone");
+    WAIT_FOR(&rig, rig.outcome_count == 1);
+    cr_expect_eq(rig.outcomes[0].verdict.class, VERDICT_DELIVERED);
+    end(&rig);
+}
+
 Test(queue, holds_are_known_before_anything_leaves)
 {
     struct rig rig;
