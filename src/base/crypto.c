@@ -21,7 +21,7 @@
 #include <sodium/crypto_pwhash.h>
 #include <sodium/randombytes.h>
 #include <sodium/utils.h>
-#include <zlib.h>
+#include <libdeflate.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -202,11 +202,8 @@ void sha256_drop(struct sha256_stream *stream)
 
 uint32_t crypto_crc32(uint32_t seed, struct slice data)
 {
-    /* zlib resets to its initial value when given NULL, whatever the seed. */
-    if (data.len == 0) {
-        return seed;
-    }
-    return (uint32_t)crc32_z(seed, (const uint8_t *)data.data, data.len);
+    /* It begins anew when given NULL, whatever the seed. */
+    return data.len == 0 ? seed : libdeflate_crc32(seed, data.data, data.len);
 }
 
 void crypto_random(void *out, size_t len)
