@@ -219,8 +219,9 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define GOOGLE_SECRET_MAX   512
 
 /* ---- suppressions --------------------------------------------------------------------------- */
-#define SUPPRESSION_NOTE_MAX  500  /* bytes; the text of a reply is cut there */
-#define SUPPRESSIONS_PER_POST 1000 /* a line of the log each: a quarter of a batch */
+#define SUPPRESSION_NOTE_MAX   500       /* bytes; the text of a reply is cut there */
+#define SUPPRESSION_FILTER_MAX (4 * MIB) /* a shard; some 3,000,000 rows, then more look-ups */
+#define SUPPRESSIONS_PER_POST  1000      /* a line of the log each: a quarter of a batch */
 
 /* ---- templates ------------------------------------------------------------------------------ */
 #define TEMPLATES_PER_ACCOUNT 500

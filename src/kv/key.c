@@ -279,6 +279,11 @@ struct key key_suppression(struct account_id account, struct slice addr_key)
     return key;
 }
 
+struct key key_prefix_all_suppressions(void)
+{
+    return key_of(TAG_SUPPRESSION);
+}
+
 struct key key_prefix_suppressions(struct account_id account)
 {
     return key_of_account(TAG_SUPPRESSION, account);

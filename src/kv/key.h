@@ -118,6 +118,7 @@ struct key key_prefix_attempts(struct account_id account, struct id mail);
 struct key key_prefix_transcripts(struct account_id account, struct id mail);
 struct key key_prefix_events(struct account_id account, struct id mail);
 struct key key_prefix_outbox(void);
+struct key key_prefix_all_suppressions(void);
 struct key key_prefix_suppressions(struct account_id account);
 struct key key_prefix_templates(struct account_id account);
 struct key key_prefix_notes(uint32_t kind);

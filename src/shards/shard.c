@@ -106,6 +106,7 @@ void shard_free(struct shard *shard)
         batch_fini(&shard->batches[i]);
     }
     row_cache_fini(&shard->cache);
+    suppression_filter_fini(&shard->suppressions);
     rate_fini(&shard->rates);
     arena_fini(&shard->scratch);
     buf_fini(&shard->encoded);
@@ -129,9 +130,17 @@ struct actor *shard_actor(struct shard *shard)
 
 /* ---- reading and writing -------------------------------------------------------------------- */
 
+static bool is_suppression(const struct key *key)
+{
+    return key->bytes[0] == 'S'; /* kv/key.h */
+}
+
 enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
                    struct slice *value)
 {
+    if (is_suppression(key) && !suppression_filter_may_have(&shard->suppressions, key_slice(key))) {
+        return ERR_NOT_FOUND;
+    }
     struct batch *open[] = {shard->filling, shard->flying};
     for (size_t i = 0; i < ARRAY_LEN(open); i++) {
         if (!open[i]) {
@@ -197,6 +206,9 @@ static void put_encoded(struct shard *shard, const struct key *key)
     enum err err = buf_err(&shard->encoded);
     CHECK(err == ERR_OK);
     kv_batch_put(shard->filling->rows, key_slice(key), buf_slice(&shard->encoded));
+    if (is_suppression(key)) {
+        suppression_filter_note(&shard->suppressions, key_slice(key));
+    }
     row_cache_drop(&shard->cache, key_slice(key));
     shard->depends = DEPENDS_FILLING;
 }
@@ -450,6 +462,7 @@ static void on_start(struct shard *shard, struct msg *msg)
         stage_sweep(shard);
         retention_sweep(shard);
         watch_start(shard);
+        suppression_filter_start(shard);
     }
     msg_return(msg, ERR_OK);
 }

@@ -35,6 +35,7 @@
 #include "shards/msg.h"
 #include "shards/place.h"
 #include "shards/row_cache.h"
+#include "shards/suppression_filter.h"
 #include "shards/throttle.h"
 
 #define SCAN_RETRY_MS       1000                       /* delivery's schedule was full */
@@ -211,6 +212,7 @@ struct shard {
     struct row_cache cache;
     struct shard_counters counters;
     struct rate_table rates; /* of accounts and keys; none for delivery's shard */
+    struct suppression_filter suppressions;
     struct arena scratch;    /* of the handler that runs */
     struct buf encoded;      /* one row */
     uint64_t free_bytes;     /* of the store's filesystem, as of the last commit */
