@@ -13,6 +13,8 @@
  * every shard, delivery and the keeper have answered a ping. The committer gets none: it waits for
  * the disk.
  *
+ * While it runs the operator may say something to main as well: src/operate.
+ *
  * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates and rules. A second SIGTERM ends at
  * once: everything acknowledged is on disk, so nothing is lost by it.
  */
@@ -47,6 +49,7 @@
 #include "mail/mime_read.h"
 #include "net/loop.h"
 #include "notify.h"
+#include "operate.h"
 #include "sample.h"
 #include "shards/actor.h"
 #include "shards/commit.h"
@@ -112,6 +115,7 @@ struct server {
     struct keeper *keeper;
 
     struct actor actor; /* main's own */
+    struct operate operate;
     struct sm phase;
     uint32_t waiting; /* CONTROL messages out */
     uint32_t next_edge;
@@ -293,8 +297,10 @@ static void build(struct server *server)
     }
     loop_init(&server->deliver_loop, "deliver", place->loop_count + 1);
     loop_init(&server->keeper_loop, "keeper", place->loop_count + 3);
+    placement_init(&server->operate.placement, place->shard_count, place->loop_count);
+    placement_load(&server->operate.placement, server->kv);
     for (uint32_t i = 0; i < place->shard_count; i++) {
-        struct loop *loop = &server->loops[place_loop_of_shard(i, place->loop_count)];
+        struct loop *loop = &server->loops[server->operate.placement.loops[i]];
         server->shards[i] = shard_new(place, server->kv, i, loop);
         place->shards[i] = shard_actor(server->shards[i]);
     }
@@ -463,6 +469,7 @@ static void begin_drain(struct server *server)
     if (server->drain_deadline_ms != 0) {
         return;
     }
+    operate_end(&server->operate);
     notify_tell(&server->notify, "STOPPING=1");
     LOG_INFO("main.drain", LOG_U64("milliseconds", server->conf.drain_ms));
     handover_stop(&server->handover);
@@ -490,6 +497,7 @@ static void enter(struct server *server, enum phase phase)
         start_edges(server);
         break;
     case PHASE_RUNNING:
+        operate_begin(&server->operate);
         announce_ready(server);
         break;
     case PHASE_QUIET:
@@ -622,10 +630,40 @@ static void on_control_home(struct actor *actor, struct msg *msg)
         }
         return;
     }
-    if (is_start_of_edge || server->waiting > 0) {
+    if (is_start_of_edge || server->waiting > 0 || !operate_is_quiet(&server->operate)) {
         return;
     }
     enter(server, (enum phase)(phase + 1));
+}
+
+/* Behind the end of RUNNING: a shard that was between two loops has arrived. */
+static void on_operate_quiet(struct operate *operate)
+{
+    struct server *server = CONTAINER_OF(operate, struct server, operate);
+    if (server->waiting == 0) {
+        enter(server, (enum phase)(server->phase.state + 1));
+    }
+}
+
+/* As SIGTERM does. */
+static void on_drained(struct operate *operate)
+{
+    struct server *server = CONTAINER_OF(operate, struct server, operate);
+    server->is_stop_asked = true;
+    enter(server, server->sockets.is_held ? PHASE_QUIET : PHASE_DRAIN_EDGES);
+}
+
+static void on_msg(struct actor *actor, struct msg *msg)
+{
+    struct server *server = CONTAINER_OF(actor, struct server, actor);
+    if (!msg->returning) {
+        CHECK(msg->kind == MSG_MAIN_CONTROL);
+        operate_handle(&server->operate, msg);
+    } else if (operate_is_mine(msg)) {
+        operate_home(&server->operate, msg);
+    } else {
+        on_control_home(actor, msg);
+    }
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -650,6 +688,15 @@ static void on_signal(uv_signal_t *handle, int number)
     }
 }
 
+static enum log_level level_of(struct slice text)
+{
+    enum log_level level = LOG_LEVEL_INFO;
+    if (!log_level_parse(text, &level)) {
+        fatal("log_level is debug, info, warn or error, not \"%.*s\"", SLICE_FMT(text));
+    }
+    return level;
+}
+
 static void run(struct server *server)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
@@ -657,11 +704,16 @@ static void run(struct server *server)
     struct actor_options options = {
         .name = "main",
         .loop = &server->main_loop,
-        .handle = on_control_home,
+        .handle = on_msg,
         .pool_counts = {[MSG_POOL_REQUEST] = CONTROL_MSGS},
-        .port_depth_max = CONTROL_MSGS,
+        .port_depth_max = MAIN_PORT_MSGS,
     };
     actor_init(&server->actor, &options);
+    server->place.main = &server->actor;
+    operate_init(&server->operate, &server->actor, &server->place,
+                 level_of(server->conf.log_level));
+    server->operate.on_stop = on_drained;
+    server->operate.on_quiet = on_operate_quiet;
     sm_init(&server->phase, &phase_table, PHASE_START_SHARDS);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         if (uv_signal_init(&server->main_loop.uv, &server->signals[i]) != 0 ||
@@ -680,17 +732,6 @@ static void run(struct server *server)
     loop_run(&server->main_loop);
     actor_fini(&server->actor);
     loop_fini(&server->main_loop);
-}
-
-static enum log_level level_of(struct slice text)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (slice_equal(text, slice_str(names[i]))) {
-            return (enum log_level)i;
-        }
-    }
-    fatal("log_level is debug, info, warn or error, not \"%.*s\"", SLICE_FMT(text));
 }
 
 static bool print_and_leave(int argc, char **argv)

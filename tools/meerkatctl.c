@@ -80,8 +80,8 @@ static const struct command commands[] = {
      "  --search TEXT   only sites whose name has this in it\n"},
     {"queue", "accounts", run_queue_accounts, 0, 0, "", "", "show whose mail waits", NULL},
     {"queue", "holds", run_queue_holds, 0, 0, "", "", "show what is paused or moved", NULL},
-    {"queue", "ages", run_queue_ages, 0, 0, "", "site= account=",
-     "show how long what is queued has waited, and how long it will",
+    {"queue", "ages", run_queue_ages, 0, 0, "",
+     "site= account=", "show how long what is queued has waited, and how long it will",
      "  --site SITE     as `queue sites` names it\n"
      "  --account ACC   of this account only\n"},
     {"queue", "pause", run_queue_pause, 0, 0, "",
@@ -139,6 +139,22 @@ static const struct command commands[] = {
      "read every row of the store, and compare what they say",
      "  --offline   read the store of a daemon that does not run, or beside one that does\n"
      "Status 4 when something is wrong.\n"},
+    {"loglevel", NULL, run_loglevel, 0, 2, "[LEVEL [EVENTS]]",
+     "for=", "show or set what the log tells: debug, info, warn, error, default",
+     "  EVENTS      only events that begin with this: deliver. or smtp.turned_away\n"
+     "  --for 10m   goes back by itself; without it, a restart forgets it\n"},
+    {"drain", NULL, run_drain, 0, 0, "", "cancel wait stop for= status",
+     "take no more work and deliver what is queued",
+     "  --status    only look\n"
+     "  --cancel    take work again\n"
+     "  --wait      until nothing is left to be tried\n"
+     "  --stop      the daemon ends then\n"
+     "  --for 10m   with --stop: at the latest then; what is left is delivered after the start\n"},
+    {"rebalance", NULL, run_rebalance, 0, WORDS_MAX, "[SHARD=LOOP ...]", "dry-run window= status",
+     "move shards between loops: those named, or as the load says",
+     "  --status      show which loop has which shard, and the last rebalance\n"
+     "  --dry-run     measure and plan only\n"
+     "  --window 5s   how long the load is measured; 2s without it\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
     {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
 };

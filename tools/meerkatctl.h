@@ -3,8 +3,9 @@
  * meerkatctl.c reads the command line and finds the command; meerkatctl_http.c talks to the daemon
  * through its admin socket; meerkatctl_table.c prints; meerkatctl_admin.c has the commands about
  * accounts, users and the server, meerkatctl_keys.c those about keys, meerkatctl_queue.c those
- * about the queue, meerkatctl_explain.c those about one mail that is not delivered.
- * meerkatctl_store.c opens the store of a daemon that does not run.
+ * about the queue, meerkatctl_explain.c those about one mail that is not delivered,
+ * meerkatctl_control.c those about the running server itself. meerkatctl_store.c opens the store of
+ * a daemon that does not run.
  *
  * A command returns an exit status. Documents belong to the caller and are let go with json_decref;
  * the program is over soon after, so text lives in one arena until the end.
@@ -20,7 +21,7 @@
 
 enum exit_status { EXIT_GOOD, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_WRONG };
 
-#define WORDS_MAX 4
+#define WORDS_MAX 32
 
 struct ctl {
     struct arena arena;
@@ -54,6 +55,8 @@ const char *ctl_option(const struct ctl *ctl, const char *name);
 /* Prints a line that says what is wrong, and returns EXIT_USAGE. */
 int ctl_usage(const struct ctl *ctl, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *ctl_text(struct ctl *ctl, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* "30d", "12h", "90m", "5s" as seconds; false when it is none, or absurd. */
+bool ctl_duration(const char *text, uint64_t *seconds) MUST_USE;
 
 /* ---- meerkatctl_http.c ----------------------------------------------------------------------- */
 
@@ -62,6 +65,7 @@ struct call {
     const char *path;
     const char *account; /* "acc_..."; NULL: no account's */
     json_t *body;        /* taken; NULL: none */
+    bool is_quiet;       /* no word of a failure */
 };
 /* One request; *answer is the JSON of a 2xx. Otherwise the reason was printed, and the status to
  * exit with comes back. */
@@ -115,6 +119,9 @@ int run_explain(struct ctl *ctl);
 int run_retry(struct ctl *ctl);
 int run_backup(struct ctl *ctl);
 int run_restore(struct ctl *ctl);
+int run_loglevel(struct ctl *ctl);
+int run_drain(struct ctl *ctl);
+int run_rebalance(struct ctl *ctl);
 int run_queue_sites(struct ctl *ctl);
 int run_queue_accounts(struct ctl *ctl);
 int run_queue_holds(struct ctl *ctl);

@@ -321,10 +321,10 @@ int run_audit(struct ctl *ctl)
 int run_server(struct ctl *ctl)
 {
     static const struct column facts[] = {
-        {"version", "version"}, {"up for seconds", "uptimeSeconds"},
-        {"starts", "boot"},     {"loops", "loops"},
-        {"shards", "shards"},   {"accounts", "accounts"},
-        {"store", "store"},
+        {"version", "version"},   {"up for seconds", "uptimeSeconds"},
+        {"state", "state"},       {"starts", "boot"},
+        {"loops", "loops"},       {"shards", "shards"},
+        {"accounts", "accounts"}, {"store", "store"},
     };
     json_t *answer;
     const struct call call = {.method = "GET", .path = "/api/admin/server"};

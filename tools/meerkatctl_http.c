@@ -121,6 +121,10 @@ int ctl_call(struct ctl *ctl, const struct call *call, json_t **answer)
     free(body);
     json_t *json = json_loadb(bytes.data != NULL ? bytes.data : "", bytes.len, 0, NULL);
     buf_fini(&bytes);
+    if (call->is_quiet && (code != CURLE_OK || status < 200 || status > 299 || json == NULL)) {
+        json_decref(json);
+        return code != CURLE_OK ? EXIT_UNREACHABLE : EXIT_REFUSED;
+    }
     if (code != CURLE_OK) {
         json_decref(json);
         return say_unreachable(ctl, curl_easy_strerror(code));

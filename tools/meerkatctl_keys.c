@@ -57,8 +57,7 @@ int run_keys_list(struct ctl *ctl)
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-/* "30d", "12h", "90m", "5s" as seconds; false when it is none, or absurd. */
-static bool read_duration(const char *text, uint64_t *seconds)
+bool ctl_duration(const char *text, uint64_t *seconds)
 {
     static const struct {
         char letter;
@@ -146,7 +145,7 @@ static int fill(struct ctl *ctl, json_t *body)
     if (ctl_option(ctl, "name") == NULL) {
         return ctl_usage(ctl, "--name is missing");
     }
-    if (expires != NULL && (!read_duration(expires, &seconds) || seconds == 0)) {
+    if (expires != NULL && (!ctl_duration(expires, &seconds) || seconds == 0)) {
         return ctl_usage(ctl, "--expires is a time like 30d or 12h, not \"%s\"", expires);
     }
     add_text(ctl, body, "name");
@@ -249,7 +248,7 @@ int run_keys_rotate(struct ctl *ctl)
     json_t *answer;
     uint64_t seconds = 0;
     const char *overlap = ctl_option(ctl, "overlap");
-    if (overlap != NULL && strcmp(overlap, "0") != 0 && !read_duration(overlap, &seconds)) {
+    if (overlap != NULL && strcmp(overlap, "0") != 0 && !ctl_duration(overlap, &seconds)) {
         return ctl_usage(ctl, "--overlap is a time like 1h or 7d, not \"%s\"", overlap);
     }
     json_t *body = json_pack("{s:I}", "overlapSeconds", (json_int_t)seconds);

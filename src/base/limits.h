@@ -27,7 +27,7 @@
 #define SHARD_WORK_MSGS                                                                            \
     64 /* look-ups from one shard to another's directory, and news to edges of what has ended */
 #define SHARD_COMMIT_MSGS 1 /* batches in flight from one shard to the committer */
-#define CONTROL_MSGS      (4 * ACTOR_COUNT_MAX) /* from main, in flight */
+#define CONTROL_MSGS      (6 * ACTOR_COUNT_MAX) /* from main, in flight: its own, the operator's */
 #define WAKE_ENTRIES_MAX  512                   /* outbox rows announced by one hint */
 #define DISPATCH_MAX      256 /* messages handled per wake of a port; keeps a turn under 5 ms */
 #define MSG_ARENA_CHUNK   (8 * KIB)
@@ -49,10 +49,23 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 /* What can stand in the keeper's port. */
 #define KEEPER_PORT_MSGS (LOOP_COUNT_MAX * EDGE_POOL_MSGS + KEEPER_POOL_MSGS + CONTROL_MSGS)
 
+/* What can stand in main's port: what the operator says through the edges, and its own. */
+#define MAIN_PORT_MSGS (LOOP_COUNT_MAX * EDGE_POOL_MSGS + CONTROL_MSGS)
+
 /* Bytes of request bodies held by one edge at once; beyond it, new requests are 503. */
 #define EDGE_BODY_BYTES (256 * MIB)
 /* Of them, the most at which an attachment is still handed out by its link. */
 #define EDGE_LINK_BYTES (EDGE_BODY_BYTES / 2)
+
+/* ---- the log -------------------------------------------------------------------------------- */
+#define LOG_RULES_MAX  8  /* prefixes with a level of their own; each is compared for each line */
+#define LOG_PREFIX_MAX 32 /* bytes; the longest event is shorter */
+
+/* ---- the operator and the server ------------------------------------------------------------ */
+#define MOVE_MS              10000   /* a shard that is not idle by then stays on its loop */
+#define REBALANCE_WINDOW_MS  2000    /* measured, unless the operator says how long */
+#define REBALANCE_WINDOW_MAX 60000
+#define OPERATE_FOR_MAX_MS   (UINT64_C(7) * 24 * 3600 * 1000) /* what ends by itself ends by then */
 
 /* ---- commit --------------------------------------------------------------------------------- */
 #define BATCH_ROWS_MAX  4096

@@ -36,6 +36,13 @@ struct line {
     char bytes[LOG_LINE_BYTES];
 };
 
+static const char *const level_names[] = {
+    [LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_WARN] = "warn",
+    [LOG_LEVEL_ERROR] = "error",
+};
+
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake; /* the writer: bytes came, or it is time to end */
@@ -46,11 +53,15 @@ static struct {
     uint64_t dropped;
     int fd;
     bool is_stopping;
-} shared = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+    struct log_levels levels;
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER,
+            .wake = PTHREAD_COND_INITIALIZER,
+            .levels = {.level = LOG_LEVEL_INFO}};
 
-/* Read on every LOG_ line of every thread, so not under the lock. */
+/* Read on every LOG_ line of every thread, so not under the lock: the lowest level in use. */
 static _Atomic int least_level = LOG_LEVEL_INFO;
 
+static bool is_wanted(enum log_level level, const char *event);
 static void *run_writer(void *unused);
 static void write_waiting(void);
 static void report_dropped(void);
@@ -108,7 +119,44 @@ void log_stop(void)
 
 void log_set_level(enum log_level level)
 {
-    atomic_store_explicit(&least_level, (int)level, memory_order_relaxed);
+    log_levels_set(&(struct log_levels){.level = level});
+}
+
+void log_levels_get(struct log_levels *levels)
+{
+    pthread_mutex_lock(&shared.lock);
+    *levels = shared.levels;
+    pthread_mutex_unlock(&shared.lock);
+}
+
+void log_levels_set(const struct log_levels *levels)
+{
+    enum log_level least = levels->level;
+    CHECK(levels->rule_count <= LOG_RULES_MAX);
+    for (uint32_t i = 0; i < levels->rule_count; i++) {
+        least = levels->rules[i].level < least ? levels->rules[i].level : least;
+    }
+    pthread_mutex_lock(&shared.lock);
+    shared.levels = *levels;
+    atomic_store_explicit(&least_level, (int)least, memory_order_relaxed);
+    pthread_mutex_unlock(&shared.lock);
+}
+
+const char *log_level_name(enum log_level level)
+{
+    CHECK((size_t)level < ARRAY_LEN(level_names));
+    return level_names[level];
+}
+
+bool log_level_parse(struct slice name, enum log_level *level)
+{
+    for (size_t i = 0; i < ARRAY_LEN(level_names); i++) {
+        if (slice_equal(name, slice_str(level_names[i]))) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 bool log_is_on(enum log_level level)
@@ -118,7 +166,7 @@ bool log_is_on(enum log_level level)
 
 void log_line(enum log_level level, const char *event, const struct log_field *fields, size_t count)
 {
-    if (!log_is_on(level)) {
+    if (!log_is_on(level) || !is_wanted(level, event)) {
         return;
     }
     struct line line;
@@ -129,6 +177,24 @@ void log_line(enum log_level level, const char *event, const struct log_field *f
     }
     line_end(&line);
     ring_add(&line);
+}
+
+/* What the rule with the longest prefix says; what no rule names goes by the level of all. */
+static bool is_wanted(enum log_level level, const char *event)
+{
+    size_t longest = 0;
+    pthread_mutex_lock(&shared.lock);
+    enum log_level least = shared.levels.level;
+    for (uint32_t i = 0; i < shared.levels.rule_count; i++) {
+        const struct log_rule *rule = &shared.levels.rules[i];
+        size_t len = strlen(rule->prefix);
+        if (len >= longest && strncmp(event, rule->prefix, len) == 0) {
+            least = rule->level;
+            longest = len;
+        }
+    }
+    pthread_mutex_unlock(&shared.lock);
+    return level >= least;
 }
 
 static void *run_writer(void *unused)
@@ -224,13 +290,6 @@ static void write_all(int fd, const char *bytes, size_t len)
 
 static void line_start(struct line *line, enum log_level level, const char *event)
 {
-    static const char *const names[] = {
-        [LOG_LEVEL_DEBUG] = "debug",
-        [LOG_LEVEL_INFO] = "info",
-        [LOG_LEVEL_WARN] = "warn",
-        [LOG_LEVEL_ERROR] = "error",
-    };
-    CHECK((size_t)level < ARRAY_LEN(names));
     char time[CLOCK_TEXT_MAX];
     size_t time_len = clock_rfc3339(clock_unix_ms(), time);
     line->len = 0;
@@ -238,7 +297,7 @@ static void line_start(struct line *line, enum log_level level, const char *even
     add_raw(line, SLICE("{\"time\":\""));
     add_raw(line, slice_of(time, time_len));
     add_raw(line, SLICE("\",\"level\":\""));
-    add_raw(line, slice_str(names[level]));
+    add_raw(line, slice_str(log_level_name(level)));
     add_raw(line, SLICE("\",\"thread\":"));
     add_quoted(line, slice_str(check_thread_name()));
     add_raw(line, SLICE(",\"event\":"));

@@ -8,13 +8,16 @@
  * Usage: LOG_INFO("mail.accepted", LOG_ID("message", ID_MESSAGE, id), LOG_U64("bytes", n));
  *
  * Levels: debug (off by default), info, warn (somebody should look when there are many), error
- * (somebody should look now).
+ * (somebody should look now). Events whose names begin with a prefix may have a level of their own;
+ * the longest prefix counts. The question on the hot path stays one relaxed load: the lowest of all
+ * levels in use. What passes it is compared with the prefixes as it is written.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
 #include "base/base.h"
 #include "base/id.h"
+#include "base/limits.h"
 #include "base/slice.h"
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
@@ -68,7 +71,27 @@ struct log_field {
 void log_start(int fd, enum log_level level);
 void log_stop(void);
 void log_set_level(enum log_level level);
+/* False: no line of that level is written, whatever its event. */
 bool log_is_on(enum log_level level);
+
+/* Events that begin with prefix. */
+struct log_rule {
+    char prefix[LOG_PREFIX_MAX + 1];
+    enum log_level level;
+};
+struct log_levels {
+    enum log_level level; /* of everything that no rule names */
+    uint32_t rule_count;
+    struct log_rule rules[LOG_RULES_MAX];
+};
+/* Any thread, at any time. */
+void log_levels_get(struct log_levels *levels);
+void log_levels_set(const struct log_levels *levels);
+
+const char *log_level_name(enum log_level level);
+/* False when it is none of debug, info, warn, error. */
+bool log_level_parse(struct slice name, enum log_level *level) MUST_USE;
+
 void log_line(enum log_level level, const char *event, const struct log_field *fields,
               size_t count);
 

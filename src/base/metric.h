@@ -58,6 +58,8 @@ enum metric_type {
     X(COMMIT_SYNCS, COUNTER, "meerkat_commit_syncs_total", "fsyncs of the write-ahead log")        \
     X(COMMIT_FAILED, COUNTER, "meerkat_commit_failed_total", "shard batches that failed to write") \
     X(COMMIT_LATENCY, FINE, "meerkat_commit_seconds", "time of one write and sync round")          \
+    X(DRAINING, GAUGE, "meerkat_draining",                                                         \
+      "a drain by the operator: 0 none, 1 health says so, 2 no new work is taken")                 \
     X(STORE_FREE_BYTES, GAUGE, "meerkat_store_free_bytes", "free bytes on the store's filesystem") \
     X(SCHED_ENTRIES, GAUGE, "meerkat_schedule_entries",                                            \
       "outbox rows known to the delivery schedule")                                                \

@@ -545,7 +545,13 @@ static void on_control(struct deliver *deliver, struct msg *msg)
         reload(deliver);
         msg_return(msg, ERR_OK);
         break;
-    case CONTROL_SESSION_KEYS: /* for edges */
+    case CONTROL_SESSION_KEYS: /* for edges and shards, these */
+    case CONTROL_NOTICE:
+    case CONTROL_TURN_AWAY:
+    case CONTROL_WELCOME:
+    case CONTROL_LOAD:
+    case CONTROL_MOVE:
+    case CONTROL_ADOPT:
     case CONTROL_PING:
         msg_return(msg, ERR_OK);
         break;

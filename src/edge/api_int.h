@@ -143,6 +143,9 @@ extern const struct json_shape api_admin_new_user_shape;
 extern const struct json_shape api_admin_user_shape;
 extern const struct json_shape api_queue_shape;
 extern const struct json_shape api_job_shape;
+extern const struct json_shape api_log_shape;
+extern const struct json_shape api_drain_shape;
+extern const struct json_shape api_rebalance_shape;
 
 /* ---- handlers ------------------------------------------------------------------------------- */
 
@@ -167,6 +170,13 @@ void api_job_list(struct request *request);
 void api_job_get(struct request *request);
 void api_job_cancel(struct request *request);
 void api_message_explain(struct request *request);
+void api_log_show(struct request *request);
+void api_log_set(struct request *request);
+void api_drain_show(struct request *request);
+void api_drain_start(struct request *request);
+void api_drain_cancel(struct request *request);
+void api_places_show(struct request *request);
+void api_rebalance(struct request *request);
 void api_queue_sites(struct request *request);
 void api_queue_accounts(struct request *request);
 void api_queue_holds(struct request *request);

@@ -22,7 +22,8 @@ struct page_job {
 
 void api_health(struct request *request)
 {
-    if (request->edge->phase != EDGE_OPEN && request->edge->phase != EDGE_LEAVING) {
+    bool is_open = request->edge->phase == EDGE_OPEN || request->edge->phase == EDGE_LEAVING;
+    if (!is_open || request->edge->leaving != DRAIN_NONE) {
         api_fail(request, ERR_DRAINING);
         return;
     }

@@ -185,6 +185,25 @@ static void on_home(struct edge *edge, struct msg *msg)
     try_stop(edge);
 }
 
+/* A drain that can be taken back. First health says so, and answers ask their clients to connect
+ * anew, so that balancers look elsewhere while everything is still done; then nothing new is taken.
+ * Listeners stay open: 503 and 421 tell more than a refused connection. */
+static void set_leaving(struct edge *edge, enum control_op op)
+{
+    edge->leaving = op == CONTROL_NOTICE      ? DRAIN_NOTICE
+                    : op == CONTROL_TURN_AWAY ? DRAIN_CLOSED
+                                              : DRAIN_NONE;
+    if (edge->leaving != DRAIN_CLOSED) {
+        return;
+    }
+    if (edge->smtp != NULL) {
+        smtp_in_turn_away(edge->smtp);
+    }
+    if (edge->submit != NULL) {
+        smtp_in_turn_away(edge->submit);
+    }
+}
+
 static void on_control(struct edge *edge, struct msg *msg)
 {
     switch (msg->body.control.op) {
@@ -204,6 +223,21 @@ static void on_control(struct edge *edge, struct msg *msg)
         session_keys_set(edge, msg->body.control.session_keys);
         msg_return(msg, ERR_OK);
         break;
+    case CONTROL_NOTICE:
+    case CONTROL_TURN_AWAY:
+    case CONTROL_WELCOME:
+        set_leaving(edge, msg->body.control.op);
+        msg_return(msg, ERR_OK);
+        break;
+    case CONTROL_LOAD:
+        msg->body.control.busy_us = edge->actor.handled_us;
+        msg_return(msg, ERR_OK);
+        break;
+    case CONTROL_ADOPT:
+        actor_arrive(edge->place->shards[msg->body.control.shard], edge->loop);
+        msg_return(msg, ERR_OK);
+        break;
+    case CONTROL_MOVE: /* for shards */
     case CONTROL_PING:
     case CONTROL_QUIET: /* delivery's */
         msg_return(msg, ERR_OK);
@@ -493,7 +527,8 @@ static void drain(struct edge *edge, struct msg *msg)
     edge->phase = was_open && msg->body.control.is_held ? EDGE_LEAVING : EDGE_DRAINING;
     edge->drain = msg;
     timer_init(&edge->drain_timer, edge->loop, on_drain_due);
-    timer_start(&edge->drain_timer, was_open ? edge->place->conf->drain_notice_ms : 0);
+    bool is_noticed = !was_open || edge->leaving != DRAIN_NONE;
+    timer_start(&edge->drain_timer, is_noticed ? 0 : edge->place->conf->drain_notice_ms);
     if (edge->phase == EDGE_LEAVING) {
         close_listeners(edge);
         edge_session_gone(edge); /* perhaps there is none */

@@ -110,7 +110,7 @@ static const struct schema {
     {"AdminAccountFacts", "account:@AdminAccount users:[@AdminUser] keyCount:i domainCount:i "
                           "today:@Today"},
     {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
-    {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
+    {"AdminServer", "version:s uptimeSeconds:i state:s boot:i loops:i shards:i accounts:i store:s "
                     "publicUrl:s"},
     {"InspectCount", "count:i isExact:b"},
     {"InspectOutbox", "count:i isExact:b oldestDueAt:s?"},
@@ -145,6 +145,15 @@ static const struct schema {
     {"Job", "id:s type:s state:s cancelling:b by:s? startedAt:i endedAt:i? done:i total:i? unit:s "
             "leftMs:i? working:s? problems:i error:s? report:o?"},
     {"Jobs", "data:[@Job]"},
+    {"LogLevel", "event:s? level:s untilAt:i? then:s?"},
+    {"LogLevels", "data:[@LogLevel]"},
+    {"DrainLeft", "entries:i due:i attempts:i connections:i sessions:i"},
+    {"Drain", "state:s stop:b sinceAt:i? untilAt:i? left:@DrainLeft"},
+    {"LoopLoad", "loop:i shards:i busyPercent:i plannedPercent:i"},
+    {"ShardPlace", "shard:i loop:i busyUs:i"},
+    {"ShardMove", "shard:i from:i to:i state:s"},
+    {"Places", "state:s dryRun:b windowMs:i balanceBefore:i balanceAfter:i loops:[@LoopLoad] "
+               "shards:[@ShardPlace] moves:[@ShardMove]"},
     {"QueueDue", "transactional:i bulk:i"},
     {"QueueSite", "site:s pool:s? group:s due:@QueueDue waiting:i open:i connections:i "
                   "connectionLimit:i ratePerMin:i? messagesPerConnection:i failures:i "

@@ -342,6 +342,16 @@ static enum err reserve_body(struct request *request)
     return ERR_OK;
 }
 
+/* What a server that is being drained leaves to others: whatever changes something, but for the
+ * operator and for whoever wants no more mail. */
+static bool is_new_work(const struct request *request)
+{
+    enum http_method method = request->http.method;
+    return method != HTTP_METHOD_GET && method != HTTP_METHOD_HEAD &&
+           !request->session->is_operator && request->route->access != ROUTE_ADMIN &&
+           request->route->handle != api_unsubscribe;
+}
+
 /* Everything that can be refused before a byte of the body is kept. */
 static enum err admit(struct request *request)
 {
@@ -361,6 +371,10 @@ static enum err admit(struct request *request)
         routes_find(http->method, http->path, &request->arena, &request->route, request->params);
     if (err != ERR_OK) {
         return err;
+    }
+    request->is_close |= edge->leaving != DRAIN_NONE && !request->session->is_operator;
+    if (edge->leaving == DRAIN_CLOSED && is_new_work(request)) {
+        return ERR_DRAINING;
     }
     if (request->session->is_operator) {
         err = operator_admit(request);

@@ -501,8 +501,8 @@ static void turn_away(struct smtp_session *session, uint16_t code, const char *r
     if (session->is_implicit_tls) {
         conn_abort(&session->conn); /* a handshake is more than it is worth */
     } else {
-        smtp_server_refuse(&session->server, code, code == 421 ? "4.7.0" : "5.7.1",
-                           slice_str(text));
+        const char *limit = session->smtp->edge->leaving == DRAIN_CLOSED ? "4.3.2" : "4.7.0";
+        smtp_server_refuse(&session->server, code, code == 421 ? limit : "5.7.1", slice_str(text));
     }
 }
 
@@ -510,6 +510,10 @@ static void turn_away(struct smtp_session *session, uint16_t code, const char *r
 static void admit(struct smtp_session *session)
 {
     struct smtp_in *smtp = session->smtp;
+    if (smtp->edge->leaving == DRAIN_CLOSED) {
+        turn_away(session, 421, "draining", "this server takes no mail at present; try another");
+        return;
+    }
     bool is_self = session->is_balancer && session->proxy.header.is_local; /* a health check */
     enum smtp_guard_verdict verdict =
         is_self ? SMTP_GUARD_OK
@@ -836,8 +840,13 @@ static bool is_in_mail(const struct smtp_session *session)
 
 void smtp_in_drain(struct smtp_in *smtp)
 {
-    CHECK_LOOP(smtp->edge->loop);
     smtp->is_draining = true;
+    smtp_in_turn_away(smtp);
+}
+
+void smtp_in_turn_away(struct smtp_in *smtp)
+{
+    CHECK_LOOP(smtp->edge->loop);
     LIST_EACH_SAFE (&smtp->sessions, it, after) {
         struct smtp_session *session = CONTAINER_OF(it, struct smtp_session, link);
         session->is_leaving = true;

@@ -172,6 +172,18 @@ bool timer_is_on(const struct timer *timer)
     return heap_has(&timer->node);
 }
 
+uint64_t timer_move(struct timer *timer, struct loop *loop)
+{
+    uint64_t left_ms = UINT64_MAX;
+    if (heap_has(&timer->node)) {
+        uint64_t now_ms = clock_mono_ms();
+        left_ms = timer->node.key > now_ms ? timer->node.key - now_ms : 0;
+        timer_stop(timer);
+    }
+    timer->loop = loop;
+    return left_ms;
+}
+
 void chore_init(struct chore *chore, chore_fn *run)
 {
     list_init(&chore->link);

@@ -82,6 +82,10 @@ void timer_init(struct timer *timer, struct loop *loop, timer_fn *on_due);
 void timer_start(struct timer *timer, uint64_t delay_ms);
 void timer_stop(struct timer *timer); /* harmless when not started */
 bool timer_is_on(const struct timer *timer);
+/* Stops it and ties it to another loop, where timer_start may run it; NULL: to none for now.
+ * Returns what was left of its delay; UINT64_MAX when it was not started.
+ * Loop: its loop's; any when it is stopped. */
+uint64_t timer_move(struct timer *timer, struct loop *loop);
 
 /* ---- chores --------------------------------------------------------------------------------- */
 

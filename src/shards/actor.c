@@ -53,6 +53,7 @@ _Static_assert(POOL_WARM_MAX *MSG_ARENA_CHUNK <= 256 * KIB, "a pool at rest stay
 static bool is_tracing;
 
 static void on_wake(void *context);
+static void on_port_left(void *context);
 static void run(struct actor *actor);
 static struct msg *next_ready(struct actor *actor);
 static bool has_ready(const struct actor *actor);
@@ -205,6 +206,24 @@ void actor_release(struct actor *actor)
     }
 }
 
+void actor_leave(struct actor *actor, actor_fn *on_left)
+{
+    check_affinity(actor);
+    CHECK(actor->is_held);
+    CHECK(actor->on_arrived != NULL);
+    actor->on_left = on_left;
+    port_leave(&actor->port, on_port_left);
+}
+
+void actor_arrive(struct actor *actor, struct loop *loop)
+{
+    CHECK(actor->is_held);
+    actor->loop = loop;
+    port_arrive(&actor->port, loop);
+    actor->on_arrived(actor);
+    actor_release(actor);
+}
+
 void actor_thread_run(struct actor *actor)
 {
     CHECK(actor->loop == NULL);
@@ -240,6 +259,12 @@ static void on_wake(void *context)
     note_depth(actor, count);
     admit(actor, list);
     run(actor);
+}
+
+static void on_port_left(void *context)
+{
+    struct actor *actor = context;
+    actor->on_left(actor);
 }
 
 /* One turn. What is left over waits for the next wake, behind the sockets. */

@@ -9,6 +9,13 @@
  * Idle memory: a pool touches a message only when it is first needed, and at most POOL_WARM_MAX of
  * those at rest keep an arena chunk.
  *
+ * An actor can move to another loop while messages come. It holds itself and sees to it that
+ * nothing of its own is left on the old loop (timers, jobs), then:
+ *
+ *   old loop: actor_leave --> on_left --(any message)--> new loop: actor_arrive --> on_arrived
+ *
+ * Messages wait in order meanwhile, and those that it has out come home to wherever it is.
+ *
  * Diagnostics: actor_set_trace(true) logs every post and return: from, to, kind, arena bytes, age.
  * A handler on a loop that takes over ten times HANDLER_BUDGET_US counts in
  * meerkat_handler_slow_total and is named in the log, at most once a second per actor.
@@ -53,6 +60,8 @@ struct actor {
     actor_fn *on_drained;  /* may be NULL */
     actor_fn *on_free;     /* a message came back to an empty request pool; may be NULL; set by the
                               owner     after actor_init */
+    actor_fn *on_left;     /* of a move, see below */
+    actor_fn *on_arrived;  /* likewise; set by the owner after actor_init */
     struct msg_queue held; /* detached, new, put aside by actor_hold; older than the backlog */
     struct msg_queue backlog; /* detached and not yet handled; while held, returning ones only */
     struct msg_pool pools[MSG_POOL_COUNT];
@@ -107,6 +116,14 @@ void msg_put(struct actor *actor, struct msg *msg);
  * held. */
 void actor_hold(struct actor *actor);
 void actor_release(struct actor *actor);
+
+/* A held actor that has nothing on its loop any more; it stays held. on_left is the last that runs
+ * on the old loop.
+ * Loop:   the actor's. */
+void actor_leave(struct actor *actor, actor_fn *on_left);
+/* Calls on_arrived, then releases it.
+ * Loop:   the new one, in a thread that was told by what on_left did. */
+void actor_arrive(struct actor *actor, struct loop *loop);
 
 /* Runs a bare-thread actor, in the calling thread, until its handler called actor_thread_stop and
  * what was detached by then is handled. */

@@ -418,7 +418,13 @@ static void on_control(struct keeper *keeper, struct msg *msg)
     case CONTROL_RELOAD:
     case CONTROL_PING:
     case CONTROL_QUIET: /* a job goes on until the drain */
-    case CONTROL_SESSION_KEYS:
+    case CONTROL_SESSION_KEYS: /* for edges and shards, these */
+    case CONTROL_NOTICE:
+    case CONTROL_TURN_AWAY:
+    case CONTROL_WELCOME:
+    case CONTROL_LOAD:
+    case CONTROL_MOVE:
+    case CONTROL_ADOPT:
         msg_return(msg, ERR_OK);
         return;
     case CONTROL_DRAIN: {

@@ -30,6 +30,7 @@
 #include "mail/unsubscribe_link.h"
 #include "mail/track_link.h"
 #include "shards/msg.def"
+#include "shards/msg_control.h"
 #include "shards/msg_domain.h"
 #include "shards/msg_inspect.h"
 #include "shards/msg_keep.h"
@@ -709,7 +710,7 @@ struct shard_ledger {
 };
 
 /* What delivery remembers of the world, by name: kept where the ledger is. */
-enum note_kind { NOTE_STS = 1, NOTE_TLS_COUNT, NOTE_SOURCE, NOTE_HOLD, NOTE_KIND_END };
+enum note_kind { NOTE_STS = 1, NOTE_TLS_COUNT, NOTE_SOURCE, NOTE_HOLD, NOTE_PLACES, NOTE_KIND_END };
 enum note_op { NOTE_GET, NOTE_PUT, NOTE_DELETE, NOTE_SCAN };
 struct note {
     struct slice name;
@@ -763,7 +764,7 @@ struct deliver_call {
     struct verdict verdict;
 };
 
-/* ---- bodies: the committer and main --------------------------------------------------------- */
+/* ---- bodies: the committer --------------------------------------------------------- */
 
 struct commit_write {
     struct kv_batch
@@ -772,26 +773,6 @@ struct commit_write {
     /* out */
     uint64_t free_bytes;
     uint64_t synced_us; /* when its round was on disk */
-};
-
-enum control_op {
-    CONTROL_START,        /* shards: replay the outbox; deliver, edge: begin */
-    CONTROL_RELOAD,       /* edge: certificates; deliver, shards: bounce rules */
-    CONTROL_DRAIN,        /* finish what is open, take nothing new; returns when done */
-    CONTROL_STOP,         /* close every handle; returns just before the actor is dead */
-    CONTROL_SESSION_KEYS, /* edge: they were rotated; an older generation than known is ignored */
-    CONTROL_PING,         /* nothing but an answer: the loop is alive */
-    CONTROL_QUIET,        /* deliver: end what is open and begin nothing; edges still work */
-};
-struct control {
-    enum control_op op;
-    uint64_t deadline_ms; /* monotonic */
-    uint16_t tcp_port;    /* EDGE START: out: the real one */
-    uint16_t tls_tcp_port;
-    uint16_t smtp_tcp_port;
-    uint16_t submit_tcp_ports[2 * SUBMIT_LISTEN_MAX]; /* STARTTLS, then implicit TLS */
-    uint64_t session_keys; /* EDGE START, SESSION_KEYS: session_keys_pack */
-    bool is_held;          /* EDGE DRAIN: who connects waits for the next run */
 };
 
 union msg_body {
@@ -840,6 +821,7 @@ union msg_body {
     struct keeper_job keep;
     struct commit_write commit;
     struct control control;
+    struct main_control operate;
 };
 
 struct msg {

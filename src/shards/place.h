@@ -29,7 +29,8 @@ struct place {
     struct actor *deliver;
     struct actor *deliver_shard; /* owns the delivery family, on delivery's loop */
     struct actor *commit;
-    struct actor *keeper; /* long work on the store, on a loop of its own */
+    struct actor *keeper;          /* long work on the store, on a loop of its own */
+    struct actor *main;            /* what the operator says to the server itself */
     uint64_t boot;                 /* number of this run, from the store's stamp */
     const struct sockets *sockets; /* that edges accept from */
     const struct seal_key *master; /* master key of secrets at rest */

@@ -4,6 +4,8 @@
 #include "base/check.h"
 
 static void on_async(uv_async_t *handle);
+static void on_async_closed(uv_handle_t *handle);
+static void open_wake(struct port *port, struct loop *loop);
 static void lock(struct port *port);
 static void unlock(struct port *port);
 static void wake(struct port *port);
@@ -21,12 +23,7 @@ void port_init(struct port *port, struct loop *loop, uint32_t depth_max, port_fn
     result = pthread_cond_init(&port->arrived, NULL);
     CHECK(result == 0);
     if (loop != NULL) {
-        CHECK_LOOP(loop);
-        result = uv_async_init(&loop->uv, &port->wake, on_async);
-        if (result != 0) {
-            fatal("cannot make a wake-up handle (%s): raise the limit of open files (ulimit -n)",
-                  uv_strerror(result));
-        }
+        open_wake(port, loop);
     }
 }
 
@@ -50,6 +47,29 @@ void port_close(struct port *port)
         CHECK_LOOP(port->loop);
         uv_close((uv_handle_t *)&port->wake, NULL);
     }
+}
+
+void port_leave(struct port *port, port_fn *on_left)
+{
+    CHECK_LOOP(port->loop);
+    CHECK(!port->is_closed);
+    CHECK(!port->is_away);
+    port->on_left = on_left;
+    lock(port);
+    port->is_away = true;
+    unlock(port);
+    uv_close((uv_handle_t *)&port->wake, on_async_closed);
+}
+
+void port_arrive(struct port *port, struct loop *loop)
+{
+    CHECK(port->is_away); /* nobody else writes it meanwhile */
+    open_wake(port, loop);
+    lock(port);
+    port->loop = loop;
+    port->is_away = false;
+    wake(port); /* whatever came, and whoever nudged */
+    unlock(port);
 }
 
 void port_push(struct port *port, struct msg *msg)
@@ -119,6 +139,22 @@ static void on_async(uv_async_t *handle)
     port->on_wake(port->context);
 }
 
+static void on_async_closed(uv_handle_t *handle)
+{
+    struct port *port = CONTAINER_OF((uv_async_t *)handle, struct port, wake);
+    port->on_left(port->context); /* the port may be another thread's now */
+}
+
+static void open_wake(struct port *port, struct loop *loop)
+{
+    CHECK_LOOP(loop);
+    int result = uv_async_init(&loop->uv, &port->wake, on_async);
+    if (result != 0) {
+        fatal("cannot make a wake-up handle (%s): raise the limit of open files (ulimit -n)",
+              uv_strerror(result));
+    }
+}
+
 static void lock(struct port *port)
 {
     const int result = pthread_mutex_lock(&port->lock);
@@ -134,6 +170,9 @@ static void unlock(struct port *port)
 /* Under lock, see the header. */
 static void wake(struct port *port)
 {
+    if (port->is_away) {
+        return;
+    }
     const int result =
         port->loop != NULL ? uv_async_send(&port->wake) : pthread_cond_signal(&port->arrived);
     CHECK(result == 0);

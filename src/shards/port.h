@@ -8,6 +8,11 @@
  *
  * The wake is sent under the mutex: once the consumer holds a message, its producer is done with
  * the port, so a message that asks an actor to die may be the last thing that touches it.
+ *
+ * A port on a loop can go to another one. In between it has no wake handle: what is pushed gathers,
+ * and the new loop looks as soon as it has the port.
+ *
+ *   old loop: port_leave --> handle closed, on_left --(any message)--> new loop: port_arrive
  */
 #ifndef SHARDS_PORT_H
 #define SHARDS_PORT_H
@@ -28,10 +33,12 @@ struct port {
     uint32_t depth;         /* under lock */
     uint32_t depth_max;     /* the sum of the pools that may post here */
     bool is_closed;         /* under lock; written by the consumer alone */
+    bool is_away;           /* under lock; between two loops */
     uv_async_t wake;
     port_fn *on_wake;
+    port_fn *on_left;
     void *context;
-    struct loop *loop; /* NULL: bare thread */
+    struct loop *loop; /* NULL: bare thread; written under lock */
 };
 
 /* Storage is the caller's. on_wake runs on the loop, with context, after pushes and nudges; NULL
@@ -43,6 +50,12 @@ void port_fini(struct port *port);
 /* Closes the wake handle; no push or nudge may follow. What is inside can still be detached.
  * Loop:   the port's. */
 void port_close(struct port *port);
+/* Closes the wake handle, then calls on_left on the old loop. From here on nothing may touch the
+ * consumer's side but port_arrive, on the new loop, by a thread that learned of it from on_left.
+ * Loop:   the port's. */
+void port_leave(struct port *port, port_fn *on_left);
+/* Loop:   the new one; on_wake runs there soon. */
+void port_arrive(struct port *port, struct loop *loop);
 /* Owns:   takes msg.
  * Loop:   any thread. CHECKs the depth: it cannot overflow unless a pool is misused. */
 void port_push(struct port *port, struct msg *msg);

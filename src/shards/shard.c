@@ -89,6 +89,7 @@ struct shard *shard_new(const struct place *place, struct kv *kv, uint32_t famil
     options.pool_counts[MSG_POOL_WAKE] = SHARD_WAKE_MSGS;
     options.pool_counts[MSG_POOL_COMMIT] = SHARD_COMMIT_MSGS;
     actor_init(&shard->actor, &options);
+    move_init(shard, loop);
     return shard;
 }
 
@@ -268,6 +269,15 @@ void shard_offload(struct shard *shard, struct shard_job *job, shard_job_fn *wor
     job->work = work;
     job->done = done;
     shard->jobs_open++;
+    if (shard->move != NULL) {
+        move_put_aside(shard, job);
+    } else {
+        shard_start_job(shard, job);
+    }
+}
+
+void shard_start_job(struct shard *shard, struct shard_job *job)
+{
     loop_offload(shard->actor.loop, &job->job, job_work, job_done);
 }
 
@@ -406,7 +416,18 @@ static void on_control(struct shard *shard, struct msg *msg)
         bounce_rules_read(&shard->bounce_rules, shard->place->conf->bounce_rules);
         msg_return(msg, ERR_OK);
         return;
-    case CONTROL_SESSION_KEYS: /* for edges */
+    case CONTROL_LOAD:
+        msg->body.control.busy_us = shard->actor.handled_us;
+        msg_return(msg, ERR_OK);
+        return;
+    case CONTROL_MOVE:
+        move_begin(shard, msg);
+        return;
+    case CONTROL_SESSION_KEYS: /* for edges, and below */
+    case CONTROL_NOTICE:
+    case CONTROL_TURN_AWAY:
+    case CONTROL_WELCOME:
+    case CONTROL_ADOPT:
     case CONTROL_PING:
     case CONTROL_QUIET: /* delivery's */
         msg_return(msg, ERR_OK);
@@ -517,11 +538,16 @@ static void settle(struct shard *shard)
 {
     flush(shard);
     finish_ready_jobs(shard);
-    if (!shard->drain && !shard->stop) {
+    if (!shard->drain && !shard->stop && !shard->move) {
         return;
     }
-    bool is_idle = !shard->flying && batch_is_empty(shard->filling) && shard->jobs_open == 0 &&
-                   shard->lookups_open == 0 && shard->walks_open == 0;
+    bool is_written = !shard->flying && batch_is_empty(shard->filling);
+    if (is_written && shard->move) {
+        move_try(shard);
+        return;
+    }
+    bool is_idle =
+        is_written && shard->jobs_open == 0 && shard->lookups_open == 0 && shard->walks_open == 0;
     if (is_idle && shard->drain) {
         struct msg *drain = shard->drain;
         shard->drain = NULL;
@@ -564,7 +590,9 @@ static void on_commit_home(struct shard *shard, struct msg *msg)
         /* Its rows may have been computed from those that are lost. */
         batch_settle(shard, shard->filling, err);
     }
-    actor_release(&shard->actor);
+    if (shard->move == NULL) {
+        actor_release(&shard->actor);
+    }
 }
 
 static void count_commit(struct shard *shard, const struct commit_write *commit)

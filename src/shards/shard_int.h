@@ -51,6 +51,7 @@
 #define KEY_TOUCH_MS        60000                      /* last_used is written this rarely */
 #define KEY_EXPIRING_MS     (UINT64_C(7) * 24 * 3600 * 1000) /* owners are told this early */
 #define KEY_DUE_PAGE        64                               /* expiring keys told of in one turn */
+#define SHARD_TIMERS        5                                /* of struct shard, see shard_move.c */
 #define STAGE_SWEEP_PAGE    64                               /* stages dropped in one turn */
 #define RETENTION_PAGE      16                               /* mails erased in one turn */
 #define DELIVERY_GROUP_NONE UINT32_C(0xffffffff)             /* a recipient that was never due */
@@ -221,7 +222,12 @@ struct shard {
     bool is_started;
     bool is_draining;
     bool is_stopping;
-    uint32_t jobs_open;
+    uint32_t jobs_open;                    /* those put aside included */
+    struct msg *move;                      /* CONTROL_MOVE, while the shard packs */
+    struct timer move_due;                 /* then it stays */
+    struct link late_jobs;                 /* asked for while it packed; oldest first */
+    uint32_t jobs_late;                    /* how many */
+    uint64_t timers_left_ms[SHARD_TIMERS]; /* on its way; UINT64_MAX: was not started */
     struct link keys_running; /* struct idempotency_run: of mails that are being composed */
     struct link ready_jobs; /* back from their workers when both batches were full; oldest first */
     uint32_t lookups_open;
@@ -289,9 +295,21 @@ void shard_write_event(struct shard *shard, struct id mail, struct row_event *ev
 void shard_offload(struct shard *shard, struct shard_job *job, shard_job_fn *work,
                    shard_job_fn *done);
 
+/* The part of shard_offload that needs the loop. */
+void shard_start_job(struct shard *shard, struct shard_job *job);
+
 struct id shard_id(struct shard *shard, struct account_id account);
 /* Asks the committer for the free space, at most once in PROBE_MS. */
 void shard_probe(struct shard *shard);
+
+/* ---- shard_move.c --------------------------------------------------------------------------- */
+
+void move_init(struct shard *shard, struct loop *loop);
+/* Owns: takes msg. */
+void move_begin(struct shard *shard, struct msg *msg);
+void move_put_aside(struct shard *shard, struct shard_job *job);
+/* At the end of a turn in which nothing was left to commit: do not touch shard afterwards. */
+void move_try(struct shard *shard);
 
 /* ---- account.c ------------------------------------------------------------------------------ */
 
