@@ -299,7 +299,8 @@ static void answer_server(struct request *request, const struct census *census)
     json_open_object(&body.w);
     api_text(&body.w, "version", SLICE(MEERKAT_VERSION));
     api_u64(&body.w, "uptimeSeconds", (loop_now_ms(edge->loop) - edge->started_ms) / 1000);
-    api_text(&body.w, "state", edge->leaving != DRAIN_NONE ? SLICE("draining") : SLICE("running"));
+    api_text(&body.w, "state",
+             edge->drain_wish != DRAIN_NONE ? SLICE("draining") : SLICE("running"));
     api_u64(&body.w, "boot", place->boot);
     api_u64(&body.w, "loops", place->loop_count);
     api_u64(&body.w, "shards", place->shard_count);

@@ -23,7 +23,7 @@ struct page_job {
 void api_health(struct request *request)
 {
     bool is_open = request->edge->phase == EDGE_OPEN || request->edge->phase == EDGE_LEAVING;
-    if (!is_open || request->edge->leaving != DRAIN_NONE) {
+    if (!is_open || request->edge->drain_wish != DRAIN_NONE) {
         api_fail(request, ERR_DRAINING);
         return;
     }

@@ -188,12 +188,12 @@ static void on_home(struct edge *edge, struct msg *msg)
 /* A drain that can be taken back. First health says so, and answers ask their clients to connect
  * anew, so that balancers look elsewhere while everything is still done; then nothing new is taken.
  * Listeners stay open: 503 and 421 tell more than a refused connection. */
-static void set_leaving(struct edge *edge, enum control_op op)
+static void set_drain_wish(struct edge *edge, enum control_op op)
 {
-    edge->leaving = op == CONTROL_NOTICE      ? DRAIN_NOTICE
-                    : op == CONTROL_TURN_AWAY ? DRAIN_CLOSED
-                                              : DRAIN_NONE;
-    if (edge->leaving != DRAIN_CLOSED) {
+    edge->drain_wish = op == CONTROL_NOTICE      ? DRAIN_NOTICE
+                       : op == CONTROL_TURN_AWAY ? DRAIN_CLOSED
+                                                 : DRAIN_NONE;
+    if (edge->drain_wish != DRAIN_CLOSED) {
         return;
     }
     if (edge->smtp != NULL) {
@@ -226,7 +226,7 @@ static void on_control(struct edge *edge, struct msg *msg)
     case CONTROL_NOTICE:
     case CONTROL_TURN_AWAY:
     case CONTROL_WELCOME:
-        set_leaving(edge, msg->body.control.op);
+        set_drain_wish(edge, msg->body.control.op);
         msg_return(msg, ERR_OK);
         break;
     case CONTROL_LOAD:
@@ -527,7 +527,7 @@ static void drain(struct edge *edge, struct msg *msg)
     edge->phase = was_open && msg->body.control.is_held ? EDGE_LEAVING : EDGE_DRAINING;
     edge->drain = msg;
     timer_init(&edge->drain_timer, edge->loop, on_drain_due);
-    bool is_noticed = !was_open || edge->leaving != DRAIN_NONE;
+    bool is_noticed = !was_open || edge->drain_wish != DRAIN_NONE;
     timer_start(&edge->drain_timer, is_noticed ? 0 : edge->place->conf->drain_notice_ms);
     if (edge->phase == EDGE_LEAVING) {
         close_listeners(edge);

@@ -54,7 +54,7 @@ struct edge {
     struct loop *loop;
     uint16_t index;
     enum edge_phase phase;
-    enum drain_phase leaving; /* by the operator's wish, who may take it back */
+    enum drain_phase drain_wish; /* by the operator's wish, who may take it back */
 
     struct listener http;
     struct listener https;

@@ -372,8 +372,8 @@ static enum err admit(struct request *request)
     if (err != ERR_OK) {
         return err;
     }
-    request->is_close |= edge->leaving != DRAIN_NONE && !request->session->is_operator;
-    if (edge->leaving == DRAIN_CLOSED && is_new_work(request)) {
+    request->is_close |= edge->drain_wish != DRAIN_NONE && !request->session->is_operator;
+    if (edge->drain_wish == DRAIN_CLOSED && is_new_work(request)) {
         return ERR_DRAINING;
     }
     if (request->session->is_operator) {

@@ -501,7 +501,7 @@ static void turn_away(struct smtp_session *session, uint16_t code, const char *r
     if (session->is_implicit_tls) {
         conn_abort(&session->conn); /* a handshake is more than it is worth */
     } else {
-        const char *limit = session->smtp->edge->leaving == DRAIN_CLOSED ? "4.3.2" : "4.7.0";
+        const char *limit = session->smtp->edge->drain_wish == DRAIN_CLOSED ? "4.3.2" : "4.7.0";
         smtp_server_refuse(&session->server, code, code == 421 ? limit : "5.7.1", slice_str(text));
     }
 }
@@ -510,7 +510,7 @@ static void turn_away(struct smtp_session *session, uint16_t code, const char *r
 static void admit(struct smtp_session *session)
 {
     struct smtp_in *smtp = session->smtp;
-    if (smtp->edge->leaving == DRAIN_CLOSED) {
+    if (smtp->edge->drain_wish == DRAIN_CLOSED) {
         turn_away(session, 421, "draining", "this server takes no mail at present; try another");
         return;
     }

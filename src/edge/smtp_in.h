@@ -40,7 +40,7 @@ void smtp_in_home(struct edge *edge, struct msg *msg);
 
 /* Says 421 to everybody; who is in the middle of a mail is heard out first. */
 void smtp_in_drain(struct smtp_in *smtp);
-/* Sessions end as in a drain, and who comes from now on hears 421; for as long as edge->leaving
+/* Sessions end as in a drain, and who comes from now on hears 421; for as long as edge->drain_wish
  * says. */
 void smtp_in_turn_away(struct smtp_in *smtp);
 /* Ends every session now. */
