@@ -156,6 +156,14 @@ static const struct command commands[] = {
      "  --dry-run     measure and plan only\n"
      "  --window 5s   how long the load is measured; 2s without it\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
+    {"top", NULL, run_top, 0, 0, "", "once interval= all",
+     "show what the daemon does now: loops, shards, sites",
+     "  --once         one screen, after one interval\n"
+     "  --interval N   seconds between two looks; 1\n"
+     "  --all          every shard, and 20 sites\n"
+     "Rates are of the time between two looks; with --json each look is a line, with counters "
+     "since\n"
+     "the start. Shards stand in the order of the time in their handlers. ctrl-C ends it.\n"},
     {"server", NULL, run_server, 0, 0, "", "", "show the daemon that answers", NULL},
 };
 

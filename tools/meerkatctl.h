@@ -112,6 +112,7 @@ int run_users_unlock(struct ctl *ctl);
 int run_sessions_rotate(struct ctl *ctl);
 int run_audit(struct ctl *ctl);
 int run_server(struct ctl *ctl);
+int run_top(struct ctl *ctl);
 int run_jobs(struct ctl *ctl);
 int run_job(struct ctl *ctl);
 int run_compact(struct ctl *ctl);

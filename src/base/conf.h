@@ -27,6 +27,9 @@
     X(trusted_proxies, TEXT, "", 0, 0,                                                             \
       "addresses (CIDR, comma separated) whose X-Forwarded-For and X-Forwarded-Proto are "         \
       "believed")                                                                                  \
+    X(access_log, BOOL, "no", 0, 0, "a line in the log for every HTTP request")                    \
+    X(mail_log, BOOL, "no", 0, 0,                                                                  \
+      "a line for every mail accepted, delivered or put off; those that fail are always told")     \
     X(public_url, TEXT, "", 0, 0, "base of links in answers; default: http:// and the listener")   \
     X(admin_socket, TEXT, "", 0, 0,                                                                \
       "Unix socket of meerkatctl; empty: admin.sock in the data folder; off: none")                \

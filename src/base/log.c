@@ -311,10 +311,17 @@ static void line_end(struct line *line)
     line->len += tail.len;
 }
 
+static bool is_empty(const struct log_field *field)
+{
+    return (field->type == LOG_TYPE_ACCOUNT && field->value.u64 == 0) ||
+           (field->type == LOG_TYPE_WORD && field->value.text.len == 0) ||
+           (field->type == LOG_TYPE_TRACE && trace_is_none(field->value.trace));
+}
+
 /* A field is in the line whole or not at all, so that the line stays JSON. */
 static void add_field(struct line *line, const struct log_field *field)
 {
-    if (line->is_cut) {
+    if (line->is_cut || is_empty(field)) {
         return;
     }
     size_t before = line->len;
@@ -330,9 +337,11 @@ static void add_field(struct line *line, const struct log_field *field)
 static void add_value(struct line *line, const struct log_field *field)
 {
     char text[ID_TEXT_MAX];
+    char trace[TRACE_TEXT_MAX];
     int len = 0;
     switch (field->type) {
     case LOG_TYPE_TEXT:
+    case LOG_TYPE_WORD:
         add_quoted(line, cut_text(field->value.text));
         break;
     case LOG_TYPE_U64:
@@ -348,6 +357,9 @@ static void add_value(struct line *line, const struct log_field *field)
         break;
     case LOG_TYPE_ID:
         add_quoted(line, slice_of(text, id_text(field->id_kind, field->value.id, text)));
+        break;
+    case LOG_TYPE_TRACE:
+        add_quoted(line, slice_of(trace, trace_id_text(field->value.trace, trace)));
         break;
     case LOG_TYPE_ACCOUNT:
         add_quoted(line, slice_of(text, account_text((struct account_id){field->value.u64}, text)));

@@ -19,16 +19,19 @@
 #include "base/id.h"
 #include "base/limits.h"
 #include "base/slice.h"
+#include "base/trace.h"
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
 enum log_type {
     LOG_TYPE_TEXT,
+    LOG_TYPE_WORD, /* left out when empty */
     LOG_TYPE_U64,
     LOG_TYPE_I64,
     LOG_TYPE_BOOL,
     LOG_TYPE_ID,
-    LOG_TYPE_ACCOUNT
+    LOG_TYPE_ACCOUNT, /* left out when there is none */
+    LOG_TYPE_TRACE /* its id; left out when there is none */
 };
 
 struct log_field {
@@ -40,6 +43,7 @@ struct log_field {
         uint64_t u64;
         int64_t i64;
         struct id id;
+        const struct trace *trace;
     } value;
 };
 
@@ -52,7 +56,15 @@ struct log_field {
     ((struct log_field){.name = (n), .type = LOG_TYPE_ID, .id_kind = (k), .value.id = (v)})
 #define LOG_ACCOUNT(n, v)                                                                          \
     ((struct log_field){.name = (n), .type = LOG_TYPE_ACCOUNT, .value.u64 = (v).value})
+/* A request's id and its trace, as far as there are any. */
+#define LOG_ORIGIN(o)                                                                              \
+    ((struct log_field){                                                                           \
+        .name = "request", .type = LOG_TYPE_WORD, .value.text = slice_str((o)->request)}),         \
+        ((struct log_field){.name = "trace", .type = LOG_TYPE_TRACE, .value.trace = &(o)->trace})
 #define LOG_ERR(e) LOG_STR("err", err_info(e)->name)
+
+/* What is told at a level of its own only when an option asks for it. */
+#define LOG_LEVEL_IF(is_wanted) ((is_wanted) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG)
 
 #define LOG_LINE(level, event, ...)                                                                \
     do {                                                                                           \

@@ -367,6 +367,24 @@ static uint32_t page_limit(const struct deliver_queue *body)
     return (uint32_t)min_u64(body->limit > 0 ? body->limit : PAGE_DEFAULT, PAGE_MAX);
 }
 
+/* What is due and what is under way, and then what is left alone. */
+static uint64_t work_of(const struct site *site)
+{
+    uint64_t due = (uint64_t)site->due[PRIORITY_TRANSACTIONAL] + site->due[PRIORITY_BULK];
+    bool is_closed = site->is_held || site->closed_until_ms != 0;
+    return (due + site->open) * 2 + (is_closed ? 1 : 0);
+}
+
+static bool is_behind(const struct site *site, const struct site *other, enum queue_op op)
+{
+    uint64_t work = work_of(site);
+    uint64_t others = work_of(other);
+    if (op == QUEUE_TOP && work != others) {
+        return work < others;
+    }
+    return strcmp(site->name, other->name) > 0;
+}
+
 /* The first ones behind body->site, in order. */
 static uint32_t pick_sites(struct queue *queue, const struct deliver_queue *body,
                            const struct site **page, uint32_t limit)
@@ -379,11 +397,11 @@ static uint32_t pick_sites(struct queue *queue, const struct deliver_queue *body
         bool is_wanted =
             strcmp(site->name, after) > 0 &&
             (body->search.len == 0 || slice_find(slice_str(site->name), body->search) != SIZE_MAX);
-        if (!is_wanted || (count == limit && strcmp(site->name, page[count - 1]->name) > 0)) {
+        if (!is_wanted || (count == limit && is_behind(site, page[count - 1], body->op))) {
             continue;
         }
         uint32_t at = count < limit ? count++ : count - 1;
-        for (; at > 0 && strcmp(page[at - 1]->name, site->name) > 0; at--) {
+        for (; at > 0 && is_behind(page[at - 1], site, body->op); at--) {
             page[at] = page[at - 1];
         }
         page[at] = site;
@@ -712,6 +730,7 @@ static void begin(struct op *op)
     bool is_drop = body->op == QUEUE_RESUME || (body->op == QUEUE_MOVE && body->pool.len == 0);
     switch (body->op) {
     case QUEUE_SITES:
+    case QUEUE_TOP:
     case QUEUE_HOLDS:
         CHECK(false);
     case QUEUE_ACCOUNTS:
@@ -752,7 +771,7 @@ void queue_handle(struct queue *queue, struct msg *msg)
         msg_return(msg, queue->deliver->is_open ? ERR_BUSY : ERR_DRAINING);
         return;
     }
-    if (body->op == QUEUE_SITES) {
+    if (body->op == QUEUE_SITES || body->op == QUEUE_TOP) {
         show_sites(queue, msg);
         return;
     }

@@ -504,68 +504,6 @@ static void give_up_if_old(struct trip *trip, struct verdict *verdict)
     verdict->is_given_up = true;
 }
 
-_Static_assert((int)LABEL_STEP_COUNT == (int)SMTP_STEP_COUNT, "a label for each step");
-_Static_assert((int)LABEL_BOUNCE_COUNT == (int)BOUNCE_CLASS_COUNT, "a label for each class");
-
-/* By where it goes, and a failure by the step and by what is behind it. */
-static void count_verdict(const struct trip *trip, const struct verdict *verdict)
-{
-    metric_add_at(
-        METRIC_VERDICTS,
-        metric_pair(METRIC_VERDICTS, (uint32_t)verdict->class, deliver_site_label(trip->site)), 1);
-    if (verdict->class == VERDICT_DELIVERED) {
-        return;
-    }
-    uint32_t fate = verdict->class == VERDICT_DEFERRED ? LABEL_FATE_DEFERRED : LABEL_FATE_BOUNCED;
-    metric_add_at(METRIC_FAILURES_STEP,
-                  metric_pair(METRIC_FAILURES_STEP, (uint32_t)verdict->step, fate), 1);
-    metric_add_at(METRIC_FAILURES_CLASS,
-                  metric_pair(METRIC_FAILURES_CLASS, (uint32_t)verdict->bounce, fate), 1);
-}
-
-static void count_mail(const struct trip *trip, const struct verdict *verdict)
-{
-    count_verdict(trip, verdict);
-    switch (verdict->class) {
-    case VERDICT_DELIVERED:
-        metric_add(METRIC_DELIVERED, 1);
-        metric_observe_us(METRIC_DELIVERY_LATENCY,
-                          (clock_unix_ms() - trip_claim(trip)->created_unix_ms) * 1000);
-        break;
-    case VERDICT_DEFERRED:
-        metric_add(METRIC_DEFERRED, 1);
-        break;
-    case VERDICT_BOUNCED:
-        metric_add(METRIC_BOUNCED, 1);
-        break;
-    }
-}
-
-static void count_hook(const struct trip *trip, const struct verdict *verdict)
-{
-    switch (verdict->class) {
-    case VERDICT_DELIVERED:
-        metric_add(METRIC_HOOKS_ACKED, 1);
-        metric_observe_us(METRIC_HOOK_LATENCY, (clock_unix_ms() - trip->started_unix_ms) * 1000);
-        break;
-    case VERDICT_DEFERRED:
-        metric_add(METRIC_HOOKS_PUT_OFF, 1);
-        break;
-    case VERDICT_BOUNCED:
-        metric_add(METRIC_HOOKS_FAILED, 1);
-        break;
-    }
-}
-
-static void count(const struct trip *trip, const struct verdict *verdict)
-{
-    if (trip_claim(trip)->is_hook) {
-        count_hook(trip, verdict);
-    } else {
-        count_mail(trip, verdict);
-    }
-}
-
 /* Gives the row back until the site's circuit opens, or until the day when one of our addresses may
  * send more: no verdict, and no try is counted. */
 static void fill_put_off(struct trip *trip, struct shard_outcome *outcome)
@@ -698,7 +636,7 @@ static void on_outcome_home(struct trip *trip, struct msg *msg)
     CHECK(state_of(trip) == TRIP_OUTCOME);
     if (err == ERR_OK) {
         for (uint32_t i = 0; i < msg->body.outcome.verdict_count; i++) {
-            count(trip, &msg->body.outcome.verdicts[i]);
+            trip_count(trip, &msg->body.outcome.verdicts[i]);
         }
         expect_again(trip, &msg->body.outcome);
     }

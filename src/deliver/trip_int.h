@@ -125,6 +125,11 @@ void trip_source_reused(struct trip *trip, const struct attempt_smtp *attempt);
 /* Gives the row back until tomorrow. */
 void trip_wait_for_source(struct trip *trip);
 
+/* ---- trip_count.c --------------------------------------------------------------------------- */
+
+/* A verdict is on disk: counts it, and says it in the log. */
+void trip_count(const struct trip *trip, const struct verdict *verdict);
+
 /* ---- trip_idle.c ---------------------------------------------------------------------------- */
 
 /* Keeps the attempt at the trip's site for the next mail, or says goodbye to it. */

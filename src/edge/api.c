@@ -116,6 +116,7 @@ void api_post_apart(struct request *request, struct actor *to, struct msg *msg,
     uint32_t slot = edge_slot_take(edge, request);
     CHECK(slot != UINT32_MAX); /* as many slots as messages */
     msg->token = edge_slot_token(edge, slot);
+    msg->origin = request->origin;
     msg->expire_ms = loop_now_ms(edge->loop) + REQUEST_WAIT_MS;
     request->on_return = on_return;
     actor_post(to, msg);
@@ -194,7 +195,7 @@ static uint32_t label_of(const struct route *route)
     return route->method == HTTP_METHOD_GET ? LABEL_ROUTE_READ : LABEL_ROUTE_WRITE;
 }
 
-static void count_answer(const struct request *request, uint16_t status)
+static void count_answer(struct request *request, uint16_t status, uint64_t bytes)
 {
     uint32_t answer = LABEL_ANSWER_2XX + (uint32_t)min_u64(status / 100U - 2U, 3);
     metric_add(METRIC_HTTP_REQUESTS, 1);
@@ -204,9 +205,13 @@ static void count_answer(const struct request *request, uint16_t status)
     if (status >= 500) {
         metric_add(METRIC_HTTP_5XX, 1);
     }
+    uint64_t took_us = request->read_us != 0 ? clock_mono_us() - request->read_us : 0;
     if (request->read_us != 0) {
-        metric_observe_us(METRIC_HTTP_LATENCY, clock_mono_us() - request->read_us);
+        metric_observe_us(METRIC_HTTP_LATENCY, took_us);
     }
+    access_end(request,
+               &(struct access_end){
+                   .took_us = took_us, .bytes = bytes, .status = status, .err = request->failed});
 }
 
 static void send_with(struct request *request, uint16_t status, struct slice content_type,
@@ -221,8 +226,11 @@ static void send_with(struct request *request, uint16_t status, struct slice con
     }
     char headers[MORE_HEADERS_MAX + 512];
     char rate[128];
+    char trace[ACCESS_TRACE_MAX];
+    (void)access_trace_header(request, trace); /* terminated */
     int len = snprintf(headers, sizeof headers,
-                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s%s", request->id,
+                       "x-request-id: %s\r\nx-content-type-options: nosniff\r\n%s%s%s%s",
+                       request->origin.request, trace,
                        request->is_old && !request->is_close ? "connection: keep-alive\r\n" : "",
                        rate_headers(request, rate), more_headers);
     CHECK(len > 0 && (size_t)len < sizeof headers);
@@ -236,7 +244,7 @@ static void send_with(struct request *request, uint16_t status, struct slice con
     };
     http_write_answer(&request->answer, &answer);
     CHECK(!request->answer.is_over); /* bodies stay below ANSWER_BYTES_MAX */
-    count_answer(request, status);
+    count_answer(request, status, body.len);
     session_answered(request);
 }
 
@@ -259,6 +267,7 @@ static void fail_with(struct request *request, enum err err, struct slice param,
     const struct err_info *info = err_info(err);
     struct api_body body;
     metric_add_at(METRIC_HTTP_ERRORS, err, 1);
+    request->failed = err;
     api_json_start(&body);
     json_open_object(&body.w);
     api_text(&body.w, "error", sentence.len > 0 ? sentence : slice_str(info->text));

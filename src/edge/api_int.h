@@ -86,6 +86,9 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail);
 void api_full_mail_members(struct json_writer *w, const struct shard_read *read);
 void api_attachments(struct request *request, struct json_writer *w, const struct shard_read *read);
 
+/* api_queue.c: a site as the operator sees it. */
+void api_queue_site(struct json_writer *w, const struct queue_site *site);
+
 /* api_domain.c: a message about a domain, NULL after answering 503; the answer that shows one with
  * its DNS records. */
 struct msg *api_domain_take(struct request *request, enum domain_op op);
@@ -165,6 +168,7 @@ void api_inspect_shards(struct request *request);
 void api_inspect_shard(struct request *request);
 void api_inspect_rows(struct request *request);
 void api_inspect_mail(struct request *request);
+void api_top(struct request *request);
 void api_job_start(struct request *request);
 void api_job_list(struct request *request);
 void api_job_get(struct request *request);

@@ -81,7 +81,7 @@ static void number_or_null(struct json_writer *w, const char *name, uint64_t num
 
 /* ---- pages ---------------------------------------------------------------------------------- */
 
-static void write_site(struct json_writer *w, const struct queue_site *site)
+void api_queue_site(struct json_writer *w, const struct queue_site *site)
 {
     json_open_object(w);
     api_text(w, "site", site->name);
@@ -131,7 +131,7 @@ static void on_sites(struct request *request, struct msg *msg)
     struct api_body body;
     open_page(&body);
     for (uint32_t i = 0; i < got->site_count; i++) {
-        write_site(&body.w, &got->sites[i]);
+        api_queue_site(&body.w, &got->sites[i]);
     }
     bool has_more = got->site_count > 0 && got->site_count == got->limit;
     close_page(request, &body, has_more ? got->sites[got->site_count - 1].name : SLICE(""));
@@ -263,6 +263,7 @@ static struct slice action_of(enum queue_op op)
         return SLICE("queue.expired");
     case QUEUE_MOVE:
     case QUEUE_SITES:
+    case QUEUE_TOP:
     case QUEUE_ACCOUNTS:
     case QUEUE_HOLDS:
     case QUEUE_AGES:

@@ -42,6 +42,13 @@ typedef void request_msg_fn(struct request *request, struct msg *msg);
 /* LEAVING: nobody new comes in here, but waits for the next run; who is in is answered. */
 enum edge_phase { EDGE_NEW, EDGE_OPEN, EDGE_LEAVING, EDGE_DRAINING, EDGE_STOPPED };
 
+/* Lines of one kind in the log, as far as a flood of them leaves room. */
+struct told {
+    uint64_t since_ms;
+    uint32_t count;
+    uint32_t left_out; /* since the last line */
+};
+
 struct slot {
     struct request *request; /* NULL when free */
     uint32_t generation;
@@ -90,6 +97,8 @@ struct edge {
     struct seal_key unsubscribe_key; /* signs links to unsubscribe */
     uint32_t tracks_open;            /* messages of theirs that are not home */
     uint64_t started_ms;
+    struct told told_failed;
+    struct told told_refused;
     struct buf openapi; /* /openapi.json, written at start */
 
     struct msg *drain; /* CONTROL_DRAIN waiting for the last session */
@@ -141,7 +150,8 @@ struct request {
     const struct route *route;
     struct slice params[ROUTE_PARAM_MAX];
     struct caller caller;
-    char id[ID_TEXT_MAX]; /* x-request-id */
+    struct origin origin; /* x-request-id, traceparent as it came */
+    uint8_t span[8];      /* ours, within that trace */
     uint64_t reserved_bytes;
     uint64_t read_us;    /* when its last byte arrived */
     struct buf gathered; /* pieces of a long answer */
@@ -160,6 +170,7 @@ struct request {
     uint32_t slot;         /* UINT32_MAX: none */
     struct rate_view rate; /* for the headers of the answer; limit 0: not counted */
     enum err refusal;      /* known before the request was complete */
+    enum err failed;       /* what it was answered; for the log */
     bool is_head;
     bool is_close;
     bool is_answered;
@@ -188,6 +199,22 @@ struct request *edge_slot_find(struct edge *edge, uint64_t token);
 void edge_session_gone(struct edge *edge);
 /* A job came back from its worker: one less of password_jobs or metrics_jobs. */
 void edge_job_done(struct edge *edge, uint32_t *jobs);
+
+/* access.c */
+#define ACCESS_TRACE_MAX (TRACE_TEXT_MAX + 16)
+struct access_end {
+    uint64_t took_us; /* from the last byte of the request */
+    uint64_t bytes;   /* of the answer's body */
+    uint64_t left_out;
+    enum err err;
+    uint16_t status;
+};
+/* Its headers are there: takes a trace, and from a proxy an id. */
+void access_begin(struct request *request);
+/* It is answered: its line in the log. */
+void access_end(struct request *request, struct access_end *end);
+/* `traceparent: ...` with its CRLF, for the answer; empty when the request is in no trace. */
+size_t access_trace_header(const struct request *request, char out[ACCESS_TRACE_MAX]);
 
 /* operator.c */
 

@@ -111,6 +111,24 @@ static const struct schema {
                           "today:@Today"},
     {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
     {"AdminServer", "version:s uptimeSeconds:i state:s boot:i loops:i shards:i accounts:i store:s "
+    {"TopProcess", "residentBytes:i virtualBytes:i cpuUs:i openFiles:i openFilesMax:i startedAt:i"},
+    {"TopTotals", "accepted:i acceptedBytes:i received:i submitted:i delivered:i deferred:i "
+                  "bounced:i webhooksAcknowledged:i webhooksDeferred:i webhooksFailed:i "
+                  "requests:i serverErrors:i shed:i connections:i smtpSessions:i "
+                  "submissionSessions:i scheduled:i dueTransactional:i dueBulk:i "
+                  "attemptsOpen:i sitesKnown:i sitesClosed:i commitBatches:i commitRows:i "
+                  "commitSyncs:i commitFailed:i freeBytes:i writeStopped:i "
+                  "delayedBytesPerSecond:i compactionsRunning:i workers:i workerJobs:i "
+                  "workerTasks:i slowHandlers:i logDropped:i requestUs:i webhookUs:i "
+                  "commitUs:i workerWaitUs:i workerUs:i"},
+    {"TopLoop", "loop:s idleUs:i turns:i connections:i requests:i poolSize:i poolFree:i "
+                "portDepth:i handled:i handlerUs:i slowHandlers:i"},
+    {"TopShard", "shard:i accepted:i batches:i rows:i commitUs:i memtableBytes:i "
+                 "compactionDebtBytes:i poolSize:i poolFree:i portDepth:i handled:i "
+                 "handlerUs:i slowHandlers:i"},
+    {"AdminTop", "at:i atUs:i version:s process:@TopProcess totals:@TopTotals loops:[@TopLoop] "
+                 "shards:[@TopShard] sites?:[@QueueSite]"},
+    {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
                     "publicUrl:s"},
     {"InspectCount", "count:i isExact:b"},
     {"InspectOutbox", "count:i isExact:b oldestDueAt:s?"},

@@ -243,7 +243,10 @@ static struct request *request_new(struct session *session)
     CHECK(session->reading == NULL);
     CHECK(session->request_count < HTTP_PIPELINE_MAX);
     struct request *request = request_make(session);
-    (void)id_text(ID_REQUEST, id_random(), request->id); /* the length is not needed */
+    struct id id = id_random();
+    (void)id_text(ID_REQUEST, id, request->origin.request); /* the length is not needed */
+    memcpy(request->span, id.bytes, sizeof request->span);
+    request->span[0] |= 1; /* never all zero */
     list_push_back(&session->requests, &request->link);
     session->request_count += 1;
     session->reading = request;
@@ -258,7 +261,8 @@ struct request *session_item_new(struct request *request)
     item->route = request->route;
     item->caller = request->caller;
     item->http.method = request->http.method;
-    memcpy(item->id, request->id, sizeof item->id);
+    item->origin = request->origin;
+    memcpy(item->span, request->span, sizeof item->span);
     return item;
 }
 
@@ -481,6 +485,7 @@ static enum err count(struct request *request, enum err err)
 static void on_headers(struct session *session)
 {
     struct request *request = session->reading;
+    access_begin(request);
     request->refusal = count(request, admit(request));
     if (request->refusal != ERR_OK && has_body(&request->http)) {
         /* Chunked is UINT64_MAX; who waits for 100 Continue sends none when told no. */

@@ -68,6 +68,8 @@ struct msg *smtp_in_take(struct smtp_session *session, enum msg_kind kind)
         uint64_t slot = session->slot;
         uint64_t mark = TOKEN_MARK | (smtp->is_submission ? SUBMIT_MARK : 0);
         msg->token = mark | slot << SLOT_BITS | smtp->slots[slot].generation;
+        _Static_assert(sizeof session->mail.id <= sizeof msg->origin.request, "ids of requests");
+        memcpy(msg->origin.request, session->mail.id, sizeof session->mail.id);
     }
     return msg;
 }

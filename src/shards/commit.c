@@ -71,6 +71,7 @@ static void *commit_main(void *context)
     struct commit *commit = context;
     check_name_thread(commit->actor.name);
     metric_set_slot(commit->slot);
+    metric_set(METRIC_STORE_FREE_BYTES, kv_free_bytes(commit->kv)); /* until the first round */
     actor_thread_run(&commit->actor);
     return NULL;
 }

@@ -577,9 +577,10 @@ static void store(struct intake_work *work)
     shard_put_idempotency(shard, key_idempotency(work->day, body->account, &hash), &note);
     body->id = row->id;
     body->is_duplicate = false;
-    LOG_DEBUG("mail.received", LOG_ID("message", ID_MESSAGE, row->id),
-              LOG_U64("bytes", row->size_bytes), LOG_U64("rcpts", work->rcpt_count),
-              LOG_U64("webhooks", work->hook_count));
+    LOG_LINE(LOG_LEVEL_IF(shard->place->conf->mail_log), "mail.received",
+             LOG_ID("message", ID_MESSAGE, row->id), LOG_ACCOUNT("account", body->account),
+             LOG_ORIGIN(&work->job.msg->origin), LOG_U64("bytes", row->size_bytes),
+             LOG_U64("rcpts", work->rcpt_count), LOG_U64("webhooks", work->hook_count));
 }
 
 static void store_files(struct intake_work *work)

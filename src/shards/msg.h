@@ -23,6 +23,7 @@
 #include "base/limits.h"
 #include "base/rate.h"
 #include "base/slice.h"
+#include "base/trace.h"
 #include "kv/row.h"
 #include "mail/addr.h"
 #include "mail/dsn.h"
@@ -832,6 +833,7 @@ struct msg {
     uint64_t token;        /* home's own correlation: slot and generation */
     uint64_t expire_ms;    /* after this, monotonic, nobody is waiting; 0: always somebody */
     uint64_t posted_us;    /* for the trace */
+    struct origin origin;  /* the request that it is for, when there is one */
     uint16_t kind;         /* enum msg_kind */
     uint8_t returning;     /* false on the way out, true on the way home */
     uint8_t pool;          /* enum msg_pool_kind */

@@ -13,6 +13,7 @@
 /* What the operator sees of the schedule, and does to it. */
 enum queue_op {
     QUEUE_SITES,    /* a page, by name */
+    QUEUE_TOP,      /* the sites with the most work, most first */
     QUEUE_ACCOUNTS, /* a page of those that have entries, by id */
     QUEUE_HOLDS,    /* all pauses and moves */
     QUEUE_AGES,     /* how long what waits has waited, and how long it will */
@@ -83,7 +84,7 @@ struct deliver_queue {
     struct slice by;        /* who asks */
     uint64_t until_unix_ms; /* PAUSE; 0: for good */
     struct slice search;    /* SITES: part of the name, in lower case */
-    uint32_t limit;
+    uint32_t limit;            /* SITES, ACCOUNTS, TOP */
     /* out */
     struct queue_site *sites;
     uint32_t site_count;

@@ -569,8 +569,10 @@ static void store(struct send_work *work)
     work->job.msg->body.send.id = work->mail;
     work->job.msg->body.send.is_replay = false;
     work->job.msg->body.send.is_scheduled = work->is_scheduled;
-    LOG_DEBUG("mail.accepted", LOG_ID("message", ID_MESSAGE, work->mail),
-              LOG_U64("bytes", work->size_bytes), LOG_U64("rcpts", work->rcpt_count));
+    LOG_LINE(LOG_LEVEL_IF(shard->place->conf->mail_log), "mail.accepted",
+             LOG_ID("message", ID_MESSAGE, work->mail),
+             LOG_ACCOUNT("account", id_account(work->mail)), LOG_ORIGIN(&work->job.msg->origin),
+             LOG_U64("bytes", work->size_bytes), LOG_U64("rcpts", work->rcpt_count));
 }
 
 static void store_mail(struct send_work *work)

@@ -7,6 +7,7 @@
 #include "unit/edge/edge_rig.h"
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n"
+#define TRACE     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
@@ -352,6 +353,16 @@ static const struct {
     {"HEAD /api/health HTTP/1.1\r\nHost: x\r\n\r\n", 200, "content-length: 11", "{\"ok\""},
     {GET("/api/health?x=1") "\r\n", 200, "{\"ok\":true}", ""},
     {GET("/metrics") "\r\n", 200, "meerkat_", ""},
+    /* The span in the answer is ours. */
+    {GET("/api/health") "traceparent: " TRACE "-01\r\n\r\n", 200,
+     "\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-", "00f067aa0ba902b7"},
+    {GET("/nowhere") "traceparent: " TRACE "-00\r\n\r\n", 404, "\r\ntraceparent: 00-4bf92f",
+     "00f067aa0ba902b7"},
+    {GET("/api/health") "traceparent: " TRACE "-0x\r\n\r\n", 200, "{\"ok\":true}", "traceparent"},
+    {GET("/api/health") "traceparent: " TRACE "-01\r\ntraceparent: " TRACE "-01\r\n\r\n", 200,
+     "{\"ok\":true}", "traceparent"},
+    {GET("/api/health") "X-Request-Id: a-strangers-wish\r\n\r\n", 200, "x-request-id: req_",
+     "strangers"},
     {GET("/nowhere") "\r\n", 404, "\"code\":\"not_found\"", "onnection: close"},
     {GET("/v1/send") "\r\n", 405, "\"code\":\"method_not_allowed\"", "onnection: close"},
     {"HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, "content-length: ", "\"code\""},
@@ -434,6 +445,48 @@ Test(session, believes_proxies_only_as_far_as_they_are_trusted)
         cr_assert_str_eq(text, forwarded[i].peer, "case %zu", i);
         rig_answer(&rig, 1, ERR_OK);
         client_expect(&client, 1, 202);
+        client_close(&client);
+        rig_end(&rig);
+    }
+}
+
+static const struct {
+    const char *proxies;
+    const char *headers;
+    const char *request; /* what the id begins with */
+    const char *trace;
+} origins[] = {
+    {"", "", "req_", ""},
+    {"", "X-Request-Id: chosen-outside\r\n", "req_", ""},
+    {"10.0.0.0/8", "X-Request-Id: chosen-outside\r\n", "req_", ""},
+    {"127.0.0.0/8", "X-Request-Id: chosen-by.the_proxy\r\n", "chosen-by.the_proxy", ""},
+    {"127.0.0.0/8", "X-Request-Id: spaces are not taken\r\n", "req_", ""},
+    {"127.0.0.0/8", "X-Request-Id: short\r\n", "req_", ""},
+    {"", "traceparent: " TRACE "-01\r\n", "req_", TRACE "-01"},
+    {"", "Traceparent: " TRACE "-00\r\ntracestate: a=b\r\n", "req_", TRACE "-00"},
+    {"", "traceparent: 00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01\r\n", "req_", ""},
+};
+
+Test(session, tells_the_shard_which_request_and_trace_it_works_for)
+{
+    for (size_t i = 0; i < ARRAY_LEN(origins); i++) {
+        struct rig rig;
+        struct client client;
+        char trace[TRACE_TEXT_MAX];
+        rig_init(&rig);
+        set(&rig, "trusted_proxies", origins[i].proxies);
+        rig_start(&rig);
+        client_open(&rig, &client);
+        client_send(&client, origins[i].headers);
+        const struct origin origin = rig_await(&rig, 1)->origin;
+        rig_answer(&rig, 1, ERR_OK);
+        client_expect(&client, 1, 202);
+        size_t len = strlen(origins[i].request);
+        cr_expect_eq(strncmp(origin.request, origins[i].request, len), 0, "case %zu: %s", i,
+                     origin.request);
+        cr_expect(client_says(&client, 1, origin.request), "case %zu: %s", i, origin.request);
+        (void)trace_text(&origin.trace, trace); /* terminated */
+        cr_expect_str_eq(trace, origins[i].trace, "case %zu", i);
         client_close(&client);
         rig_end(&rig);
     }
