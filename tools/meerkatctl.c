@@ -155,6 +155,23 @@ static const struct command commands[] = {
      "  --status      show which loop has which shard, and the last rebalance\n"
      "  --dry-run     measure and plan only\n"
      "  --window 5s   how long the load is measured; 2s without it\n"},
+    {"shards", NULL, run_shards, 0, 0, "", "offline", "show every shard: size, queue, commits",
+     NULL},
+    {"shard", NULL, run_shard, 1, 1, "N", "prefix= after= limit= all offline",
+     "show a shard, its row families, or its rows",
+     "N is a number, or \"deliver\" for what delivery remembers.\n"
+     "Without an option: the shard and how many rows of each family it has.\n\n"
+     "  --prefix KEY   rows whose keys begin so: a family, then parts of its keys:\n"
+     "                 mail, 'mail acc_...', 'delivery msg_...', 'outbox 2026-01-31'\n"
+     "  --after KEY    only those behind this one\n"
+     "  --limit N      so many (20)\n"
+     "  --all          page after page; with --json one row a line\n"},
+    {"account", NULL, run_account, 1, 1, "ACCOUNT", "",
+     "show an account, where it lives, what it has queued and sent", NULL},
+    {"message", NULL, run_message, 1, 1, "MESSAGE", "raw transcripts offline",
+     "show everything that is stored of a message",
+     "  --raw           the mail itself, as it goes out or came in\n"
+     "  --transcripts   with the dialogues of SMTP\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},
     {"top", NULL, run_top, 0, 0, "", "once interval= all",
      "show what the daemon does now: loops, shards, sites",

@@ -4,8 +4,9 @@
  * through its admin socket; meerkatctl_table.c prints; meerkatctl_admin.c has the commands about
  * accounts, users and the server, meerkatctl_keys.c those about keys, meerkatctl_queue.c those
  * about the queue, meerkatctl_explain.c those about one mail that is not delivered,
- * meerkatctl_control.c those about the running server itself. meerkatctl_store.c opens the store of
- * a daemon that does not run.
+ * meerkatctl_control.c those about the running server itself, meerkatctl_look.c and
+ * meerkatctl_message.c those that look inside. meerkatctl_store.c opens the store of a daemon that
+ * does not run.
  *
  * A command returns an exit status. Documents belong to the caller and are let go with json_decref;
  * the program is over soon after, so text lives in one arena until the end.
@@ -17,6 +18,7 @@
 
 #include "base/arena.h"
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/slice.h"
 
 enum exit_status { EXIT_GOOD, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_WRONG };
@@ -70,6 +72,8 @@ struct call {
 /* One request; *answer is the JSON of a 2xx. Otherwise the reason was printed, and the status to
  * exit with comes back. */
 int ctl_call(struct ctl *ctl, const struct call *call, json_t **answer);
+/* As it came, whatever it is; the caller's buf has a ceiling. */
+int ctl_fetch(struct ctl *ctl, const struct call *call, struct buf *answer);
 /* All pages of the shards, as one array. path: "/api/admin/accounts". */
 int ctl_all(struct ctl *ctl, const char *path, json_t **list);
 /* All pages of an account's own list, newest first, as one array: "/v1/keys". */
@@ -92,12 +96,19 @@ void ctl_print_one(const struct ctl *ctl, json_t *object, const struct column *c
                    uint32_t count);
 /* A line of text, or the JSON with --json. */
 void ctl_print_done(const struct ctl *ctl, json_t *answer, const char *line);
+/* The document, whole, or on one line; and text of customers, which could command a terminal. */
+void ctl_print_json(const json_t *json, bool is_one_line);
+void ctl_print_safely(const char *text);
 /* Member by path; NULL when absent. */
 json_t *ctl_member(json_t *from, const char *path);
 const char *ctl_member_text(json_t *from, const char *path); /* "" when absent */
 
 /* ---- the commands ---------------------------------------------------------------------------- */
 
+int run_shards(struct ctl *ctl);
+int run_shard(struct ctl *ctl);
+int run_account(struct ctl *ctl);
+int run_message(struct ctl *ctl);
 int run_accounts_list(struct ctl *ctl);
 int run_accounts_show(struct ctl *ctl);
 int run_accounts_limits(struct ctl *ctl);

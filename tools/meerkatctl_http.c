@@ -107,35 +107,45 @@ static CURLcode perform(struct ctl *ctl, const struct call *call, const char *bo
     return code;
 }
 
-int ctl_call(struct ctl *ctl, const struct call *call, json_t **answer)
+int ctl_fetch(struct ctl *ctl, const struct call *call, struct buf *answer)
 {
-    struct buf bytes;
     long status = 0;
     char *body = call->body != NULL ? json_dumps(call->body, JSON_COMPACT) : NULL;
     json_decref(call->body);
-    buf_init(&bytes, ANSWER_MAX);
     CURLcode code = CURLE_COULDNT_CONNECT;
     if (ctl->socket_path != NULL) {
-        code = perform(ctl, call, body, &bytes, &status);
+        code = perform(ctl, call, body, answer, &status);
     }
     free(body);
-    json_t *json = json_loadb(bytes.data != NULL ? bytes.data : "", bytes.len, 0, NULL);
-    buf_fini(&bytes);
-    if (call->is_quiet && (code != CURLE_OK || status < 200 || status > 299 || json == NULL)) {
-        json_decref(json);
+    if (call->is_quiet && (code != CURLE_OK || status < 200 || status > 299)) {
         return code != CURLE_OK ? EXIT_UNREACHABLE : EXIT_REFUSED;
     }
     if (code != CURLE_OK) {
-        json_decref(json);
         return say_unreachable(ctl, curl_easy_strerror(code));
     }
-    if (status < 200 || status > 299 || json == NULL) {
+    if (status < 200 || status > 299) {
+        json_t *json = json_loadb(answer->data != NULL ? answer->data : "", answer->len, 0, NULL);
         int refused = say_refused(status, json);
         json_decref(json);
         return refused;
     }
-    *answer = json;
     return EXIT_GOOD;
+}
+
+int ctl_call(struct ctl *ctl, const struct call *call, json_t **answer)
+{
+    struct buf bytes;
+    buf_init(&bytes, ANSWER_MAX);
+    int status = ctl_fetch(ctl, call, &bytes);
+    if (status == EXIT_GOOD) {
+        *answer = json_loadb(bytes.data != NULL ? bytes.data : "", bytes.len, 0, NULL);
+        if (*answer == NULL) {
+            (void)fputs("meerkatctl: the server's answer cannot be understood\n", stderr);
+            status = EXIT_REFUSED;
+        }
+    }
+    buf_fini(&bytes);
+    return status;
 }
 
 int ctl_all(struct ctl *ctl, const char *path, json_t **list)

@@ -133,13 +133,22 @@ static void print_cell(struct slice text, size_t width, bool is_last)
 
 /* ---- lists and single things ----------------------------------------------------------------- */
 
-static void print_json(const json_t *json)
+void ctl_print_json(const json_t *json, bool is_one_line)
 {
-    char *text = json_dumps(json, JSON_INDENT(2));
+    char *text = json_dumps(json, is_one_line ? JSON_COMPACT : JSON_INDENT(2));
     if (text != NULL) {
         printf("%s\n", text);
     }
     free(text);
+}
+
+void ctl_print_safely(const char *text)
+{
+    struct buf safe;
+    buf_init(&safe, SIZE_MAX / 2);
+    add_safely(&safe, text);
+    print_cell(buf_slice(&safe), 0, true);
+    buf_fini(&safe);
 }
 
 void ctl_print_list(const struct ctl *ctl, json_t *list, const struct column *columns,
@@ -149,7 +158,7 @@ void ctl_print_list(const struct ctl *ctl, json_t *list, const struct column *co
     size_t index;
     json_t *row;
     if (ctl->is_json) {
-        print_json(list);
+        ctl_print_json(list, false);
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -182,7 +191,7 @@ void ctl_print_one(const struct ctl *ctl, json_t *object, const struct column *c
 {
     size_t widest = 0;
     if (ctl->is_json) {
-        print_json(object);
+        ctl_print_json(object, false);
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -200,7 +209,7 @@ void ctl_print_one(const struct ctl *ctl, json_t *object, const struct column *c
 void ctl_print_done(const struct ctl *ctl, json_t *answer, const char *line)
 {
     if (ctl->is_json) {
-        print_json(answer);
+        ctl_print_json(answer, false);
     } else {
         printf("%s\n", line);
     }

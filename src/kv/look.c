@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "kv/key_text.h"
 #include "kv/kv_stat.h"

@@ -15,7 +15,6 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/id.h"
-#include "base/json.h"
 #include "base/slice.h"
 #include "kv/kv.h"
 
@@ -25,6 +24,8 @@
 #define LOOK_MAIL_ROWS    500            /* shown of each family */
 #define LOOK_COUNT_US     UINT64_C(3000) /* counting one family of keys */
 #define LOOK_PREFIX_MAX   1024           /* bytes typed */
+
+struct json_writer; /* base/json.h */
 
 /* "name", "accounts", "outbox", "store": a family of the store in a few numbers. */
 void look_shard(struct kv *kv, uint32_t family, struct json_writer *w);

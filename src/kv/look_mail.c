@@ -4,6 +4,7 @@
  * LOOK_MAIL_ROWS rows or when the whole is LOOK_BYTES_MAX long; `isCut` says so. */
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "kv/key_text.h"
 #include "kv/look.h"

@@ -5,6 +5,7 @@
  * edge's business.
  */
 #include "base/check.h"
+#include "base/json.h"
 #include "kv/look.h"
 #include "shards/shard_int.h"
 
