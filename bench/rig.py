@@ -1,4 +1,4 @@
-"""rig.py - the programs that bench/queue and bench/fairness start, on loopback."""
+"""rig.py - the programs that bench/queue, bench/fairness and bench/big start, on loopback."""
 import json
 import signal
 import subprocess
@@ -9,9 +9,9 @@ import urllib.request
 DOMAIN = "bench.test"
 
 
-def call(url, key, path, body=None):
+def call(url, key, path, body=None, method=None):
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data)
+    request = urllib.request.Request(url + path, data, method=method)
     if key:
         request.add_header("authorization", "Bearer " + key)
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -21,17 +21,18 @@ def call(url, key, path, body=None):
 def await_file(path, process):
     while not (path.exists() and path.read_text().strip()):
         if process.poll() is not None:
-            sys.exit(f"queue: a program ended before it wrote {path}")
+            sys.exit(f"rig: a program ended before it wrote {path}")
         time.sleep(0.005)
     return path.read_text()
 
 
 class Sink:
-    def __init__(self, build, folder, listen="127.0.0.1:0", profile=""):
+    def __init__(self, build, folder, listen="127.0.0.1:0", profile="", by_name=False):
         smtp, web = folder / (listen + ".smtp"), folder / (listen + ".web")
         self.process = subprocess.Popen(
             [build / "sink", "--quiet", "--listen", listen, "--port-file", smtp, "--profile",
-             profile, "--http-listen", "127.0.0.1:0", "--http-port-file", web],
+             profile, "--http-listen", "127.0.0.1:0", "--http-port-file", web,
+             *(["--by-name"] if by_name else [])],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.port = await_file(smtp, self.process).strip()
         self.url = "http://127.0.0.1:" + await_file(web, self.process).strip()
@@ -54,7 +55,8 @@ class Daemon:
              DOMAIN, "--sandbox_domain", DOMAIN, "--allow_private_targets", "yes",
              "--reserve_mb", "16", "--drain_ms", "1000", "--rate_account_per_min", "100000000",
              "--rate_key_per_min", "100000000", *options], stderr=self.log)
-        self.url = f"http://127.0.0.1:{json.loads(await_file(run, self.process))['http']}"
+        self.ports = json.loads(await_file(run, self.process))
+        self.url = f"http://127.0.0.1:{self.ports['http']}"
 
     def rss(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as lines:
