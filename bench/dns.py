@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""dns.py PORT_FILE [ADDRESS [RECORDS]] - a name server on loopback for bench: what is timed is not how
-far away the machine's resolver is. It knows no name; with ADDRESS every name has that address and is
-its own mail host, but for RECORDS: a file of TXT and MX records, a line each: type, name, value, parted
-by tabs."""
+"""dns.py PORT_FILE [ADDRESS [RECORDS]] - a name server on loopback for bench: what is timed is not
+how far away the machine's resolver is. It knows no name; with ADDRESS every name has that address
+and is its own mail host, but for RECORDS: a file of TXT and MX records, a line each: type, name,
+value, parted by tabs."""
 import os
 import socket
 import struct

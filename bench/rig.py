@@ -29,6 +29,8 @@ def await_file(path, process):
 class Sink:
     def __init__(self, build, folder, listen="127.0.0.1:0", profile="", by_name=False):
         smtp, web = folder / (listen + ".smtp"), folder / (listen + ".web")
+        for path in (smtp, web):
+            path.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [build / "sink", "--quiet", "--listen", listen, "--port-file", smtp, "--profile",
              profile, "--http-listen", "127.0.0.1:0", "--http-port-file", web,
