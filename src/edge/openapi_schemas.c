@@ -110,7 +110,6 @@ static const struct schema {
     {"AdminAccountFacts", "account:@AdminAccount users:[@AdminUser] keyCount:i domainCount:i "
                           "today:@Today"},
     {"AdminNewUser", "user:@User account:@Account apiKey:s password?:s"},
-    {"AdminServer", "version:s uptimeSeconds:i state:s boot:i loops:i shards:i accounts:i store:s "
     {"TopProcess", "residentBytes:i virtualBytes:i cpuUs:i openFiles:i openFilesMax:i startedAt:i"},
     {"TopTotals", "accepted:i acceptedBytes:i received:i submitted:i delivered:i deferred:i "
                   "bounced:i webhooksAcknowledged:i webhooksDeferred:i webhooksFailed:i "
@@ -128,7 +127,7 @@ static const struct schema {
                  "handlerUs:i slowHandlers:i"},
     {"AdminTop", "at:i atUs:i version:s process:@TopProcess totals:@TopTotals loops:[@TopLoop] "
                  "shards:[@TopShard] sites?:[@QueueSite]"},
-    {"AdminServer", "version:s uptimeSeconds:i boot:i loops:i shards:i accounts:i store:s "
+    {"AdminServer", "version:s uptimeSeconds:i state:s boot:i loops:i shards:i accounts:i store:s "
                     "publicUrl:s"},
     {"InspectCount", "count:i isExact:b"},
     {"InspectOutbox", "count:i isExact:b oldestDueAt:s?"},
