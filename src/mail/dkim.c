@@ -15,6 +15,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <endian.h>
 #include <string.h>
 
 #define STAGE_BYTES 1024 /* canonical bytes collected before they are hashed */
@@ -54,6 +55,30 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+/* Behind an ordinary byte: how far eight bytes at a time lead, none of them below space and no two
+ * spaces side by side. What is behind the byte reached is for who asks to look at. */
+static size_t skip_words(struct slice data, size_t end)
+{
+    const uint64_t ones = 0x0101010101010101;
+    const uint64_t tops = 0x80 * ones;
+    while (data.len - end >= sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, data.data + end, sizeof word);
+        word = le64toh(word); /* the first byte is the lowest */
+        uint64_t other = word ^ (' ' * ones);
+        uint64_t spaces = ~(((other & ~tops) + ~tops) | other | ~tops); /* the tops of spaces */
+        bool has_low = ((word - ' ' * ones) & ~word & tops) != 0;
+        if (has_low || (spaces & (spaces << 8)) != 0) {
+            break;
+        }
+        if (spaces >> 63 != 0) {
+            return end + sizeof word - 1; /* it may be the first of two */
+        }
+        end += sizeof word;
+    }
+    return end;
+}
+
 /* The length of the run from `at` on that stays as it is: bytes above space, and single spaces
  * between two such. The first byte is ordinary, whatever it is; others below space are rare and
  * start a run of their own. */
@@ -63,6 +88,7 @@ static size_t run_len(struct slice data, size_t at)
     size_t end = at + 1;
 
     for (;;) {
+        end = skip_words(data, end);
         while (end < data.len && bytes[end] > ' ') {
             end++;
         }

@@ -152,6 +152,24 @@ Test(dkim, hashes_long_lines_and_many_empty_lines)
     buf_fini(&canonical);
 }
 
+/* Byte by byte nothing is skipped. */
+Test(dkim, hashes_alike_in_words_and_byte_by_byte)
+{
+    static const char LETTERS[] = "abcdefghijk    \t\r\n\x01\x1f\x7f\x80\xff";
+    uint32_t seed = 1;
+    char text[200];
+    for (uint32_t round = 0; round < 2000; round++) {
+        uint32_t kinds = round % 2 == 0 ? 15 : sizeof LETTERS - 1; /* letters and spaces alone */
+        for (size_t i = 0; i < sizeof text; i++) {
+            seed = seed * 1664525 + 1013904223;
+            text[i] = LETTERS[(seed >> 16) % kinds];
+        }
+        struct slice body = slice_of(text, sizeof text - round % 9);
+        cr_assert(same_digest(hash_in_pieces(body, 1), hash_in_pieces(body, sizeof text)),
+                  "round %u", round);
+    }
+}
+
 Test(dkim, drops_a_body_without_leaking)
 {
     struct dkim_body body;
