@@ -143,6 +143,7 @@ int run_queue_resume(struct ctl *ctl);
 int run_queue_retry(struct ctl *ctl);
 int run_queue_expire(struct ctl *ctl);
 int run_queue_move(struct ctl *ctl);
+int run_repair(struct ctl *ctl);
 int run_verify(struct ctl *ctl);
 int run_keys_list(struct ctl *ctl);
 int run_keys_create(struct ctl *ctl);

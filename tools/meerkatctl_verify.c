@@ -1,4 +1,4 @@
-/* meerkatctl_verify.c - verify: is the store what it should be? */
+/* meerkatctl_verify.c - verify: is the store what it should be? And repair, of a closed one. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,15 +9,19 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "kv/key_text.h"
 #include "kv/kv_stat.h"
+#include "kv/repair.h"
 #include "kv/verify.h"
 #include "meerkatctl_job.h"
 #include "meerkatctl_store.h"
 #include "meerkatctl_verify.h"
 
-#define STEP_US    200000
-#define REPORT_MAX (4 * MIB)
-#define SHOWN_MAX  50 /* findings of the report for people */
+#define STEP_US      200000
+#define REPORT_MAX   (4 * MIB)
+#define DEEDS_MAX    10000 /* listed */
+#define ROW_TEXT_MAX 4096
+#define SHOWN_MAX    50 /* findings of the report for people */
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
@@ -122,11 +126,28 @@ void ctl_show_verify(const struct verify *verify, bool is_over)
                   (progress.left_ms + 999) / 1000);
 }
 
+static json_t *report_of(const struct verify *verify)
+{
+    struct buf text;
+    buf_init(&text, REPORT_MAX);
+    verify_report(verify, &text);
+    json_t *report = json_loadb(text.data, text.len, 0, NULL);
+    CHECK(report != NULL);
+    buf_fini(&text);
+    return report;
+}
+
+static void print_document(const json_t *document)
+{
+    char *text = json_dumps(document, JSON_INDENT(2));
+    printf("%s\n", text != NULL ? text : "");
+    free(text);
+}
+
 static int verify_offline(struct ctl *ctl)
 {
     struct kv *kv = NULL;
     struct verify_progress progress;
-    struct buf text;
     int status = ctl_store_open(ctl, false, &kv, NULL);
     if (status != EXIT_GOOD) {
         return status;
@@ -138,21 +159,15 @@ static int verify_offline(struct ctl *ctl)
     }
     ctl_show_verify(verify, true);
     verify_progress(verify, &progress);
-    buf_init(&text, REPORT_MAX);
-    verify_report(verify, &text);
+    json_t *report = report_of(verify);
     verify_free(verify);
     kv_close(kv);
-    json_t *report = json_loadb(text.data, text.len, 0, NULL);
-    CHECK(report != NULL);
     if (ctl->is_json) {
-        char *line = json_dumps(report, JSON_INDENT(2));
-        printf("%s\n", line);
-        free(line);
+        print_document(report);
     } else {
         ctl_print_verified(ctl, report);
     }
     json_decref(report);
-    buf_fini(&text);
     return progress.damage > 0 ? EXIT_WRONG : EXIT_GOOD;
 }
 
@@ -162,4 +177,105 @@ int run_verify(struct ctl *ctl)
         return verify_offline(ctl);
     }
     return ctl_usage(ctl, "meerkatd runs: --offline reads the store beside it");
+}
+
+/* ---- repair ---------------------------------------------------------------------------------- */
+
+struct mending {
+    struct ctl *ctl;
+    json_t *done;
+    json_t *left;
+};
+
+static void take_deed(void *context, const struct repair_deed *deed)
+{
+    struct mending *mending = context;
+    char family[16];
+    bool is_done = deed->result == REPAIR_DONE;
+    json_t *list = is_done ? mending->done : mending->left;
+    if (json_array_size(list) >= DEEDS_MAX) {
+        return; /* all of them are counted */
+    }
+    struct buf row;
+    buf_init(&row, ROW_TEXT_MAX);
+    key_print(key_slice(&deed->key), &row);
+    (void)json_array_append_new(/* this only fails without memory */
+                                list,
+                                json_pack("{s:s, s:s, s:s%, s:s}", "kind", verify_word(deed->kind),
+                                          "family", kv_family_name(deed->family, family), "row",
+                                          row.data, row.len, "text", deed->text));
+    if (!mending->ctl->is_json) {
+        printf("  %s %s%.*s%s%s\n", is_done ? "-" : "!",
+               is_done ? "" : "left: ", is_done ? 0 : (int)row.len, row.data, is_done ? "" : ": ",
+               deed->text);
+    }
+    buf_fini(&row);
+}
+
+static void print_mended(const struct mending *mending, bool is_dry, json_t *after)
+{
+    size_t done = json_array_size(mending->done);
+    size_t left = json_array_size(mending->left);
+    if (done == 0 && left == 0) {
+        printf("nothing is to be done\n");
+    } else if (is_dry) {
+        printf("\nThis is what repair would do; nothing was changed. --yes does it, and what "
+               "follows from it.\n");
+    }
+    if (!is_dry) {
+        printf("\nThe store as it is now: ");
+        ctl_print_verified(mending->ctl, after);
+    }
+}
+
+static int repair_offline(struct ctl *ctl, bool is_dry)
+{
+    struct kv *kv = NULL;
+    struct verify_progress progress;
+    struct mending mending = {.ctl = ctl, .done = json_array(), .left = json_array()};
+    const struct repair_options options = {.now_unix_ms = clock_unix_ms(),
+                                           .is_dry = is_dry,
+                                           .on_deed = take_deed,
+                                           .context = &mending};
+    int status = ctl_store_open(ctl, !is_dry, &kv, NULL);
+    if (status != EXIT_GOOD) {
+        return status;
+    }
+    struct repair *repair = repair_new(kv, &options);
+    while (repair_step(repair, STEP_US)) {
+        ctl_show_verify(repair_verify(repair), false);
+    }
+    ctl_show_verify(repair_verify(repair), true);
+    verify_progress(repair_verify(repair), &progress);
+    json_t *after = report_of(repair_verify(repair));
+    enum err err = repair_err(repair);
+    bool is_wrong = progress.damage > 0 || err != ERR_OK;
+    repair_free(repair);
+    kv_close(kv);
+    if (ctl->is_json) {
+        json_t *document = json_pack("{s:b, s:O, s:O, s:O}", "dry", is_dry, "done", mending.done,
+                                     "left", mending.left, "after", after);
+        print_document(document);
+        json_decref(document);
+    } else {
+        print_mended(&mending, is_dry, after);
+    }
+    if (err != ERR_OK) {
+        (void)fputs("meerkatctl: the store could not be written; the line above says why\n",
+                    stderr);
+    }
+    json_decref(after);
+    json_decref(mending.done);
+    json_decref(mending.left);
+    return is_wrong ? EXIT_WRONG : EXIT_GOOD;
+}
+
+int run_repair(struct ctl *ctl)
+{
+    bool is_dry = ctl_option(ctl, "yes") == NULL;
+    if (ctl_is_offline(ctl)) {
+        return repair_offline(ctl, is_dry);
+    }
+    return ctl_usage(ctl, "meerkatd runs: --offline looks at the store beside it; stop it first to "
+                          "repair");
 }

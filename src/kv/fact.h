@@ -7,7 +7,9 @@
 #ifndef KV_FACT_H
 #define KV_FACT_H
 
+#include "base/arena.h"
 #include "base/base.h"
+#include "base/slice.h"
 
 enum fact_status {
     FACT_PENDING,
@@ -33,5 +35,16 @@ static inline bool fact_is_open(uint8_t status)
 {
     return status == FACT_PENDING || status == FACT_SCHEDULED || status == FACT_DEFERRED;
 }
+
+/* Of mails; those that are not decided by their deliveries have no name here. */
+enum fact_mail { FACT_MAIL_QUEUED, FACT_MAIL_DEFERRED, FACT_MAIL_DELIVERED, FACT_MAIL_BOUNCED };
+#define FACT_MAIL_SCHEDULED  5
+#define FACT_MAIL_FAILED     6
+#define FACT_MODE_LIVE       0
+#define FACT_REHEARSAL_NONE  0
+#define FACT_REHEARSAL_PLAIN 1
+
+/* "https://host:port", by which delivery governs a webhook's endpoint. */
+struct slice fact_origin(struct slice url, struct arena *arena);
 
 #endif

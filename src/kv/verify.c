@@ -65,7 +65,6 @@ static bool step_strange(struct verify *verify);
 static bool step_meta(struct verify *verify);
 static void enter_family(struct verify *verify);
 static bool next_phase(struct verify *verify);
-static void say(struct verify *verify, struct verify_finding *finding);
 
 const char *verify_word(enum verify_kind kind)
 {
@@ -219,6 +218,7 @@ static bool next_phase(struct verify *verify)
         phases[verify->phase].end(verify);
     }
     close_cursors(verify);
+    verify->is_again = false;
     verify->phase++;
     if (verify->family == KV_FAMILY_META || verify->phase > ARRAY_LEN(phases)) {
         verify->place++;
@@ -241,6 +241,7 @@ static void open_phase(struct verify *verify)
         return; /* strange tags: the step opens what it needs */
     }
     const char *tags = phases[verify->phase].tags;
+    verify->is_again = phases[verify->phase].step == verify_files;
     CHECK(strlen(tags) <= CURSORS_MAX);
     for (size_t i = 0; tags[i] != '\0'; i++) {
         char to = (char)(tags[i] + 1);
@@ -293,14 +294,16 @@ static bool next_raw(struct verify *verify, struct cursor *cursor)
             finding.key = cursor->from;
         }
         (void)snprintf(finding.detail, sizeof(finding.detail), "%s", cursor->hole.files); /* fits */
-        say(verify, &finding);
+        verify_say_finding(verify, &finding);
         if (cursor->hole.to.len == 0) {
             return false;
         }
         kv_iter_seek(cursor->iter, key_slice(&cursor->hole.to));
     }
-    verify->rows++;
-    verify->bytes += cursor->key.len + cursor->value.len;
+    if (!verify->is_again) {
+        verify->rows++;
+        verify->bytes += cursor->key.len + cursor->value.len;
+    }
     if (!key_copy(cursor->key, &cursor->last)) {
         cursor->last.len = KEY_MAX;
         memcpy(cursor->last.bytes, cursor->key.data, KEY_MAX);
@@ -462,7 +465,7 @@ void verify_owner(struct verify *verify, const struct cursor *cursor)
 
 /* ---- findings ------------------------------------------------------------------------------- */
 
-static void say(struct verify *verify, struct verify_finding *finding)
+void verify_say_finding(struct verify *verify, struct verify_finding *finding)
 {
     finding->family = verify->family;
     verify->counts[finding->kind]++;
@@ -482,7 +485,7 @@ void verify_say(struct verify *verify, enum verify_kind kind, const struct key *
     va_start(args, fmt);
     (void)vsnprintf(finding.detail, sizeof(finding.detail), fmt, args); /* cut is fine */
     va_end(args);
-    say(verify, &finding);
+    verify_say_finding(verify, &finding);
 }
 
 void verify_say_here(struct verify *verify, enum verify_kind kind, const struct cursor *cursor,
@@ -493,7 +496,7 @@ void verify_say_here(struct verify *verify, enum verify_kind kind, const struct 
     va_start(args, fmt);
     (void)vsnprintf(finding.detail, sizeof(finding.detail), fmt, args); /* cut is fine */
     va_end(args);
-    say(verify, &finding);
+    verify_say_finding(verify, &finding);
 }
 
 const struct verify_finding *verify_findings(const struct verify *verify, uint32_t *count)

@@ -83,8 +83,9 @@ bool verify_is_damage(enum verify_kind kind);
 struct verify_finding {
     enum verify_kind kind;
     uint32_t family;
-    struct key key;   /* the row that it is about, or that is missing; a prefix where it is many */
-    struct key other; /* UNREADABLE: where reading goes on; len 0: at the end */
+    struct key key; /* the row that it is about, or that is missing; a prefix where it is many */
+    struct key
+        other; /* UNREADABLE: where reading goes on; len 0: at the end. OUTBOX_DUE: its row */
     char detail[VERIFY_DETAIL_MAX];
 };
 

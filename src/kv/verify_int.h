@@ -59,7 +59,8 @@ struct verify {
     uint32_t place;  /* of the families: shards, delivery, meta */
     uint32_t family; /* its number */
     uint32_t phase;
-    bool is_open; /* the phase's cursors are */
+    bool is_open;  /* the phase's cursors are */
+    bool is_again; /* it reads rows that another one has counted */
     struct cursor cursors[CURSORS_MAX];
     struct arena scratch; /* of one unit */
     struct buf words;
@@ -95,11 +96,16 @@ enum found verify_get_now(struct verify *verify, uint32_t family, const struct k
                           struct slice *value);
 void verify_say(struct verify *verify, enum verify_kind kind, const struct key *key,
                 const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The family is filled in here. */
+void verify_say_finding(struct verify *verify, struct verify_finding *finding);
 /* Of the row that the cursor stands on. */
 void verify_say_here(struct verify *verify, enum verify_kind kind, const struct cursor *cursor,
                      const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* Whether the account is there; said once when it is not. */
 void verify_owner(struct verify *verify, const struct cursor *cursor);
+
+/* Whether a row of any family decodes. */
+MUST_USE enum err verify_decode(enum row_family family, struct slice value);
 
 /* ---- steps: one unit of a phase; false when the phase is over ------------------------------- */
 

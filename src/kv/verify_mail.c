@@ -8,6 +8,7 @@
 #include "kv/verify_int.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,13 +60,17 @@ static void lose(struct verify *verify, const struct lost *lost)
     verify->losts[verify->lost_count++] = *lost;
 }
 
-/* Its outbox row is under the time of its next try. */
+/* Its outbox row is under the time of its next try, and speaks of it. */
 static void check_open(struct verify *verify, const struct unit *unit, uint32_t index,
                        const struct row_delivery *row)
 {
     struct slice bytes;
+    struct row_outbox outbox;
     struct key key = key_outbox(row->next_attempt_unix_ms, unit->account, unit->id, row->group);
-    if (verify_get(verify, verify->family, &key, &bytes) == ABSENT) {
+    enum found found = verify_get(verify, verify->family, &key, &bytes);
+    bool is_other = found == FOUND && row_outbox_decode(bytes, &outbox) == ERR_OK &&
+                    (index < outbox.rcpt_first || index - outbox.rcpt_first >= outbox.rcpt_count);
+    if (found == ABSENT || is_other) {
         lose(verify,
              &(struct lost){
                  .account = unit->account, .mail = unit->id, .group = row->group, .index = index});
@@ -349,15 +354,9 @@ bool verify_mail(struct verify *verify)
 
 /* ---- deliveries without an outbox row ------------------------------------------------------- */
 
-static int compare_lost(const struct lost *a, const struct id *mail, uint32_t group)
-{
-    int order = memcmp(a->mail.bytes, mail->bytes, ID_BYTES);
-    return order != 0 ? order : (a->group > group) - (a->group < group);
-}
-
-/* They came in the order of their mails, but groups within a mail need not; so all of a mail are
- * looked through. */
-static void find_losts(struct verify *verify, const struct outbox_ref *ref)
+/* Sorted by mail, so all of a mail are looked through. */
+static void find_losts(struct verify *verify, const struct outbox_ref *ref,
+                       const struct row_outbox *row)
 {
     uint32_t low = 0;
     uint32_t high = verify->lost_count;
@@ -370,9 +369,11 @@ static void find_losts(struct verify *verify, const struct outbox_ref *ref)
         }
     }
     for (; low < verify->lost_count && id_equal(verify->losts[low].mail, ref->mail); low++) {
-        if (compare_lost(&verify->losts[low], &ref->mail, ref->group) == 0) {
-            verify->losts[low].is_elsewhere = true;
-            verify->losts[low].due_unix_ms = ref->due_unix_ms;
+        struct lost *lost = &verify->losts[low];
+        if (lost->group == ref->group && lost->index >= row->rcpt_first &&
+            lost->index - row->rcpt_first < row->rcpt_count) {
+            lost->is_elsewhere = true;
+            lost->due_unix_ms = ref->due_unix_ms;
         }
     }
 }
@@ -404,8 +405,9 @@ void verify_mail_end(struct verify *verify)
     struct kv_iter *iter = kv_scan_open(verify->kv, &scan);
     while (kv_iter_next(iter, &key, &value)) {
         struct outbox_ref ref;
-        if (key_read_outbox(key, &ref) == ERR_OK) {
-            find_losts(verify, &ref);
+        struct row_outbox row;
+        if (key_read_outbox(key, &ref) == ERR_OK && row_outbox_decode(value, &row) == ERR_OK) {
+            find_losts(verify, &ref, &row);
         }
     }
     kv_iter_close(iter);
@@ -413,8 +415,11 @@ void verify_mail_end(struct verify *verify)
         const struct lost *lost = &verify->losts[i];
         struct key at = key_delivery(lost->account, lost->mail, lost->index);
         if (lost->is_elsewhere) {
-            verify_say(verify, VERIFY_OUTBOX_DUE, &at, "its row is due %" PRIu64,
-                       lost->due_unix_ms);
+            struct verify_finding finding = {.kind = VERIFY_OUTBOX_DUE, .key = at};
+            finding.other = key_outbox(lost->due_unix_ms, lost->account, lost->mail, lost->group);
+            (void)snprintf(finding.detail, sizeof(finding.detail), "its row is due %" PRIu64,
+                           lost->due_unix_ms); /* fits */
+            verify_say_finding(verify, &finding);
         } else {
             verify_say(verify, VERIFY_OUTBOX_MISSING, &at, "group %" PRIu32, lost->group);
         }
