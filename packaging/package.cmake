@@ -16,6 +16,7 @@ add_custom_target(packed_pages ALL DEPENDS ${packed})
 file(GLOB units packaging/*.service packaging/*.socket)
 install(FILES ${units} DESTINATION /lib/systemd/system)
 install(FILES ${sample_conf} DESTINATION /etc/meerkat)
+install(FILES packaging/logrotate DESTINATION /etc/logrotate.d RENAME meerkat)
 install(FILES ${CMAKE_BINARY_DIR}/packaging/meerkatd.8.gz
   ${CMAKE_BINARY_DIR}/packaging/meerkatctl.8.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(FILES ${CMAKE_BINARY_DIR}/packaging/OPERATIONS.md.gz docs/alerts.yml docs/grafana.json

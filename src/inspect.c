@@ -26,6 +26,7 @@
 #include "net/http_url.h"
 #include "net/listen.h"
 #include "net/loop.h"
+#include "net/sockets.h"
 #include "net/tls.h"
 
 #define SCRATCH_BYTES (256 * KIB)
@@ -300,6 +301,43 @@ static void look_at_listeners(struct inspection *it, const char *option, struct 
     }
 }
 
+/* What the options say, one address after the other. */
+struct named {
+    struct slice text;
+    const char *option;
+};
+
+static uint32_t name_listeners(const struct conf *conf, struct named named[SOCKET_GROUPS_MAX])
+{
+    uint32_t count = 0;
+    for (enum socket_kind kind = 0; kind < SOCKET_KIND_COUNT; kind++) {
+        struct slice rest = socket_kind_option(conf, kind);
+        while (rest.len > 0 && count < SOCKET_GROUPS_MAX) {
+            struct slice text = slice_trim(slice_cut(&rest, ','));
+            if (text.len > 0) {
+                named[count++] = (struct named){text, socket_kind_name(kind)};
+            }
+        }
+    }
+    return count;
+}
+
+/* The kernel would let both have it, and give each a part of the connections. */
+static void look_at_twins(struct inspection *it)
+{
+    struct named named[SOCKET_GROUPS_MAX];
+    uint32_t count = name_listeners(it->conf, named);
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t n = i + 1; n < count; n++) {
+            if (slice_equal(named[i].text, named[n].text) &&
+                !slice_ends(named[i].text, SLICE(":0"))) {
+                tell(it, "%s_listen and %s_listen both say %.*s; give each its own address",
+                     named[i].option, named[n].option, SLICE_FMT(named[i].text));
+            }
+        }
+    }
+}
+
 static void look_at_proxies(struct inspection *it)
 {
     struct slice rest = it->conf->smtp_proxies;
@@ -340,6 +378,28 @@ static void look_at_socket(struct inspection *it)
              "%.*s is too long for a Unix socket; set admin_socket to a path of fewer than "
              "%zu bytes",
              SLICE_FMT(path), LISTEN_PATH_MAX);
+    }
+}
+
+/* A start would make the file; nothing is made here. */
+static void look_at_log(struct inspection *it)
+{
+    struct slice path = it->conf->log_file;
+    struct stat info;
+    const char *name = arena_cstr(&it->arena, path);
+    size_t slash = slice_rfind_byte(path, '/');
+    struct slice above = slash == SIZE_MAX ? SLICE(".") : slice_head(path, slash);
+    const char *folder = above.len == 0 ? "/" : arena_cstr(&it->arena, above);
+    if (path.len == 0) {
+        return;
+    }
+    bool is_there = stat(name, &info) == 0;
+    if (is_there && S_ISDIR(info.st_mode)) {
+        tell(it, "log_file %s is a folder; name a file in it", name);
+    } else if (faccessat(AT_FDCWD, is_there ? name : folder, is_there ? W_OK : W_OK | X_OK,
+                         AT_EACCESS) == -1) {
+        tell(it, "cannot append to log_file %s: %s; make its folder, or let user %u write there",
+             name, strerror(errno), (unsigned)geteuid());
     }
 }
 
@@ -431,7 +491,9 @@ uint32_t inspect_conf(const struct conf *conf)
     look_at_listeners(&it, "submission_listen", conf->submission_listen);
     look_at_listeners(&it, "submissions_listen", conf->submissions_listen);
     look_at_smtp(&it);
+    look_at_twins(&it);
     look_at_socket(&it);
+    look_at_log(&it);
     look_at_resolvers(&it);
     look_at_smarthost(&it);
     look_at_services(&it);

@@ -15,8 +15,9 @@
  *
  * While it runs the operator may say something to main as well: src/operate.
  *
- * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates and rules. A second SIGTERM ends at
- * once: everything acknowledged is on disk, so nothing is lost by it.
+ * SIGTERM and SIGINT leave RUNNING; SIGHUP reloads certificates and rules and opens the log anew,
+ * SIGUSR1 only that. A second SIGTERM ends at once: everything acknowledged is on disk, so nothing
+ * is lost by it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,7 +136,7 @@ struct server {
     struct handover handover;
     struct timer watchdog;
     struct sampler sampler;
-    uv_signal_t signals[3];
+    uv_signal_t signals[4];
 };
 
 static void enter(struct server *server, enum phase phase);
@@ -669,6 +670,12 @@ static void on_msg(struct actor *actor, struct msg *msg)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
+    if (number == SIGUSR1 || number == SIGHUP) {
+        log_reopen();
+    }
+    if (number == SIGUSR1) {
+        return;
+    }
     if (number == SIGHUP) {
         if (server->phase.state == PHASE_RUNNING) {
             server->is_reload_asked = true;
@@ -699,7 +706,7 @@ static enum log_level level_of(struct slice text)
 
 static void run(struct server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     loop_init(&server->main_loop, "main", 0);
     struct actor_options options = {
         .name = "main",
@@ -732,6 +739,21 @@ static void run(struct server *server)
     loop_run(&server->main_loop);
     actor_fini(&server->actor);
     loop_fini(&server->main_loop);
+}
+
+static void start_log(const struct conf *conf)
+{
+    struct arena arena;
+    enum log_level level = level_of(conf->log_level);
+    arena_init(&arena, KIB, 64 * KIB);
+    const char *path = arena_cstr(&arena, conf->log_file);
+    if (conf->log_file.len == 0) {
+        log_start(STDERR_FILENO, level);
+    } else if (!log_start_file(path, level)) {
+        fatal("cannot append to log_file %s: %s; make its folder, or let user %u write there", path,
+              strerror(errno), (unsigned)geteuid());
+    }
+    arena_fini(&arena);
 }
 
 static bool print_and_leave(int argc, char **argv)
@@ -805,7 +827,8 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--check-config") == 0) {
         return check_config(argc - 1, argv + 1);
     }
-    (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for SIGPIPE */
+    (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for it, nor for the other */
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write */
     check_name_thread("main");
     struct server *server = mem_zalloc(sizeof *server);
     if (!conf_load(&server->conf, argc, argv)) {
@@ -815,7 +838,7 @@ int main(int argc, char **argv)
     clock_set_offset(server->conf.test_clock_offset_ms);
     crypto_init();
     mime_read_init();
-    log_start(STDERR_FILENO, level_of(server->conf.log_level));
+    start_log(&server->conf);
     raise_file_limit();
     notify_open(&server->notify);
     handover_init(&server->handover, &server->sockets);

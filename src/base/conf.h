@@ -139,6 +139,9 @@
     X(track_bot_ms, UINT, "2000", 0, 600000,                                                       \
       "clicks this soon after delivery, or on several links at once, are a scanner's; "            \
       "milliseconds, 0: no such guess")                                                            \
+    X(log_file, TEXT, "", 0, 0,                                                                    \
+      "file that the log is appended to, opened anew on SIGHUP and SIGUSR1; empty: standard "      \
+      "error")                                                                                     \
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \

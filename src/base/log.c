@@ -16,6 +16,7 @@
 #include "base/metric.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -51,9 +52,18 @@ static struct {
     uint64_t written;
     uint64_t added; /* both count bytes since log_start; added - written are waiting */
     uint64_t dropped;
+    char *path; /* NULL: the descriptor is somebody else's */
     int fd;
     bool is_stopping;
+    bool wants_reopen;
     struct log_levels levels;
+
+    /* The writer's own. */
+    uint64_t lost;   /* lines that could not be written and have not been told of */
+    bool may_tell;   /* of them: something could be written since */
+    bool is_midway;  /* the rest of a line is in the ring */
+    bool is_torn;    /* the file ends in the middle of a line, for good */
+    bool skips_rest; /* of a line whose beginning is lost */
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER,
             .wake = PTHREAD_COND_INITIALIZER,
             .levels = {.level = LOG_LEVEL_INFO}};
@@ -65,8 +75,11 @@ static bool is_wanted(enum log_level level, const char *event);
 static void *run_writer(void *unused);
 static void write_waiting(void);
 static void report_dropped(void);
+static void report_lost(void);
+static void reopen(void);
 static void ring_add(const struct line *line);
-static void write_all(int fd, const char *bytes, size_t len);
+static size_t write_all(int fd, const char *bytes, size_t len);
+static void write_lines(const char *bytes, size_t len);
 static void line_start(struct line *line, enum log_level level, const char *event);
 static void line_end(struct line *line);
 static void add_field(struct line *line, const struct log_field *field);
@@ -74,6 +87,33 @@ static void add_value(struct line *line, const struct log_field *field);
 static void add_raw(struct line *line, struct slice s);
 static void add_quoted(struct line *line, struct slice s);
 static struct slice cut_text(struct slice s);
+
+static int open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
+bool log_start_file(const char *path, enum log_level level)
+{
+    int fd = open_file(path);
+    if (fd == -1) {
+        return false;
+    }
+    size_t size = strlen(path) + 1;
+    CHECK(shared.path == NULL);
+    shared.path = mem_alloc(size);
+    memcpy(shared.path, path, size);
+    log_start(fd, level);
+    return true;
+}
+
+void log_reopen(void)
+{
+    pthread_mutex_lock(&shared.lock);
+    shared.wants_reopen = shared.path != NULL;
+    pthread_cond_signal(&shared.wake);
+    pthread_mutex_unlock(&shared.lock);
+}
 
 void log_start(int fd, enum log_level level)
 {
@@ -87,6 +127,12 @@ void log_start(int fd, enum log_level level)
     shared.dropped = 0;
     shared.fd = fd;
     shared.is_stopping = false;
+    shared.wants_reopen = false;
+    shared.lost = 0;
+    shared.may_tell = false;
+    shared.is_midway = false;
+    shared.is_torn = false;
+    shared.skips_rest = false;
     pthread_mutex_unlock(&shared.lock);
 
     /* Signals belong to the main loop; SIGPIPE of a closed terminal must not end the process. */
@@ -114,6 +160,11 @@ void log_stop(void)
     if (is_running) {
         int result = pthread_join(shared.thread, NULL);
         CHECK(result == 0);
+        if (shared.path != NULL) {
+            (void)close(shared.fd); /* each write was its own */
+            free(shared.path);
+            shared.path = NULL;
+        }
     }
 }
 
@@ -203,10 +254,15 @@ static void *run_writer(void *unused)
     check_name_thread("log");
     pthread_mutex_lock(&shared.lock);
     for (;;) {
-        if (shared.added != shared.written) {
+        if (shared.wants_reopen && !shared.is_midway) {
+            shared.wants_reopen = false;
+            reopen();
+        } else if (shared.added != shared.written) {
             write_waiting();
         } else if (shared.dropped > 0) {
             report_dropped();
+        } else if (shared.lost > 0 && shared.may_tell) {
+            report_lost();
         } else if (shared.is_stopping) {
             break;
         } else {
@@ -227,9 +283,18 @@ static void write_waiting(void)
     size_t from = (size_t)(shared.written % RING_BYTES);
     size_t len = min_size((size_t)(shared.added - shared.written), RING_BYTES - from);
     pthread_mutex_unlock(&shared.lock);
-    write_all(shared.fd, shared.ring + from, len);
+    write_lines(shared.ring + from, len);
     pthread_mutex_lock(&shared.lock);
     shared.written += len;
+}
+
+static void write_report(const char *event, uint64_t lines)
+{
+    struct line line;
+    line_start(&line, LOG_LEVEL_WARN, event);
+    add_field(&line, &LOG_U64("lines", lines));
+    line_end(&line);
+    write_lines(line.bytes, line.len);
 }
 
 /* Called with the lock, which is let go during the write. */
@@ -238,12 +303,87 @@ static void report_dropped(void)
     uint64_t count = shared.dropped;
     shared.dropped = 0;
     pthread_mutex_unlock(&shared.lock);
-    struct line line;
-    line_start(&line, LOG_LEVEL_WARN, "log.dropped");
-    add_field(&line, &LOG_U64("lines", count));
-    line_end(&line);
-    write_all(shared.fd, line.bytes, line.len);
+    write_report("log.dropped", count);
     pthread_mutex_lock(&shared.lock);
+}
+
+/* Likewise. Once for each time that something could be written again: a disk that stays full is not
+ * asked over and over. */
+static void report_lost(void)
+{
+    uint64_t count = shared.lost;
+    pthread_mutex_unlock(&shared.lock);
+    write_report("log.lost", count);
+    pthread_mutex_lock(&shared.lock);
+    shared.lost = shared.lost == count ? 0 : count;
+    shared.may_tell = false;
+}
+
+/* Likewise. It stands between two lines. */
+static void reopen(void)
+{
+    pthread_mutex_unlock(&shared.lock);
+    int fd = open_file(shared.path);
+    int reason = errno;
+    if (fd != -1) {
+        (void)close(shared.fd); /* each write was its own */
+        shared.fd = fd;
+        shared.is_torn = false;
+    }
+    struct line line;
+    line_start(&line, fd != -1 ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
+               fd != -1 ? "log.reopened" : "log.reopen_failed");
+    add_field(&line, &LOG_STR("path", shared.path));
+    if (fd == -1) {
+        add_field(&line, &LOG_STR("reason", strerror(reason)));
+    }
+    line_end(&line);
+    write_lines(line.bytes, line.len);
+    pthread_mutex_lock(&shared.lock);
+}
+
+static uint64_t count_lines(const char *bytes, size_t len)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < len; i++) {
+        count += bytes[i] == '\n';
+    }
+    return count;
+}
+
+static void lose(const char *bytes, size_t len)
+{
+    uint64_t lines = count_lines(bytes, len);
+    shared.lost += lines;
+    metric_add(METRIC_LOG_LOST, lines);
+    shared.skips_rest = len > 0 && bytes[len - 1] != '\n';
+}
+
+/* Without the lock. A line whose beginning or end could not be written is lost; the next one that
+ * can be begins on a line of its own, once it has been said how many were not. */
+static void write_lines(const char *bytes, size_t len)
+{
+    size_t skipped = 0;
+    if (shared.skips_rest) {
+        const char *end = memchr(bytes, '\n', len);
+        skipped = end != NULL ? (size_t)(end - bytes) + 1 : len;
+        lose(bytes, skipped);
+    }
+    bytes += skipped;
+    len -= skipped;
+    if (len == 0 || (shared.is_torn && write_all(shared.fd, "\n", 1) == 0)) {
+        lose(bytes, len);
+        shared.is_midway = false;
+        return;
+    }
+    shared.is_torn = false;
+    size_t done = write_all(shared.fd, bytes, len);
+    shared.is_midway = done == len && bytes[len - 1] != '\n';
+    shared.may_tell = done == len;
+    if (done < len) {
+        shared.is_torn = done > 0 && bytes[done - 1] != '\n';
+        lose(bytes + done, len - done);
+    }
 }
 
 static void ring_add(const struct line *line)
@@ -251,7 +391,7 @@ static void ring_add(const struct line *line)
     bool is_dropped = false;
     pthread_mutex_lock(&shared.lock);
     if (shared.ring == NULL) {
-        write_all(STDERR_FILENO, line->bytes, line->len);
+        (void)write_all(STDERR_FILENO, line->bytes, line->len); /* there is nothing else */
     } else if (line->len > RING_BYTES - (size_t)(shared.added - shared.written)) {
         shared.dropped++;
         is_dropped = true;
@@ -271,21 +411,22 @@ static void ring_add(const struct line *line)
     }
 }
 
-/* What cannot be written is given up: there is nobody to tell, and the next line may pass. */
-static void write_all(int fd, const char *bytes, size_t len)
+/* What cannot be written is given up, for the next line may pass. Returns how much was. */
+static size_t write_all(int fd, const char *bytes, size_t len)
 {
-    while (len > 0) {
-        ssize_t done = write(fd, bytes, len);
+    size_t total = 0;
+    while (total < len) {
+        ssize_t done = write(fd, bytes + total, len - total);
         if (done >= 0) {
-            bytes += done;
-            len -= (size_t)done;
+            total += (size_t)done;
         } else if (errno == EAGAIN) { /* whoever shares the descriptor made it non-blocking */
             struct pollfd ready = {.fd = fd, .events = POLLOUT};
             (void)poll(&ready, 1, -1); /* a failure comes back from write */
         } else if (errno != EINTR) {
-            return;
+            break;
         }
     }
+    return total;
 }
 
 static void line_start(struct line *line, enum log_level level, const char *event)

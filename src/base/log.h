@@ -79,8 +79,18 @@ struct log_field {
 #define LOG_ERROR(event, ...) LOG_LINE(LOG_LEVEL_ERROR, event, __VA_ARGS__)
 
 /* Starts the writer on file descriptor fd (2 for standard error). Before log_start, and after
- * log_stop, lines are written at once by the caller. log_stop empties the ring. */
+ * log_stop, lines are written at once by the caller, to standard error. log_stop empties the ring.
+ *
+ * What cannot be written (a full disk) is lost and counted; nothing waits for it, and no line is
+ * ever mixed with the rest of another. */
 void log_start(int fd, enum log_level level);
+/* The same on a file, which is made if need be (mode 0640) and appended to. False: it cannot be
+ * opened, nothing was started, errno tells why. */
+MUST_USE bool log_start_file(const char *path, enum log_level level);
+/* The writer opens the file anew before it writes on; lines that are written meanwhile are in the
+ * old one or the new one, and none is lost. It stays with the old one when that fails, and says so.
+ * Nothing happens when the log is no file. */
+void log_reopen(void);
 void log_stop(void);
 void log_set_level(enum log_level level);
 /* False: no line of that level is written, whatever its event. */

@@ -120,7 +120,9 @@ enum metric_type {
     X(STS_FAILED, COUNTER, "meerkat_sts_failed_total", "MTA-STS policies that could not be had")   \
     X(DNS_LOOKUPS, COUNTER, "meerkat_dns_lookups_total", "DNS questions asked of the resolver")    \
     X(LOG_DROPPED, COUNTER, "meerkat_log_dropped_total",                                           \
-      "log lines dropped because the ring was full")
+      "log lines dropped because the ring was full")                                               \
+    X(LOG_LOST, COUNTER, "meerkat_log_lost_total",                                                 \
+      "log lines that could not be written: the disk is full, or nobody reads")
 
 enum metric {
 #define X(name, type, text, help) METRIC_##name,

@@ -179,6 +179,14 @@ static enum err add_group(struct sockets *sockets, enum socket_kind kind, uint32
                                     "them in one option"));
         return ERR_INVALID;
     }
+    for (uint32_t i = 0; i < sockets->group_count && conn_addr_port(&addr) != 0; i++) {
+        if (is_same(&addr, &sockets->groups[i].addr)) {
+            LOG_ERROR("sockets.address", LOG_STR("name", kinds[kind].name),
+                      LOG_TEXT("address", where),
+                      LOG_STR("remedy", "another option says the same: give each its own address"));
+            return ERR_INVALID;
+        }
+    }
     struct socket_group *group = &sockets->groups[sockets->group_count++];
     *group = (struct socket_group){.kind = kind, .number = number, .addr = addr};
     return ERR_OK;
