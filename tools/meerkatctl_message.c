@@ -170,8 +170,9 @@ static void print_delivery(struct ctl *ctl, json_t *delivery)
     bool is_open = strcmp(ctl_member_text(row, "status"), "pending") == 0 ||
                    strcmp(ctl_member_text(row, "status"), "deferred") == 0 ||
                    strcmp(ctl_member_text(row, "status"), "scheduled") == 0;
-    ctl_print_safely(ctl_text(ctl, "%s after %" PRIu64 " tries%s", ctl_member_text(row, "status"),
-                              doc_u64(row, "attempts"), is_open ? due_text(ctl, delivery) : ""));
+    ctl_print_safely(ctl_text(
+        ctl, "%s after %" PRIu64 " %s%s", ctl_member_text(row, "status"), doc_u64(row, "attempts"),
+        doc_u64(row, "attempts") == 1 ? "try" : "tries", is_open ? due_text(ctl, delivery) : ""));
     printf("\n");
     json_array_foreach(json_object_get(delivery, "attempts"), index, attempt)
     {
