@@ -2,8 +2,8 @@
  * then carried out, the log tells more for a while.
  *
  * Not covered here: the plan itself (shards_test_placement), a shard that cannot move
- * (shards_test_shard_move), every kind of request in a drain (edge_test_drain), threads that post to what
- * is between two loops (race_move).
+ * (shards_test_shard_move), every kind of request in a drain (edge_test_drain), posting from
+ * threads to what is between two loops (race_move).
  */
 #include <criterion/criterion.h>
 

@@ -307,3 +307,63 @@ Test(log, survives_a_closed_reader)
     log_stop();
     close(ends[1]);
 }
+
+/* ---- levels ---------------------------------------------------------------------------------- */
+
+static void expect_lines(int fd, const char *const *events, size_t count)
+{
+    char *text = read_back(fd);
+    size_t lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) {
+        lines++;
+    }
+    cr_expect_eq(lines, count, "%s", text);
+    for (size_t i = 0; i < count; i++) {
+        cr_expect_not_null(strstr(text, events[i]), "no %s in %s", events[i], text);
+    }
+    free(text);
+}
+
+Test(log, the_longest_prefix_of_an_event_has_its_level)
+{
+    int fd = memory_file();
+    log_start(fd, LOG_LEVEL_INFO);
+    const struct log_levels levels = {
+        .level = LOG_LEVEL_WARN,
+        .rule_count = 3,
+        .rules = {{"deliver.", LOG_LEVEL_DEBUG},
+                  {"deliver.trip", LOG_LEVEL_ERROR},
+                  {"smtp", LOG_LEVEL_INFO}},
+    };
+    log_levels_set(&levels);
+    cr_expect(log_is_on(LOG_LEVEL_DEBUG), "somebody wants them");
+    LOG_DEBUG("deliver.sched", LOG_U64("n", 1));
+    LOG_WARN("deliver.trip_ended", LOG_U64("n", 1));
+    LOG_ERROR("deliver.trip_lost", LOG_U64("n", 1));
+    LOG_INFO("smtp.turned_away", LOG_U64("n", 1));
+    LOG_DEBUG("smtp.line", LOG_U64("n", 1));
+    LOG_INFO("edge.other", LOG_U64("n", 1));
+    LOG_WARN("edge.another", LOG_U64("n", 1));
+    struct log_levels now;
+    log_levels_get(&now);
+    cr_expect_eq(now.rule_count, 3);
+    cr_expect_eq(now.level, LOG_LEVEL_WARN);
+    log_set_level(LOG_LEVEL_INFO); /* and no prefix */
+    cr_expect_not(log_is_on(LOG_LEVEL_DEBUG));
+    LOG_INFO("deliver.trip_again", LOG_U64("n", 1));
+    log_stop();
+    static const char *const events[] = {"deliver.sched", "deliver.trip_lost", "smtp.turned_away",
+                                         "edge.another", "deliver.trip_again"};
+    expect_lines(fd, events, ARRAY_LEN(events));
+    (void)close(fd);
+}
+
+Test(log, knows_the_names_of_levels)
+{
+    enum log_level level = LOG_LEVEL_ERROR;
+    cr_expect(log_level_parse(SLICE("debug"), &level));
+    cr_expect_eq(level, LOG_LEVEL_DEBUG);
+    cr_expect_not(log_level_parse(SLICE("Debug"), &level));
+    cr_expect_not(log_level_parse(SLICE(""), &level));
+    cr_expect_str_eq(log_level_name(LOG_LEVEL_WARN), "warn");
+}

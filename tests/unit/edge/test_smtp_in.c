@@ -762,6 +762,33 @@ Test(smtp_in, says_good_bye_at_a_drain, T)
     post_end(&post);
 }
 
+Test(smtp_in, turns_away_who_comes_while_the_operator_drains, T)
+{
+    struct post post;
+    struct peer idle;
+    struct peer busy;
+    struct peer late;
+    start(&post, &idle);
+    peer_open(&post, &busy);
+    peer_data(&busy);
+    control(&post.rig, CONTROL_TURN_AWAY, 0);
+    peer_expect(&idle, "421 4.3.2");
+    peer_connect(&post, &late);
+    peer_expect(&late, "421 4.3.2");
+    peer_expect_end(&late);
+    peer_write(&busy, SLICE(MAIL_TEXT ".\r\n"));
+    peer_expect(&busy, "250 2.0.0 Ok: queued");
+    peer_expect_end(&busy);
+    cr_assert_eq(post.stored_count, 1);
+    peer_close(&busy);
+    peer_close(&late);
+    control(&post.rig, CONTROL_WELCOME, 0);
+    POST_WAIT(&post, post.rig.controls_home == 3);
+    peer_open(&post, &late);
+    peer_close(&late);
+    end(&post, &idle);
+}
+
 Test(smtp_in, cuts_off_who_is_not_done_at_the_end_of_a_drain, T)
 {
     struct post post;

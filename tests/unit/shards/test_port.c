@@ -65,6 +65,37 @@ static struct port *bare_port(uint32_t depth_max)
     return &port;
 }
 
+/* ---- between two loops ---------------------------------------------------------------------- */
+
+static void on_left(void *context)
+{
+    struct witness *witness = context;
+    port_push(&witness->port, &msgs[0]); /* nobody is woken */
+    port_push(&witness->port, &msgs[1]);
+    port_nudge(&witness->port);
+    loop_stop(&witness->loop);
+}
+
+Test(port, gathers_between_two_loops_what_the_new_one_finds)
+{
+    struct witness witness;
+    struct loop old;
+    loop_init(&old, "old", 0);
+    witness = (struct witness){.push_left = 0};
+    loop_init(&witness.loop, "new", 1);
+    port_init(&witness.port, &old, MSG_COUNT, on_wake, &witness);
+    port_leave(&witness.port, on_left);
+    loop_stop(&old);
+    loop_run(&old); /* ends: no handle of the port is left on it */
+    cr_expect_eq(witness.wake_count, 0);
+    port_arrive(&witness.port, &witness.loop);
+    loop_run(&witness.loop);
+    cr_expect_eq(witness.wake_count, 1);
+    cr_expect_eq(witness.msg_count, 2);
+    witness_fini(&witness);
+    loop_fini(&old);
+}
+
 Test(port, returns_msgs_in_the_order_posted)
 {
     struct port *port = bare_port(MSG_COUNT);
