@@ -1,26 +1,21 @@
 /* sample.c - see sample.h. */
 #include "sample.h"
 
-#include "base/arena.h"
 #include "base/check.h"
 #include "base/metric.h"
+#include "kv/kv_stall.h"
 
 #define SAMPLE_MS   1000
 #define STORE_EVERY 5 /* of those */
-#define WORDS_MAX   (256 * KIB)
 
 static void ask_store(struct job *job)
 {
     struct sampler *sampler = CONTAINER_OF(job, struct sampler, job);
-    struct arena arena;
     for (uint32_t i = 0; i < kv_shard_count(sampler->kv); i++) {
         kv_stat_read(sampler->kv, i, &sampler->stats[i]);
     }
     kv_stat_read_store(sampler->kv, &sampler->store);
-    arena_init(&arena, 4 * KIB, WORDS_MAX);
-    sampler->stalled_us =
-        sample_stall_us(kv_property(sampler->kv, KV_FAMILY_META, "rocksdb.dbstats", &arena));
-    arena_fini(&arena);
+    sampler->stalled_us = kv_stall_us(sampler->kv);
 }
 
 static void show_shard(uint32_t shard, const struct kv_stat *stat)
@@ -85,26 +80,4 @@ void sampler_add_loop(struct sampler *sampler, struct loop *loop)
 void sampler_stop(struct sampler *sampler)
 {
     timer_stop(&sampler->timer);
-}
-
-uint64_t sample_stall_us(struct slice words)
-{
-    const struct slice mark = SLICE("Cumulative stall: ");
-    const size_t at = slice_find(words, mark);
-    uint64_t hours = 0;
-    uint64_t minutes = 0;
-    uint64_t seconds = 0;
-    uint64_t millis = 0;
-    if (at == SIZE_MAX) {
-        return 0;
-    }
-    struct slice rest = slice_from(words, at + mark.len);
-    struct slice time = slice_cut(&rest, ' ');
-    struct slice whole = slice_cut(&time, '.');
-    bool is_good = slice_u64(slice_cut(&whole, ':'), &hours) == ERR_OK &&
-                   slice_u64(slice_cut(&whole, ':'), &minutes) == ERR_OK &&
-                   slice_u64(whole, &seconds) == ERR_OK && slice_u64(time, &millis) == ERR_OK;
-    const uint64_t all_s =
-        min_u64(hours, UINT32_MAX) * 3600 + min_u64(minutes, 59) * 60 + min_u64(seconds, 59);
-    return is_good ? all_s * 1000000 + min_u64(millis, 999) * 1000 : 0;
 }

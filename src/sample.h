@@ -35,8 +35,4 @@ void sampler_add_loop(struct sampler *sampler, struct loop *loop);
 /* The loop can end once a job that is out has come back. */
 void sampler_stop(struct sampler *sampler);
 
-/* The time of "Cumulative stall: 00:00:1.250 H:M:S" in RocksDB's own words; 0 when it is not there.
- * Pure. */
-uint64_t sample_stall_us(struct slice words);
-
 #endif

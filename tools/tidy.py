@@ -263,6 +263,24 @@ def check_catalogues(root):
                 yield page, "catalogue", f"{name} of {source} is missing"
 
 
+EVENT = re.compile(r'\bLOG_(?:(?:DEBUG|INFO|WARN|ERROR)\(|LINE\([^;"]*?,)\s*"([a-z_0-9.]+)"'
+                   r'((?:"(?:[^"\\]|\\.)*"|[^";])*);', re.S)
+EVENT_FIELD = re.compile(r'\bLOG_(?:(ERR)\(|\w+\(\s*"(\w+)")')
+
+
+def check_events(root):
+    """Every event of the log, with its fields, is a row of the page."""
+    page = root / "docs/LOG.md"
+    text = page.read_text() if page.exists() else ""
+    rows = dict(re.findall(r"^\| `([\w.]+)` \|(.*)$", text, re.M))
+    for file in sorted((root / "src").rglob("*.c")):
+        for event, rest in EVENT.findall(file.read_text()):
+            fields = {"err" if err else name for err, name in EVENT_FIELD.findall(rest)}
+            missing = sorted(name for name in fields if f"`{name}`" not in rows.get(event, ""))
+            if event not in rows or missing:
+                yield "docs/LOG.md", "events", " ".join([event, *missing]) + " is missing"
+
+
 def density(root):
     counts = {}
     for file in sorted(root.glob("src/*/*.c")):
@@ -286,6 +304,7 @@ def check_tree(root):
             continue
         yield from ((path, rule, detail) for rule, detail in check_file(path, text))
     yield from check_catalogues(root)
+    yield from check_events(root)
 
 
 HEAD = "/* a.c - a. */\n"
