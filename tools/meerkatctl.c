@@ -133,6 +133,15 @@ static const struct command commands[] = {
     {"explain", NULL, run_explain, 1, 1, "MESSAGE|DELIVERY", "",
      "say why a mail is not delivered yet, and what to do",
      "Exit status 0: it is delivered, or goes by itself; 4: somebody has to do something.\n"},
+    {"trace", NULL, run_trace, 0, 0, "", "account= site= address= http smtp seconds=",
+     "watch dialogues live: SMTP in both directions, HTTP, webhooks",
+     "  --account ACC   of this account\n"
+     "  --site SITE     with this destination, as `queue sites` names it\n"
+     "  --address ADDR  with this IP address, or from or to this email address\n"
+     "  --http          only requests and webhooks\n"
+     "  --smtp          only SMTP\n"
+     "  --seconds N     ends by itself; 60 without it, 3600 at most\n"
+     "What is named must all fit. Credentials, bodies and tokens are never shown.\n"},
     {"retry", NULL, run_retry, 1, 1, "DELIVERY", "", "try one delivery of a mail now",
      "Also one that was given up. Deliveries have their ids from `explain`.\n"},
     {"verify", NULL, run_verify, 0, 0, "", "offline",

@@ -127,6 +127,7 @@ int run_top(struct ctl *ctl);
 int run_jobs(struct ctl *ctl);
 int run_job(struct ctl *ctl);
 int run_compact(struct ctl *ctl);
+int run_trace(struct ctl *ctl);
 int run_explain(struct ctl *ctl);
 int run_retry(struct ctl *ctl);
 int run_backup(struct ctl *ctl);

@@ -41,10 +41,11 @@
      (SHARD_COUNT_MAX + 1) * SHARD_WORK_MSGS + SHARD_WAKE_MSGS + SHARD_COMMIT_MSGS + CONTROL_MSGS)
 _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki messages");
 
-/* What can stand in an edge's port: its own pool coming home, what shards and main say to it, and
- * one rotation of session keys from each edge. */
+/* What can stand in an edge's port: its own pool coming home, what shards and main say to it, one
+ * rotation of session keys and some about traces from each edge. */
 #define EDGE_PORT_MSGS                                                                             \
-    (EDGE_POOL_MSGS + SHARD_COUNT_MAX * SHARD_WORK_MSGS + LOOP_COUNT_MAX + CONTROL_MSGS)
+    (EDGE_POOL_MSGS + SHARD_COUNT_MAX * SHARD_WORK_MSGS + LOOP_COUNT_MAX * (1 + TRACE_MSGS_MAX) +  \
+     CONTROL_MSGS)
 
 /* What can stand in the keeper's port. */
 #define KEEPER_PORT_MSGS (LOOP_COUNT_MAX * EDGE_POOL_MSGS + KEEPER_POOL_MSGS + CONTROL_MSGS)
@@ -441,6 +442,15 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define QUEUE_OPS_MAX   16   /* wishes under way at once, each with a note out at most */
 #define QUEUE_PLACES    8192 /* of the schedule, looked at in one turn of the loop */
 _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
+#define TRACES_MAX             4    /* dialogues watched at once, an actor */
+#define TRACE_RING_BYTES       (256 * KIB) /* of lines nobody has read yet, a trace and actor */
+#define TRACE_ASIDE_BYTES      (8 * KIB)   /* of a dialogue that fits no trace yet */
+#define TRACE_ASIDE_TOTAL      (2 * MIB)   /* of all of them, an actor */
+#define TRACE_PAGE_LINES       500
+#define TRACE_WORD_MAX         320 /* a site's name, an address */
+#define TRACE_SECONDS          60
+#define TRACE_SECONDS_MAX      3600
+#define TRACE_MSGS_MAX         8 /* from one edge to another, in flight */
 #define OUTBOX_COUNT_US        8000 /* of a worker, a shard: then rows are estimated */
 #define EXPLAIN_DELIVERIES_MAX 256  /* of one mail, in one answer */
 #define EXPLAIN_LINE_MAX       1024 /* entries of a line that are counted for it; then "or more" */

@@ -123,11 +123,18 @@ static struct attempt_smtp *of_conn(struct conn *conn)
     return CONTAINER_OF(conn, struct attempt_smtp, conn);
 }
 
-/* ---- transcript ----------------------------------------------------------------------------- */
+static bool is_watched(const struct attempt_smtp *attempt)
+{
+    const struct tap_table *tap = attempt->options.tap;
+    return tap != NULL && tap_is_on(tap) && !attempt->is_silent;
+}
 
 static void note(struct attempt_smtp *attempt, const char *who, struct slice text)
 {
     transcript_add(&attempt->transcript, who, text);
+    if (is_watched(attempt)) {
+        attempt->options.on_line(attempt, who, text);
+    }
 }
 
 /* ---- ends ----------------------------------------------------------------------------------- */
@@ -595,6 +602,9 @@ static void on_final_reply(struct attempt_smtp *attempt, const struct smtp_reply
 static void on_reply(struct attempt_smtp *attempt, const struct smtp_reply *reply)
 {
     transcript_add_reply(&attempt->transcript, reply);
+    if (is_watched(attempt)) {
+        attempt->options.on_reply(attempt, reply);
+    }
     switch (state_of(attempt)) {
     case STATE_GREETING:
         if (reply->code != 220) {

@@ -19,10 +19,12 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "base/tap.h"
 #include "deliver/attempt_mail.h"
 #include "mail/dsn.h"
 #include "net/conn.h"
 #include "net/loop.h"
+#include "net/smtp.h"
 #include "net/tls.h"
 
 enum smtp_tls { SMTP_TLS_NONE, SMTP_TLS_MAY, SMTP_TLS_REQUIRE, SMTP_TLS_IMPLICIT };
@@ -58,6 +60,11 @@ struct attempt_options {
     struct slice user;     /* empty: no AUTH */
     struct slice password;
     uint64_t timeout_ms; /* 0: those of RFC 5321 4.5.3.2 */
+    /* For who watches (base/tap.h): called for each line while a trace is on, until the owner has
+     * let go. NULL: nobody can. */
+    const struct tap_table *tap;
+    void (*on_line)(struct attempt_smtp *attempt, const char *who, struct slice text);
+    void (*on_reply)(struct attempt_smtp *attempt, const struct smtp_reply *reply);
 };
 
 /* Starts connecting. The slices of options stay the caller's for the attempt's life.

@@ -18,6 +18,7 @@
 #include "deliver/explain.h"
 #include "deliver/queue.h"
 #include "deliver/trip.h"
+#include "deliver/trip_trace.h"
 
 #define PUMP_MAX_MS     60000 /* the wall clock may jump: look at least this often */
 #define EXPIRE_EVERY_MS 3600000
@@ -211,6 +212,7 @@ struct deliver *deliver_new(const struct place *place, struct loop *loop)
     timer_init(&deliver->due, loop, on_due);
     timer_init(&deliver->daily, loop, on_daily);
     timer_init(&deliver->drain_timer, loop, on_drain_due);
+    trip_trace_init(deliver);
     struct actor_options options = {
         .name = "deliver",
         .loop = loop,
@@ -444,6 +446,7 @@ static void try_drain(struct deliver *deliver)
         return;
     }
     timer_stop(&deliver->drain_timer);
+    trip_trace_stop(deliver);
     sts_close(deliver->sts); /* its notes are home, and those of reports */
     tls_report_close(deliver->tls_report);
     struct msg *msg = deliver->drain;
@@ -682,6 +685,9 @@ static void on_msg(struct actor *actor, struct msg *msg)
         break;
     case MSG_DELIVER_QUEUE:
         queue_handle(deliver->queue, msg);
+        break;
+    case MSG_DELIVER_TRACE:
+        trip_trace_serve(deliver, msg);
         break;
     case MSG_DELIVER_EXPLAIN:
         explain_handle(deliver, msg);

@@ -8,6 +8,7 @@
 
 #include "base/conf.h"
 #include "base/list.h"
+#include "base/tap.h"
 #include "deliver/attempt_smtp.h"
 #include "deliver/deliver.h"
 #include "deliver/group.h"
@@ -68,6 +69,9 @@ struct deliver {
     enum smtp_tls smarthost_tls;
     struct slice smarthost_password;
     struct arena arena; /* secret: the password */
+
+    struct tap_table tap; /* who watches trips */
+    struct timer tap_timer;
 
     bool is_open; /* between START and DRAIN */
     bool is_abandoning;

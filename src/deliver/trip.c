@@ -13,6 +13,7 @@
 #include "base/metric.h"
 #include "deliver/queue.h"
 #include "deliver/rehearse.h"
+#include "deliver/trip_trace.h"
 
 #define DAMAGED_MS     600000 /* a row that cannot be read: somebody has to look first */
 #define AGAIN_MS       1000
@@ -174,6 +175,7 @@ static void gone(struct trip *trip)
     list_remove(&trip->link);
     HASH_DEL(deliver->trips_by_row, trip);
     buf_fini(&trip->transcript);
+    tap_talk_end(&deliver->tap, &trip->talk);
     trip_forget_look_ups(trip);
     free(trip);
     CHECK(deliver->trip_count > 0);
@@ -210,6 +212,9 @@ static void on_claimed(struct trip *trip, struct msg *msg)
     fill_mail(trip);
     sm_move(&trip->sm, TRIP_WAIT);
     trip->started_unix_ms = clock_unix_ms();
+    if (trip_is_traced(trip)) {
+        trip_trace_begin(trip);
+    }
     uint64_t delay_ms = trip->deliver->place->conf->test_delivery_delay_ms;
     if (delay_ms > 0) {
         timer_init(&trip->timer, trip->deliver->loop, on_wait_over);
@@ -618,6 +623,9 @@ void trip_conclude(struct trip *trip)
     if (!trip->is_put_off &&
         (trip->tried > 0 || trip->is_reused)) { /* otherwise nobody was asked */
         say_feedback(trip);
+    }
+    if (trip_is_traced(trip)) {
+        trip_trace_end(trip);
     }
     post_outcome(trip);
     leave_site(trip);

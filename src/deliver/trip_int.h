@@ -57,6 +57,7 @@ struct trip {
     struct attempt_mail part; /* what one transaction takes of it: some of its recipients */
     uint32_t part_first;
     struct buf transcript;
+    struct tap_talk talk;
     uint64_t begun_unix_ms;   /* the claim went out */
     uint64_t started_unix_ms; /* and was granted */
     struct verdict failure;             /* of the last host */

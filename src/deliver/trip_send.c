@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "deliver/transcript.h"
 #include "deliver/trip_int.h"
+#include "deliver/trip_trace.h"
 #include "mail/header.h"
 
 #define TARGETS_PER_TRIP 5    /* addresses tried in one attempt */
@@ -172,6 +173,9 @@ static void fill_options(const struct trip *trip, struct attempt_options *option
         .user = deliver->has_smarthost ? conf->smarthost_user : slice_of(NULL, 0),
         .password = deliver->smarthost_password,
         .timeout_ms = conf->smtp_timeout_ms,
+        .tap = &deliver->tap,
+        .on_line = trip_trace_line,
+        .on_reply = trip_trace_reply,
     };
 }
 
@@ -497,6 +501,9 @@ static void on_hook_done(struct attempt_hook *hook)
     CHECK(trip->is_calling);
     trip->is_calling = false;
     snprintf(trip->remote_addr, sizeof trip->remote_addr, "%s", hook->remote_addr);
+    if (trip_is_traced(trip)) {
+        trip_trace_called(trip);
+    }
     trip_judge_all(trip, &hook->verdict);
     trip_conclude(trip);
 }
@@ -515,5 +522,8 @@ void trip_call_hook(struct trip *trip)
     trip->is_calling = true;
     trip->tried += 1;
     sm_move(&trip->sm, TRIP_SEND);
+    if (trip_is_traced(trip)) {
+        trip_trace_call(trip, &request);
+    }
     attempt_hook_start(trip->deliver->http, &trip->hook, &request, on_hook_done);
 }

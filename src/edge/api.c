@@ -9,6 +9,7 @@
 #include "base/crypto.h"
 #include "base/limits.h"
 #include "base/metric.h"
+#include "edge/edge_trace.h"
 
 #define MORE_HEADERS_MAX 4096 /* of one answer, beside those of all */
 #define ANSWER_BYTES_MAX (MAIL_BYTES_MAX + MIB)
@@ -242,6 +243,9 @@ static void send_with(struct request *request, uint16_t status, struct slice con
         .is_head = request->is_head,
         .is_close = request->is_close || is_last(request),
     };
+    if (tap_is_on(&request->edge->tap)) {
+        edge_trace_answer(request, &answer);
+    }
     http_write_answer(&request->answer, &answer);
     CHECK(!request->answer.is_over); /* bodies stay below ANSWER_BYTES_MAX */
     count_answer(request, status, body.len);

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "edge/api_int.h"
+#include "edge/edge_trace.h"
 #include "edge/openapi.h"
 #include "mail/attachment_link.h"
 #include "mail/unsubscribe_link.h"
@@ -69,6 +70,7 @@ struct edge *edge_new(const struct place *place, uint16_t index, struct loop *lo
         .port_depth_max = EDGE_PORT_MSGS,
     };
     actor_init(&edge->actor, &options);
+    edge_trace_init(edge);
     return edge;
 }
 
@@ -176,6 +178,7 @@ static void on_home(struct edge *edge, struct msg *msg)
         try_stop(edge);
         return;
     }
+    edge->traces_out -= msg->kind == MSG_EDGE_TRACE ? 1 : 0;
     struct request *request = edge_slot_find(edge, msg->token);
     if (request != NULL) {
         session_judged(request, msg);
@@ -250,6 +253,10 @@ static void on_msg(struct actor *actor, struct msg *msg)
     struct edge *edge = CONTAINER_OF(actor, struct edge, actor);
     if (msg->returning) {
         on_home(edge, msg);
+        return;
+    }
+    if (msg->kind == MSG_EDGE_TRACE) {
+        edge_trace_serve(edge, msg);
         return;
     }
     if (msg->kind == MSG_EDGE_ENDED) {
@@ -565,6 +572,7 @@ static void stop(struct edge *edge, struct msg *msg)
     CHECK(edge->stop == NULL);
     edge->phase = EDGE_STOPPED;
     edge->stop = msg;
+    edge_trace_stop(edge);
     if (edge->google != NULL) {
         google_close(edge->google, on_google_closed);
     }

@@ -18,6 +18,7 @@
 #include "base/id.h"
 #include "base/list.h"
 #include "base/rate.h"
+#include "base/tap.h"
 #include "edge/auth.h"
 #include "edge/edge.h"
 #include "edge/fetch.h"
@@ -101,6 +102,10 @@ struct edge {
     struct told told_refused;
     struct buf openapi; /* /openapi.json, written at start */
 
+    struct tap_table tap; /* who watches requests and sessions */
+    struct timer tap_timer;
+    uint32_t traces_out; /* EDGE_TRACE that are not home */
+
     struct msg *drain; /* CONTROL_DRAIN waiting for the last session */
     struct msg *stop;
     struct timer drain_timer;
@@ -155,6 +160,7 @@ struct request {
     uint64_t reserved_bytes;
     uint64_t read_us;    /* when its last byte arrived */
     struct buf gathered; /* pieces of a long answer */
+    struct buf traced;   /* its line and header as they may be seen; empty: nobody watches */
     struct buf answer;   /* complete, with headers, once is_answered */
     request_msg_fn *on_return;
     request_msg_fn *then;  /* after on_return found no error */

@@ -185,6 +185,9 @@ static const struct schema {
     {"QueueStep", "upToSeconds:i? count:i"},
     {"QueueAges", "entries:i due:i waiting:i open:i oldestAcceptedAt:s? onDisk:i? "
                   "isEstimate:b beyond:i? byAge:[@QueueStep] byDue:[@QueueStep]"},
+    {"TraceStarted", "id:s endsAt:s"},
+    {"TraceLine", "at:s kind:s actor:s dialogue:i line:s"},
+    {"Trace", "lines:[@TraceLine] next:s lost:i secondsLeft:i over:b more:b"},
     {"ExplainNote", "state:s text:s advice:s? since:s?"},
     {"DeliveryExplained", "id:s kind:s recipient:s route:s? status:s attempts:i site:s? state:s "
                           "done:b needsAction:b text:s advice:s? since:s? next:s? givenUpAt:s?"},

@@ -30,6 +30,7 @@
 #include "edge/address_rate.h"
 #include "edge/api_int.h"
 #include "edge/auth.h"
+#include "edge/edge_trace.h"
 
 #define KEEP_MAX         (64 * KIB)
 #define REFUSED_BODY_MAX (8 * KIB)
@@ -159,6 +160,7 @@ static void request_drop(struct request *request)
     arena_fini(&request->arena);
     arena_fini(&request->keep);
     buf_fini(&request->answer);
+    buf_fini(&request->traced);
     buf_fini(&request->gathered);
     free(request);
 }
@@ -486,6 +488,9 @@ static void on_headers(struct session *session)
 {
     struct request *request = session->reading;
     access_begin(request);
+    if (tap_is_on(&session->edge->tap)) {
+        edge_trace_request(request);
+    }
     request->refusal = count(request, admit(request));
     if (request->refusal != ERR_OK && has_body(&request->http)) {
         /* Chunked is UINT64_MAX; who waits for 100 Continue sends none when told no. */

@@ -19,6 +19,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "edge/edge_trace.h"
 #include "mail/addr.h"
 
 #define SECOND_MS   1000
@@ -420,6 +421,7 @@ static void on_closed(struct conn *conn)
     struct smtp_slot *slot = &smtp->slots[session->slot];
     timer_stop(&session->greet);
     inbound_reset(session);
+    tap_talk_end(&edge->tap, &session->talk);
     if (session->is_guarded) {
         smtp_guard_leave(smtp->guard, &session->peer, loop_now_ms(edge->loop));
     }
@@ -664,6 +666,9 @@ static void flush(struct smtp_session *session)
 {
     struct slice out = smtp_server_out(&session->server);
     if (out.len > 0) {
+        if (tap_is_on(&session->smtp->edge->tap)) {
+            edge_trace_replies(session, out);
+        }
         conn_write(&session->conn, out);
         smtp_server_wrote(&session->server, out.len);
     }
@@ -712,6 +717,9 @@ static bool feed(struct smtp_session *session, struct slice *data)
         size_t used = 0;
         enum smtp_event event = smtp_server_feed(&session->server, *data, &used);
         *data = slice_from(*data, used);
+        if (tap_is_on(&session->smtp->edge->tap)) {
+            edge_trace_event(session, event);
+        }
         on_event(session, event);
         if (event == SMTP_EVENT_MORE || event == SMTP_EVENT_WAIT || event == SMTP_EVENT_CLOSE) {
             break;

@@ -131,6 +131,7 @@ struct smtp_session {
     struct ip6 peer; /* whom it comes from, behind a balancer too */
     struct inbound mail;
     struct submit submit;
+    struct tap_talk talk;
     const char *farewell; /* is_leaving: in the 421 */
     uint32_t slot;
     bool is_balancer; /* the conn's peer must send a PROXY header */

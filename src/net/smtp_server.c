@@ -534,6 +534,12 @@ static enum smtp_event run_command(struct smtp_server *server, struct slice line
     return bad(server, 500, "5.5.2", "command not recognized");
 }
 
+struct slice smtp_server_line(const struct smtp_server *server)
+{
+    bool is_shown = server->is_line_done && !server->is_secret;
+    return is_shown ? buf_slice(&server->line) : SLICE("");
+}
+
 /* Takes bytes up to the next line's end into server->line, where slices stay in place until the
  * answer. As smtp_line_take otherwise. */
 static bool gather(struct smtp_server *server, struct slice *rest, struct slice *line,

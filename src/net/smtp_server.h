@@ -156,6 +156,9 @@ void smtp_server_wrote(struct smtp_server *server, size_t len);
 
 /* For deadlines (RFC 5321 4.5.3.2.7 and its neighbours): bytes of a mail are expected. */
 bool smtp_server_is_in_mail(const struct smtp_server *server);
+/* The command that the last event came of, for who watches; empty when it holds a credential. Until
+ * the next feed. */
+struct slice smtp_server_line(const struct smtp_server *server);
 /* "envelope", for logs. */
 const char *smtp_server_state(const struct smtp_server *server);
 

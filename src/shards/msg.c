@@ -125,6 +125,21 @@ uint64_t queue_step_s(uint32_t step)
     return QUEUE_STEP_S[step];
 }
 
+enum err tap_serve(struct tap_table *table, struct tap_ask *ask, struct arena *arena,
+                     uint64_t now_ms)
+{
+    switch (ask->op) {
+    case TAP_OP_START:
+        return tap_start(table, &ask->rule, now_ms + ask->seconds * UINT64_C(1000));
+    case TAP_OP_READ:
+        return tap_read(table, ask->rule.id, ask->after, arena, &ask->page);
+    case TAP_OP_STOP:
+        tap_stop(table, ask->rule.id);
+        break;
+    }
+    return ERR_OK;
+}
+
 struct credential credential_key(const struct sha256 *hash)
 {
     return (struct credential){.kind = CREDENTIAL_KEY, .bytes = *hash};

@@ -37,6 +37,7 @@
 #include "shards/msg_keep.h"
 #include "shards/msg_explain.h"
 #include "shards/msg_queue.h"
+#include "shards/msg_trace.h"
 #include "shards/words.h"
 
 struct actor;
@@ -819,6 +820,7 @@ union msg_body {
     struct deliver_queue queue;
     struct deliver_explain explain;
     struct edge_ended ended;
+    struct tap_ask tap;
     struct keeper_job keep;
     struct commit_write commit;
     struct control control;
