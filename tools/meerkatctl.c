@@ -144,9 +144,10 @@ static const struct command commands[] = {
      "What is named must all fit. Credentials, bodies and tokens are never shown.\n"},
     {"retry", NULL, run_retry, 1, 1, "DELIVERY", "", "try one delivery of a mail now",
      "Also one that was given up. Deliveries have their ids from `explain`.\n"},
-    {"verify", NULL, run_verify, 0, 0, "", "offline",
+    {"verify", NULL, run_verify, 0, 0, "", "offline detach",
      "read every row of the store, and compare what they say",
      "  --offline   read the store of a daemon that does not run, or beside one that does\n"
+     "  --detach    do not wait for its end\n"
      "Status 4 when something is wrong.\n"},
     {"loglevel", NULL, run_loglevel, 0, 2, "[LEVEL [EVENTS]]",
      "for=", "show or set what the log tells: debug, info, warn, error, default",
@@ -181,10 +182,11 @@ static const struct command commands[] = {
      "show everything that is stored of a message",
      "  --raw           the mail itself, as it goes out or came in\n"
      "  --transcripts   with the dialogues of SMTP\n"},
-    {"repair", NULL, run_repair, 0, 0, "", "offline yes",
+    {"repair", NULL, run_repair, 0, 0, "", "offline yes detach",
      "say what can be done about what verify finds, and do it with --yes",
      "  --yes       do it; without it nothing is changed\n"
      "  --offline   on the store of a daemon that does not run\n"
+     "  --detach    do not wait for its end\n"
      "Rows that are of no use are put aside, not thrown away. Status 4 when something stays "
      "wrong.\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},

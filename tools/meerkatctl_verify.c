@@ -171,12 +171,17 @@ static int verify_offline(struct ctl *ctl)
     return progress.damage > 0 ? EXIT_WRONG : EXIT_GOOD;
 }
 
+static void print_verify_job(struct ctl *ctl, json_t *job)
+{
+    ctl_print_verified(ctl, ctl_member(job, "report"));
+}
+
 int run_verify(struct ctl *ctl)
 {
     if (ctl_is_offline(ctl)) {
         return verify_offline(ctl);
     }
-    return ctl_usage(ctl, "meerkatd runs: --offline reads the store beside it");
+    return ctl_job_run(ctl, "verify", NULL, print_verify_job);
 }
 
 /* ---- repair ---------------------------------------------------------------------------------- */
@@ -270,12 +275,36 @@ static int repair_offline(struct ctl *ctl, bool is_dry)
     return is_wrong ? EXIT_WRONG : EXIT_GOOD;
 }
 
+static void print_deeds(json_t *deeds, bool is_done)
+{
+    for (size_t i = 0; i < json_array_size(deeds); i++) {
+        json_t *deed = json_array_get(deeds, i);
+        if (is_done) {
+            printf("  - %s\n", ctl_member_text(deed, "text"));
+        } else {
+            printf("  ! left: %s: %s\n", ctl_member_text(deed, "row"),
+                   ctl_member_text(deed, "text"));
+        }
+    }
+}
+
+/* Of a running daemon; its lists are cut when they are long. */
+static void print_repair_job(struct ctl *ctl, json_t *job)
+{
+    json_t *report = ctl_member(job, "report");
+    struct mending mending = {
+        .ctl = ctl, .done = ctl_member(report, "done"), .left = ctl_member(report, "left")};
+    print_deeds(mending.done, true);
+    print_deeds(mending.left, false);
+    print_mended(&mending, json_is_true(ctl_member(report, "dry")), ctl_member(report, "after"));
+}
+
 int run_repair(struct ctl *ctl)
 {
     bool is_dry = ctl_option(ctl, "yes") == NULL;
     if (ctl_is_offline(ctl)) {
         return repair_offline(ctl, is_dry);
     }
-    return ctl_usage(ctl, "meerkatd runs: --offline looks at the store beside it; stop it first to "
-                          "repair");
+    json_t *body = is_dry ? NULL : json_pack("{s:b}", "yes", 1);
+    return ctl_job_run(ctl, "repair", body, print_repair_job);
 }

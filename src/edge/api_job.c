@@ -17,6 +17,7 @@ struct job_body {
     struct slice path;
     uint64_t keep;
     bool has_key;
+    bool is_sure;
 };
 
 #define AT(member) .offset = offsetof(struct job_body, member)
@@ -30,6 +31,7 @@ static const struct json_field job_fields[] = {
     {.name = "path", .type = JSON_TEXT, AT(path), .max = KEEPER_PATH_MAX},
     {.name = "keep", .type = JSON_U64, AT(keep), .max = KEEPER_BACKUPS_MAX},
     {.name = "withKey", .type = JSON_BOOL, AT(has_key)},
+    {.name = "yes", .type = JSON_BOOL, AT(is_sure)}, /* repair */
 };
 #undef AT
 const struct json_shape api_job_shape = {job_fields, ARRAY_LEN(job_fields),
@@ -153,6 +155,7 @@ static bool read_wish(struct request *request, struct keep_wish *wish)
     wish->path = body.path;
     wish->keep = (uint32_t)body.keep;
     wish->has_key = body.has_key;
+    wish->is_dry = !body.is_sure;
     wish->by = SLICE("operator");
     wish->shard = body.has_shard ? (uint32_t)body.shard : KEEP_EVERY_SHARD;
     return true;

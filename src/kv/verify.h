@@ -120,10 +120,10 @@ bool verify_step(struct verify *verify, uint64_t budget_us);
 void verify_progress(const struct verify *verify, struct verify_progress *progress);
 /* The first VERIFY_FINDINGS_MAX of them. Borrowed until verify_free. */
 const struct verify_finding *verify_findings(const struct verify *verify, uint32_t *count);
-/* Members of a JSON object: rows, bytes, ms, damage, notes, kinds, findings (those that are kept).
- */
+/* Members of a JSON object: rows, bytes, ms, damage, notes, kinds, findings: those that are kept,
+ * for as long as w has less than bytes_max. */
 struct json_writer;
-void verify_write(const struct verify *verify, struct json_writer *w);
+void verify_write(const struct verify *verify, struct json_writer *w, size_t bytes_max);
 /* The object itself. */
 void verify_report(const struct verify *verify, struct buf *out);
 

@@ -44,7 +44,7 @@ static void write_finding(struct json_writer *w, const struct verify_finding *fi
     json_close_object(w);
 }
 
-void verify_write(const struct verify *verify, struct json_writer *w)
+void verify_write(const struct verify *verify, struct json_writer *w, size_t bytes_max)
 {
     struct verify_progress progress;
     uint32_t count = 0;
@@ -79,7 +79,7 @@ void verify_write(const struct verify *verify, struct json_writer *w)
     json_close_array(w);
     json_key(w, "findings");
     json_open_array(w);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && w->out->len < bytes_max; i++) {
         write_finding(w, &findings[i]);
     }
     json_close_array(w);
@@ -90,6 +90,6 @@ void verify_report(const struct verify *verify, struct buf *out)
     struct json_writer w;
     json_start(&w, out);
     json_open_object(&w);
-    verify_write(verify, &w);
+    verify_write(verify, &w, SIZE_MAX);
     json_close_object(&w);
 }

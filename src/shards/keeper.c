@@ -62,6 +62,8 @@ struct keeper {
 static const struct keep_kind *const kinds[] = {
     [KEEP_COMPACT] = &keep_compact,
     [KEEP_BACKUP] = &keep_backup,
+    [KEEP_VERIFY] = &keep_verify,
+    [KEEP_REPAIR] = &keep_repair,
 };
 _Static_assert(ARRAY_LEN(kinds) == KEEP_TYPE_COUNT, "each type is a kind");
 

@@ -76,5 +76,7 @@ void keep_post(struct keep_job *job, struct actor *to, struct msg *msg);
 
 extern const struct keep_kind keep_backup;  /* keeper_backup.c */
 extern const struct keep_kind keep_compact; /* keeper_compact.c */
+extern const struct keep_kind keep_verify; /* keeper_verify.c */
+extern const struct keep_kind keep_repair;
 
 #endif

@@ -349,6 +349,8 @@ const char *attempt_outcome_text(enum attempt_outcome outcome)
 static const char *const KEEP_TYPE_TEXTS[] = {
     [KEEP_COMPACT] = "compact",
     [KEEP_BACKUP] = "backup",
+    [KEEP_VERIFY] = "verify",
+    [KEEP_REPAIR] = "repair",
 };
 _Static_assert(ARRAY_LEN(KEEP_TYPE_TEXTS) == KEEP_TYPE_COUNT, "a text for each type of job");
 

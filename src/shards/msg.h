@@ -34,6 +34,7 @@
 #include "shards/msg_control.h"
 #include "shards/msg_domain.h"
 #include "shards/msg_inspect.h"
+#include "shards/msg_repair.h"
 #include "shards/msg_keep.h"
 #include "shards/msg_explain.h"
 #include "shards/msg_queue.h"
@@ -793,6 +794,7 @@ union msg_body {
     struct shard_admin admin;
     struct shard_audit_log audit;
     struct shard_inspect inspect;
+    struct shard_repair repair;
     struct shard_list list;
     struct shard_read read;
     struct shard_raw raw;

@@ -16,7 +16,7 @@ enum keep_op {
     KEEP_LIST,   /* the one that runs and the last that ended, newest first */
     KEEP_CANCEL, /* it ends after the piece that it is at; ERR_CONFLICT when it has ended */
 };
-enum keep_type { KEEP_COMPACT, KEEP_BACKUP, KEEP_TYPE_COUNT };
+enum keep_type { KEEP_COMPACT, KEEP_BACKUP, KEEP_VERIFY, KEEP_REPAIR, KEEP_TYPE_COUNT };
 enum keep_state { KEEP_RUNNING, KEEP_DONE, KEEP_FAILED, KEEP_CANCELLED };
 const char *keep_type_text(enum keep_type type);
 MUST_USE enum err keep_type_parse(struct slice text, enum keep_type *type);
@@ -32,6 +32,7 @@ struct keep_wish {
     struct slice path; /* BACKUP: the folder */
     uint32_t keep;     /* BACKUP: how many stay in it; 0: all */
     bool has_key;      /* BACKUP: the master key goes with it */
+    bool is_dry;       /* REPAIR: only says what it would do */
 };
 
 struct keep_view {

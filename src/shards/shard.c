@@ -214,6 +214,13 @@ static void put_encoded(struct shard *shard, const struct key *key)
     shard->depends = DEPENDS_FILLING;
 }
 
+void shard_put_bytes(struct shard *shard, struct key key, struct slice bytes)
+{
+    buf_clear(&shard->encoded);
+    buf_add(&shard->encoded, bytes);
+    put_encoded(shard, &key);
+}
+
 #define ROW(name, NAME, version, fields)                                                           \
     enum err shard_get_##name(struct shard *shard, struct key key, struct arena *arena,            \
                               struct row_##name *row)                                              \
@@ -358,6 +365,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_CONTROL] = on_control,
     [MSG_SHARD_ADMIN] = admin_handle,
     [MSG_SHARD_INSPECT] = inspect_handle,
+    [MSG_SHARD_REPAIR] = repair_handle,
     [MSG_SHARD_ROUTE] = routing_handle,
     [MSG_SHARD_MAILBOX] = mailbox_handle,
     [MSG_SHARD_UNSUBSCRIBE] = unsubscribe_handle,
@@ -383,7 +391,8 @@ static enum err may_handle(const struct shard *shard, enum msg_kind kind)
         return ERR_OK;
     }
     bool is_ledgers =
-        kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE || kind == MSG_SHARD_INSPECT;
+        kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE ||
+                      kind == MSG_SHARD_INSPECT || kind == MSG_SHARD_REPAIR;
     if (shard->family == KV_FAMILY_DELIVER && !is_ledgers) {
         return ERR_INVALID;
     }

@@ -268,6 +268,8 @@ struct shard {
 MUST_USE enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
                             struct slice *value);
 void shard_delete(struct shard *shard, struct key key);
+/* A row that is encoded already. */
+void shard_put_bytes(struct shard *shard, struct key key, struct slice bytes);
 
 /* For each row family. get: ERR_NOT_FOUND, ERR_CORRUPT, ERR_STORAGE; the row's text is in arena. */
 #define ROW(name, NAME, version, fields)                                                           \
@@ -728,6 +730,10 @@ void note_handle(struct shard *shard, struct msg *msg);
 /* ---- inspect.c ------------------------------------------------------------------------------ */
 
 void inspect_handle(struct shard *shard, struct msg *msg);
+
+/* ---- repair.c ------------------------------------------------------------------------------- */
+
+void repair_handle(struct shard *shard, struct msg *msg);
 void inspect_stats(struct shard *shard, struct inspect_stats *stats);
 
 /* ---- word to delivery (shard_announce.c) -------------------------------------------------------

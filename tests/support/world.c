@@ -138,7 +138,7 @@ void world_fail(struct world *world, const char *fmt, ...)
     abort();
 }
 
-static const char *tool_path(struct world *world, const char *name)
+const char *world_program(struct world *world, const char *name)
 {
     const char *build = getenv("MEERKAT_BUILD");
     if (build != NULL) {
@@ -433,7 +433,7 @@ static char **daemon_environment(struct world *world)
 
 static void start_daemon(struct world *world, const char *argument)
 {
-    const char *argv[] = {tool_path(world, "meerkatd"), argument, NULL};
+    const char *argv[] = {world_program(world, "meerkatd"), argument, NULL};
     struct spawn how = {.argv = argv,
                         .output = world->log,
                         .envp = daemon_environment(world),
@@ -739,7 +739,7 @@ struct peer *world_sink(struct world *world, const char *ip, const char *const *
     const char *store = world_text(world, "%s/sink-%u", world->dir, number);
     const char *port_file = world_text(world, "%s/sink-%u.port", world->dir, number);
     const char *web_file = world_text(world, "%s/sink-%u.web", world->dir, number);
-    const char *argv[ARGS_MAX] = {tool_path(world, "sink"),
+    const char *argv[ARGS_MAX] = {world_program(world, "sink"),
                                   "--listen",
                                   world_text(world, "%s:%u", ip, (unsigned)tcp_port),
                                   "--port-file",
@@ -822,7 +822,7 @@ int world_tool(struct world *world, const char *const *argv, struct slice input,
 void world_verify(struct world *world)
 {
     const char *argv[] = {
-        tool_path(world, "meerkatctl"), "--data", world->data, "verify", "--offline", NULL};
+        world_program(world, "meerkatctl"), "--data", world->data, "verify", "--offline", NULL};
     struct slice said;
     CHECK(world->daemon == 0);
     int status = world_tool(world, argv, SLICE(""), &said);

@@ -201,6 +201,8 @@ void world_peer_stop(struct world *world, struct peer *peer, int signal_number);
 /* A port that nobody listens on just now, TCP and UDP, on 127.0.0.1. */
 uint16_t world_free_port(void);
 bool world_is_listening(uint16_t tcp_port);
+/* The path of a program that was built: "meerkatctl". */
+const char *world_program(struct world *world, const char *name);
 /* Runs a program to its end with `input` on its standard input; what it printed in *output, if not
  * NULL. Returns its exit status. */
 int world_tool(struct world *world, const char *const *argv, struct slice input,
