@@ -142,7 +142,7 @@ enum { LABEL_NONE_COUNT = 1, LABEL_ERR_COUNT = ERR_COUNT, LABEL_SITE_COUNT = 32 
       "entries in the schedule for a site, whatever they wait for")                                \
     X(SITE_OPEN, GAUGE, SUM, SITE, NONE, "meerkat_site_attempts_open",                             \
       "attempts under way at a site")                                                              \
-    X(SITE_OLDEST, MILLIS, SUM, SITE, NONE, "meerkat_site_oldest_due_seconds",                     \
+    X(SITE_OLDEST, MILLIS, SUM, SITE, PRIORITY, "meerkat_site_oldest_due_seconds",                 \
       "how long the oldest entry has been due that waits for its site")                            \
     X(SITE_CLOSED, GAUGE, SUM, SITE, NONE, "meerkat_site_closed_sites",                            \
       "sites that are left alone: circuit open, or held by the operator")                          \

@@ -23,7 +23,7 @@ struct sum {
     uint64_t entries;
     uint64_t open;
     uint64_t closed;
-    uint64_t oldest_unix_ms; /* 0: nothing is due */
+    uint64_t oldest_unix_ms[PRIORITY_COUNT]; /* 0: nothing is due */
 };
 
 _Static_assert((int)LABEL_PRIORITY_COUNT == (int)PRIORITY_COUNT, "a label for each priority");
@@ -50,22 +50,31 @@ static void add_site(struct sum *sum, const struct site *site, uint64_t now_ms, 
     sum->entries += site->entries;
     sum->open += site->open;
     sum->closed += site->is_held || site->closed_until_ms > now_ms ? 1 : 0;
-    const uint64_t oldest_unix_ms = asks_oldest ? sched_oldest(site) : 0;
-    if (oldest_unix_ms != 0 && (sum->oldest_unix_ms == 0 || oldest_unix_ms < sum->oldest_unix_ms)) {
-        sum->oldest_unix_ms = oldest_unix_ms;
+    if (!asks_oldest) {
+        return;
+    }
+    uint64_t oldest_unix_ms[PRIORITY_COUNT];
+    sched_oldest_by(site, oldest_unix_ms);
+    for (size_t i = 0; i < PRIORITY_COUNT; i++) {
+        uint64_t *oldest = &sum->oldest_unix_ms[i];
+        if (oldest_unix_ms[i] != 0 && (*oldest == 0 || oldest_unix_ms[i] < *oldest)) {
+            *oldest = oldest_unix_ms[i];
+        }
     }
 }
 
 static void show(uint32_t label, const struct sum *sum, uint64_t now_unix_ms)
 {
-    const bool is_late = sum->oldest_unix_ms != 0 && sum->oldest_unix_ms < now_unix_ms;
     for (uint32_t i = 0; i < PRIORITY_COUNT; i++) {
+        const uint64_t oldest_unix_ms = sum->oldest_unix_ms[i];
+        const bool is_late = oldest_unix_ms != 0 && oldest_unix_ms < now_unix_ms;
         metric_set_at(METRIC_SITE_DUE, metric_pair(METRIC_SITE_DUE, label, i), sum->due[i]);
+        metric_set_at(METRIC_SITE_OLDEST, metric_pair(METRIC_SITE_OLDEST, label, i),
+                      is_late ? now_unix_ms - oldest_unix_ms : 0);
     }
     metric_set_at(METRIC_SITE_ENTRIES, label, sum->entries);
     metric_set_at(METRIC_SITE_OPEN, label, sum->open);
     metric_set_at(METRIC_SITE_CLOSED, label, sum->closed);
-    metric_set_at(METRIC_SITE_OLDEST, label, is_late ? now_unix_ms - sum->oldest_unix_ms : 0);
 }
 
 static void count_sites(const struct deliver *deliver, uint64_t now_ms)

@@ -169,6 +169,8 @@ bool sched_line_of(const struct sched *sched, const struct sched_entry *entry,
 
 /* Since when the first entry at a site is due, as far as one may look; 0: none is. */
 uint64_t sched_oldest(const struct site *site);
+/* The same of each class; 0: none is due. */
+void sched_oldest_by(const struct site *site, uint64_t oldest_unix_ms[PRIORITY_COUNT]);
 
 /* Looks at every entry, some at a time, while the schedule goes on: what comes meanwhile may be
  * missed, what was there at the beginning and still is will not be. Zeroed: at the beginning. */

@@ -8,6 +8,8 @@
 #include "base/check.h"
 #include "base/limits.h"
 
+#include <string.h>
+
 #define OLDEST_LANES 1000 /* accounts that are asked for a site's oldest entry */
 
 static void take_back(struct sched *sched, struct lane *lane)
@@ -150,18 +152,31 @@ void sched_loosen(struct sched *sched, struct site *site)
     site_put(site);
 }
 
-uint64_t sched_oldest(const struct site *site)
+void sched_oldest_by(const struct site *site, uint64_t oldest_unix_ms[PRIORITY_COUNT])
 {
-    uint64_t oldest_unix_ms = 0;
     uint32_t looked_at = 0;
+    memset(oldest_unix_ms, 0, PRIORITY_COUNT * sizeof *oldest_unix_ms);
     for (const struct link *it = site->lanes_all.next;
          it != &site->lanes_all && looked_at < OLDEST_LANES; it = it->next) {
         const struct lane *lane = CONTAINER_OF(it, struct lane, at_site);
+        uint64_t *oldest = &oldest_unix_ms[lane->key.priority];
         uint64_t due_unix_ms = lane->queue.first->due_unix_ms;
-        if (oldest_unix_ms == 0 || due_unix_ms < oldest_unix_ms) {
-            oldest_unix_ms = due_unix_ms;
+        if (*oldest == 0 || due_unix_ms < *oldest) {
+            *oldest = due_unix_ms;
         }
         looked_at += 1;
+    }
+}
+
+uint64_t sched_oldest(const struct site *site)
+{
+    uint64_t of[PRIORITY_COUNT];
+    uint64_t oldest_unix_ms = 0;
+    sched_oldest_by(site, of);
+    for (size_t i = 0; i < PRIORITY_COUNT; i++) {
+        if (of[i] != 0 && (oldest_unix_ms == 0 || of[i] < oldest_unix_ms)) {
+            oldest_unix_ms = of[i];
+        }
     }
     return oldest_unix_ms;
 }

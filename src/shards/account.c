@@ -169,7 +169,7 @@ void account_signup(struct shard *shard, struct msg *msg)
     note.action = "api_key.created";
     note.detail = key.name;
     shard_audit_id(shard, &note, ID_KEY, key.id);
-    LOG_INFO("account.created", LOG_ACCOUNT("account", account));
+    LOG_INFO("account.created", LOG_ACCOUNT("account", account), LOG_ORIGIN(&msg->origin));
     shard_answer(shard, msg, ERR_OK);
 }
 
@@ -202,7 +202,7 @@ void account_drop(struct shard *shard, struct msg *msg)
     kv_batch_delete_range(shard->filling->rows, key_slice(&audits), key_slice(&audits_end));
     /* Ranges are not seen by the overlay; without its account row nobody passes the check. */
     shard_delete(shard, key_account(account));
-    LOG_INFO("account.dropped", LOG_ACCOUNT("account", account));
+    LOG_INFO("account.dropped", LOG_ACCOUNT("account", account), LOG_ORIGIN(&msg->origin));
     shard_answer(shard, msg, ERR_OK);
 }
 

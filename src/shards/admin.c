@@ -388,7 +388,7 @@ static enum err change(struct shard *shard, struct msg *msg)
     }
     if (detail.len > 0) {
         audit(shard, body, "account.changed", buf_slice(&detail));
-        LOG_INFO("account.changed", LOG_ACCOUNT("account", body->account),
+        LOG_INFO("account.changed", LOG_ACCOUNT("account", body->account), LOG_ORIGIN(&msg->origin),
                  LOG_TEXT("what", buf_slice(&detail)));
     }
     if (was_suspended != row.is_suspended) {
@@ -456,14 +456,15 @@ static void user_change(struct shard *shard, struct msg *msg)
     }
     if (was_admin != row.is_admin) {
         audit(shard, body, "user.admin", row.is_admin ? SLICE("on") : SLICE("off"));
-        LOG_INFO("user.admin", LOG_ID("user", ID_USER, row.id), LOG_BOOL("is_on", row.is_admin));
+        LOG_INFO("user.admin", LOG_ID("user", ID_USER, row.id), LOG_BOOL("is_on", row.is_admin),
+                 LOG_ORIGIN(&msg->origin));
     }
     if (!has_password) {
         shard_answer(shard, msg, ERR_OK);
         return;
     }
     audit(shard, body, "user.password", SLICE(""));
-    LOG_INFO("user.password", LOG_ID("user", ID_USER, row.id));
+    LOG_INFO("user.password", LOG_ID("user", ID_USER, row.id), LOG_ORIGIN(&msg->origin));
     shard_end_credentials(shard, msg, ended, ended_count);
 }
 
@@ -474,7 +475,7 @@ static enum err unlocked(struct shard *shard, struct msg *msg)
     enum err err = find_user(shard, msg, &row);
     if (err == ERR_OK) {
         audit(shard, body, "user.unlocked", SLICE(""));
-        LOG_INFO("user.unlocked", LOG_ID("user", ID_USER, row.id));
+        LOG_INFO("user.unlocked", LOG_ID("user", ID_USER, row.id), LOG_ORIGIN(&msg->origin));
     }
     return err;
 }

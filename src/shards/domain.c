@@ -283,7 +283,7 @@ static void create_done(struct shard_job *job)
         shard_put_domain_name(shard, key_domain_name(account, work->row.name), &name);
         note(work, "domain.created", work->row.name);
         LOG_INFO("domain.created", LOG_ID("domain", ID_DOMAIN, work->row.id),
-                 LOG_TEXT("name", work->row.name));
+                 LOG_ORIGIN(&work->job.msg->origin), LOG_TEXT("name", work->row.name));
     }
     answer_row(work, err);
 }
@@ -404,7 +404,8 @@ static void domain_change(struct shard *shard, struct msg *msg, const struct pri
                          row->is_zero_retention ? ", zero" : "");
         shard_put_domain(shard, key, row);
         note(work, "domain.changed", detail);
-        LOG_INFO("domain.changed", LOG_ID("domain", ID_DOMAIN, row->id), LOG_TEXT("what", detail));
+        LOG_INFO("domain.changed", LOG_ID("domain", ID_DOMAIN, row->id),
+                 LOG_ORIGIN(&work->job.msg->origin), LOG_TEXT("what", detail));
     }
     answer_row(work, ERR_OK);
 }
@@ -467,7 +468,7 @@ static void delete_rows(struct domain_work *work)
     shard_delete(shard, key_domain_name(account, work->row.name));
     claim_forget_keys(shard, work->row.id);
     note(work, "domain.deleted", work->row.name);
-    LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id));
+    LOG_INFO("domain.deleted", LOG_ID("domain", ID_DOMAIN, work->row.id), LOG_ORIGIN(&msg->origin));
     shard_end_credentials(shard, msg, work->ended, work->ended_count);
 }
 
@@ -521,7 +522,8 @@ static void rotate_done(struct shard_job *job)
         row->next_ed_public = work->ed.public_text;
         shard_put_domain(job->shard, key, row);
         note(work, "domain.dkim_rotating", row->name);
-        LOG_INFO("domain.dkim_rotating", LOG_ID("domain", ID_DOMAIN, row->id));
+        LOG_INFO("domain.dkim_rotating", LOG_ID("domain", ID_DOMAIN, row->id),
+                 LOG_ORIGIN(&work->job.msg->origin));
     }
     answer_row(work, err);
 }
@@ -630,7 +632,7 @@ static void store_checks(struct domain_work *work)
         }
         shard_put_domain(shard, key, &work->row);
         LOG_INFO("domain.checked", LOG_ID("domain", ID_DOMAIN, work->row.id),
-                 LOG_BOOL("may_send", domain_may_send(checks)));
+                 LOG_ORIGIN(&work->job.msg->origin), LOG_BOOL("may_send", domain_may_send(checks)));
     }
     answer_row(work, err);
 }

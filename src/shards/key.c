@@ -482,7 +482,7 @@ static enum err create(struct shard *shard, struct msg *msg, const struct princi
         put_new(shard, &body->secrets[row.mode], &row);
         note(shard, msg, who, &(struct audit_note){.action = "api_key.created", .detail = row.name},
              row.id);
-        LOG_INFO("key.created", LOG_ID("key", ID_KEY, row.id));
+        LOG_INFO("key.created", LOG_ID("key", ID_KEY, row.id), LOG_ORIGIN(&msg->origin));
     }
     return err;
 }
@@ -537,7 +537,7 @@ static enum err change(struct shard *shard, struct msg *msg, const struct princi
     if (narrows(&found.row, &row)) {
         taken->credential = credential_key(&found.hash);
     }
-    LOG_INFO("key.changed", LOG_ID("key", ID_KEY, row.id));
+    LOG_INFO("key.changed", LOG_ID("key", ID_KEY, row.id), LOG_ORIGIN(&msg->origin));
     return ERR_OK;
 }
 
@@ -611,7 +611,7 @@ static enum err end(struct shard *shard, struct msg *msg, const struct principal
         shard_put_api_key(shard, found.at, &found.row);
         move_due(shard, &found, 0);
         note(shard, msg, who, &(struct audit_note){.action = "api_key.revoked"}, found.row.id);
-        LOG_INFO("key.revoked", LOG_ID("key", ID_KEY, found.row.id));
+        LOG_INFO("key.revoked", LOG_ID("key", ID_KEY, found.row.id), LOG_ORIGIN(&msg->origin));
     }
     taken->credential = credential_key(&found.hash);
     return ERR_OK;
@@ -670,7 +670,8 @@ static enum err rotate(struct shard *shard, struct msg *msg, const struct princi
         .detail = slice_of(by, id_text(ID_KEY, row.id, by)),
     };
     note(shard, msg, who, &what, old->id);
-    LOG_INFO("key.rotated", LOG_ID("key", ID_KEY, old->id), LOG_ID("by", ID_KEY, row.id));
+    LOG_INFO("key.rotated", LOG_ID("key", ID_KEY, old->id), LOG_ID("by", ID_KEY, row.id),
+             LOG_ORIGIN(&msg->origin));
     return ERR_OK;
 }
 

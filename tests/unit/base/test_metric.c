@@ -159,11 +159,11 @@ Test(metric, knows_the_providers_of_the_policy_and_calls_all_others_other)
     cr_assert_eq(metric_site(SLICE("google")), 1);
     cr_assert_eq(metric_site(SLICE("example.com")), 0);
     metric_set_at(METRIC_SITE_OPEN, 1, 5);
-    metric_set_at(METRIC_SITE_OLDEST, 0, 61500);
+    metric_set_at(METRIC_SITE_OLDEST, LABEL_PRIORITY_BULK, 61500);
     expect_line("meerkat_site_attempts_open{site=\"google\"} 5");
     expect_line("meerkat_site_attempts_open{site=\"other\"} 0");
     expect_line("meerkat_site_attempts_open{site=\"a__b_\"} 0");
-    expect_line("meerkat_site_oldest_due_seconds{site=\"other\"} 61.500");
+    expect_line("meerkat_site_oldest_due_seconds{site=\"other\",priority=\"bulk\"} 61.500");
 }
 
 Test(metric, counts_plain_numbers_as_such)

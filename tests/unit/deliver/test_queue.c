@@ -356,6 +356,29 @@ Test(queue, sites_come_in_pages_by_name)
     end(&rig);
 }
 
+Test(queue, top_shows_the_sites_with_the_most_work_first)
+{
+    static const char *const names[] = {"a.test", "b.test", "c.test", "d.test"};
+    struct rig rig;
+    start(&rig);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        (void)site_get(rig.deliver->sites, slice_str(names[i]), NULL);
+    }
+    site_hold(site_find(rig.deliver->sites, SLICE("c.test")));
+    (void)site_of(&rig);
+    (void)ask(&rig, &pause_site);
+    wake(&rig, 1, rig.unix_ms);
+    settle(&rig);
+    const struct deliver_queue *top =
+        ask(&rig, &(struct deliver_queue){.op = QUEUE_TOP, .limit = 3});
+    cr_assert_eq(top->site_count, 3);
+    cr_expect(slice_equal(top->sites[0].name, SLICE("dest.test")), "what is due");
+    cr_expect(slice_equal(top->sites[1].name, SLICE("c.test")), "what is left alone");
+    cr_expect(slice_equal(top->sites[2].name, SLICE("a.test")), "by name");
+    (void)ask(&rig, &resume_site);
+    end(&rig);
+}
+
 Test(queue, ages_say_how_long_everything_has_waited_and_how_long_it_will)
 {
     struct rig rig;
