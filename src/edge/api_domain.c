@@ -385,19 +385,20 @@ static void on_judged(struct request *request, struct msg *msg)
     api_json_send(request, 200, &body);
 }
 
-static void post_checks(struct request *request, struct domain_checks checks, struct slice health)
+static void post_checks(struct request *request, const struct deliver_verify *seen)
 {
     struct msg *next = api_domain_take(request, DOMAIN_CHECKED);
     if (next != NULL) {
-        next->body.domain.checks = checks;
-        next->body.domain.health = arena_dup(&request->arena, health);
+        next->body.domain.checks = seen->checks;
+        next->body.domain.has_gaps = seen->has_gaps;
+        next->body.domain.health = arena_dup(&request->arena, seen->health);
         api_post(request, api_shard(request), next, on_judged);
     }
 }
 
 static void on_looked_up(struct request *request, struct msg *msg)
 {
-    post_checks(request, msg->body.verify.checks, msg->body.verify.health);
+    post_checks(request, &msg->body.verify);
 }
 
 static void on_row(struct request *request, struct msg *msg)
@@ -407,7 +408,7 @@ static void on_row(struct request *request, struct msg *msg)
     struct slice sandbox = request->edge->place->conf->sandbox_domain;
     if (sandbox.len > 0 && slice_equal(sandbox, row->name)) {
         /* Its shard knows the verdict; without DNS there is nobody to ask. */
-        post_checks(request, (struct domain_checks){0}, SLICE(""));
+        post_checks(request, &(struct deliver_verify){.has_gaps = false});
         return;
     }
     struct msg *next = api_take(request, MSG_DELIVER_VERIFY);

@@ -570,6 +570,9 @@ static void domain_checked(struct shard *shard, struct msg *msg, const struct pr
         return;
     }
     work->checks = body->checks;
+    if (body->has_gaps) {
+        domain_keep_known(&work->row, &work->checks);
+    }
     struct slice sandbox = shard->place->conf->sandbox_domain;
     if (sandbox.len > 0 && slice_equal(sandbox, work->row.name)) {
         work->checks = (struct domain_checks){
@@ -643,6 +646,19 @@ void domain_count_next(const struct row_domain *row, struct domain_checks *check
 {
     checks->dkim_rsa |= checks->next_rsa && row->next_rsa_selector.len > 0;
     checks->dkim_ed |= checks->next_ed && row->next_ed_selector.len > 0;
+}
+
+/* Of a look in which a server did not answer: what was not seen is as it was. A domain that loses
+ * its MX flag refuses mail for good, which no server's bad minute may cause. */
+void domain_keep_known(const struct row_domain *row, struct domain_checks *checks)
+{
+    checks->mx |= row->mx_verified;
+    checks->spf |= row->spf_verified;
+    checks->dkim_rsa |= row->dkim_rsa_verified;
+    checks->dkim_ed |= row->dkim_ed_verified;
+    checks->dmarc |= row->dmarc_verified;
+    checks->return_path |= row->return_path_verified;
+    checks->track |= row->track_verified;
 }
 
 bool domain_may_send(const struct domain_checks *checks)

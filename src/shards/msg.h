@@ -235,6 +235,7 @@ struct shard_domain {
     struct slice name;           /* CREATE */
     struct id id;                /* GET, CHANGE, DELETE, CHECKED */
     struct domain_checks checks; /* CHECKED */
+    bool has_gaps;               /* likewise: as of struct deliver_verify */
     struct slice health;         /* CHECKED: as deliver_verify has it */
     uint32_t given;              /* CHANGE: enum domain_field */
     uint32_t retention_days;

@@ -445,6 +445,7 @@ void domain_lookup_home(struct shard *shard, struct msg *msg);
 bool domain_may_send(const struct domain_checks *checks);
 /* A key that is about to sign is as good as the one that it takes the place of. */
 void domain_count_next(const struct row_domain *row, struct domain_checks *checks);
+void domain_keep_known(const struct row_domain *row, struct domain_checks *checks);
 /* Has those of a row's next keys sign whose records were seen; whether there were any. */
 bool domain_switch_keys(struct row_domain *row, const struct domain_checks *checks);
 

@@ -167,19 +167,6 @@ static void set_flags(struct row_domain *row, const struct domain_checks *checks
     row->dkim_ed_verified = checks->dkim_ed;
 }
 
-/* Of a look in which a server did not answer: what was not seen is as it was. A domain that loses
- * its MX flag refuses mail for good, which no server's bad minute may cause. */
-static void keep_known(const struct row_domain *row, struct domain_checks *checks)
-{
-    checks->mx |= row->mx_verified;
-    checks->spf |= row->spf_verified;
-    checks->dkim_rsa |= row->dkim_rsa_verified;
-    checks->dkim_ed |= row->dkim_ed_verified;
-    checks->dmarc |= row->dmarc_verified;
-    checks->return_path |= row->return_path_verified;
-    checks->track |= row->track_verified;
-}
-
 /* What it signs with and whether it may send stays as it is until the grace is over. */
 static void judge_sending(struct shard *shard, struct row_domain *row,
                           const struct domain_checks *checks)
@@ -215,7 +202,7 @@ static void judge(struct shard *shard, struct deliver_verify *verify)
         return; /* nobody knows */
     }
     if (verify->has_gaps) {
-        keep_known(&row, checks);
+        domain_keep_known(&row, checks);
     }
     row.checked_unix_ms = clock_unix_ms();
     row.health = verify->health;

@@ -311,6 +311,32 @@ Test(domain, status_follows_the_checks)
     rig_close(rig);
 }
 
+Test(domain, keeps_what_was_known_when_some_servers_did_not_answer)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    struct arena arena;
+    arena_init(&arena, 4 * KIB, MIB);
+    struct id id = rig_domain(rig, account, "example.com");
+    static const struct domain_checks all = {.mx = true, .spf = true, .dkim_rsa = true};
+    for (int i = 0; i < 2; i++) {
+        bool has_gaps = i == 0;
+        cr_assert_eq(checked(rig, account, id, all), ERR_OK);
+        struct msg *msg = domain_msg(rig, account, DOMAIN_CHECKED);
+        msg->body.domain.id = id;
+        msg->body.domain.checks = (struct domain_checks){.spf = true};
+        msg->body.domain.has_gaps = has_gaps;
+        cr_expect_eq(rig_call(rig, rig_shard(rig, account), msg), ERR_OK);
+        rig_put(rig, msg);
+        struct row_domain row = rig_get_domain(rig, account, key_domain(account, id), &arena);
+        cr_expect_eq(row.status, has_gaps ? DOMAIN_VERIFIED : DOMAIN_FAILED);
+        cr_expect_eq(row.mx_verified, has_gaps);
+        cr_expect_eq(row.dkim_rsa_verified, has_gaps);
+    }
+    arena_fini(&arena);
+    rig_close(rig);
+}
+
 Test(domain, cannot_be_verified_by_a_second_account)
 {
     struct rig *rig = rig_open();
