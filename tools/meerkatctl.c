@@ -23,6 +23,7 @@
 #include "base/limits.h"
 #include "base/version.h"
 
+#define GLOBALS     "socket= data= config= offline json help version"
 #define OPTIONS_MAX 24
 
 static const struct command commands[] = {
@@ -213,6 +214,7 @@ static const char footer[] =
     "  --json          print what the server said, as JSON\n"
     "  --help          of a command, too\n"
     "  --version\n"
+    "  --completion S  print what the shell S (bash, zsh) needs to complete commands\n"
     "\nA key's id names its account, so no account is asked for where a key is.\n"
     "Exit status: 0 done, 1 refused by the server, 2 wrong usage, 3 daemon or store not "
     "reachable,\n"
@@ -369,7 +371,7 @@ static int take_option(struct line *line, int argc, char **argv, int *at)
     bool wants_value = false;
     const char *own = ctl->command != NULL ? ctl->command->options : "";
     bool is_global =
-        knows_option("socket= data= config= offline json help version", name, &wants_value);
+        knows_option(GLOBALS " man completion=", name, &wants_value);
     if (!is_global && !knows_option(own, name, &wants_value)) {
         return ctl_usage(ctl, "there is no option --%.*s%s", SLICE_FMT(name),
                          ctl->command == NULL ? " before a command" : " of this command");
@@ -455,6 +457,12 @@ static int run(struct line *line)
     if (line->wants_version) {
         printf("meerkatctl " MEERKAT_VERSION "\n");
         return EXIT_GOOD;
+    }
+    if (ctl_option(ctl, "man") != NULL) {
+        return write_man(commands, ARRAY_LEN(commands), footer);
+    }
+    if (ctl_option(ctl, "completion") != NULL) {
+        return write_completion(ctl, commands, ARRAY_LEN(commands), GLOBALS);
     }
     if (line->wants_help && ctl->command != NULL) {
         print_help(ctl->command);

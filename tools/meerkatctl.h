@@ -6,7 +6,7 @@
  * about the queue, meerkatctl_explain.c those about one mail that is not delivered,
  * meerkatctl_control.c those about the running server itself, meerkatctl_look.c and
  * meerkatctl_message.c those that look inside. meerkatctl_store.c opens the store of a daemon that
- * does not run.
+ * does not run. meerkatctl_write.c writes what manual pages and shells say of all of them.
  *
  * A command returns an exit status. Documents belong to the caller and are let go with json_decref;
  * the program is over soon after, so text lives in one arena until the end.
@@ -59,6 +59,14 @@ int ctl_usage(const struct ctl *ctl, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *ctl_text(struct ctl *ctl, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "30d", "12h", "90m", "5s" as seconds; false when it is none, or absurd. */
 bool ctl_duration(const char *text, uint64_t *seconds) MUST_USE;
+
+/* ---- meerkatctl_write.c ---------------------------------------------------------------------- */
+
+/* The sections of the manual page that the tables know. footer: the options of all commands. */
+int write_man(const struct command *commands, size_t count, const char *footer);
+/* globals: the options of all commands, as in struct command. */
+int write_completion(struct ctl *ctl, const struct command *commands, size_t count,
+                     const char *globals);
 
 /* ---- meerkatctl_http.c ----------------------------------------------------------------------- */
 
