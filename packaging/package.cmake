@@ -1,17 +1,38 @@
 # package.cmake - what a system gets beside the programs, and the Debian package of it all:
 #   cmake --preset release && cmake --build --preset release && (cd build-release && cpack)
 
-# Pages and long text are packed, without a time, so that two builds are the same bytes.
+# Manual pages are prose with a line @...@ where the program says its part.
+set(folder ${CMAKE_BINARY_DIR}/packaging)
 set(packed)
-foreach(page packaging/man/meerkatd.8 packaging/man/meerkatctl.8 docs/OPERATIONS.md)
-  get_filename_component(name ${page} NAME)
-  set(file ${CMAKE_BINARY_DIR}/packaging/${name}.gz)
-  add_custom_command(OUTPUT ${file} DEPENDS ${page}
-    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/packaging
-    COMMAND gzip -9nc ${CMAKE_SOURCE_DIR}/${page} > ${file} VERBATIM)
-  list(APPEND packed ${file})
+function(manual_page program marker)
+  set(page ${CMAKE_SOURCE_DIR}/packaging/man/${program}.8)
+  add_custom_command(OUTPUT ${folder}/${program}.8.gz DEPENDS ${page} ${program}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
+    COMMAND ${program} --man > ${folder}/${program}.part
+    COMMAND sed -e "/^@${marker}@/{r ${folder}/${program}.part" -e d -e "}" ${page} > ${folder}/${program}.8
+    COMMAND gzip -9nc ${folder}/${program}.8 > ${folder}/${program}.8.gz VERBATIM)
+endfunction()
+manual_page(meerkatd OPTIONS)
+manual_page(meerkatctl COMMANDS)
+
+# Pages and long text are packed, without a time, so that two builds are the same bytes.
+add_custom_command(OUTPUT ${folder}/OPERATIONS.md.gz DEPENDS docs/OPERATIONS.md
+  COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
+  COMMAND gzip -9nc ${CMAKE_SOURCE_DIR}/docs/OPERATIONS.md > ${folder}/OPERATIONS.md.gz VERBATIM)
+
+# What shells complete, by the programs themselves.
+foreach(program meerkatd meerkatctl)
+  add_custom_command(OUTPUT ${folder}/${program}.bash ${folder}/${program}.zsh DEPENDS ${program}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
+    COMMAND ${program} --completion bash > ${folder}/${program}.bash
+    COMMAND ${program} --completion zsh > ${folder}/${program}.zsh VERBATIM)
+  install(FILES ${folder}/${program}.bash RENAME ${program}
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${folder}/${program}.zsh RENAME _${program}
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+  list(APPEND packed ${folder}/${program}.bash ${folder}/${program}.8.gz)
 endforeach()
-add_custom_target(packed_pages ALL DEPENDS ${packed})
+add_custom_target(packed_pages ALL DEPENDS ${packed} ${folder}/OPERATIONS.md.gz)
 
 file(GLOB units packaging/*.service packaging/*.socket)
 install(FILES ${units} DESTINATION /lib/systemd/system)

@@ -48,6 +48,7 @@
 #include "kv/kv.h"
 #include "kv/migrate.h"
 #include "mail/mime_read.h"
+#include "manual.h"
 #include "net/loop.h"
 #include "notify.h"
 #include "operate.h"
@@ -756,34 +757,6 @@ static void start_log(const struct conf *conf)
     arena_fini(&arena);
 }
 
-static bool print_and_leave(int argc, char **argv)
-{
-    if (argc != 2) {
-        return false;
-    }
-    struct buf out;
-    buf_init(&out, MIB);
-    if (strcmp(argv[1], "--version") == 0) {
-        buf_add_str(&out, "meerkatd " MEERKAT_VERSION "\n");
-    } else if (strcmp(argv[1], "--help") == 0) {
-        buf_add_str(&out, "usage: meerkatd [--config FILE] [--option value ...]\n"
-                          "       meerkatd --takeover [--config FILE] [--option value ...]\n"
-                          "       meerkatd --check-config [--config FILE] [--option value ...]\n"
-                          "       meerkatd --sample-config | --options | --version\n\n");
-        conf_print_sample(&out);
-    } else if (strcmp(argv[1], "--sample-config") == 0) {
-        conf_print_sample(&out);
-    } else if (strcmp(argv[1], "--options") == 0) {
-        conf_print_markdown(&out);
-    }
-    bool is_done = out.len > 0;
-    if (is_done) {
-        fwrite(out.data, 1, out.len, stdout);
-    }
-    buf_fini(&out);
-    return is_done;
-}
-
 /* The status: 0 when a start would have what it needs. */
 static int check_config(int argc, char **argv)
 {
@@ -815,7 +788,7 @@ static int finish(struct server *server, int status)
 
 int main(int argc, char **argv)
 {
-    if (print_and_leave(argc, argv)) {
+    if (manual_print(argc, argv)) {
         return 0;
     }
     bool is_takeover = argc > 1 && strcmp(argv[1], "--takeover") == 0;

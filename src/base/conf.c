@@ -115,34 +115,49 @@ void conf_fini(struct conf *conf)
     memset(conf, 0, sizeof(*conf));
 }
 
+bool conf_entry_at(size_t index, struct conf_entry *out)
+{
+    if (index >= ARRAY_LEN(options)) {
+        return false;
+    }
+    const struct option *option = &options[index];
+    *out = (struct conf_entry){
+        .name = option->name, .fallback = option->fallback, .help = option->help};
+    switch (option->type) {
+    case CONF_TEXT:
+        (void)snprintf(out->values, sizeof(out->values), "text"); /* it fits, here and below */
+        break;
+    case CONF_UINT:
+        (void)snprintf(out->values, sizeof(out->values), "%" PRIu64 " to %" PRIu64, option->min,
+                       option->max);
+        break;
+    case CONF_BOOL:
+        (void)snprintf(out->values, sizeof(out->values), "yes, no");
+        break;
+    }
+    return true;
+}
+
 void conf_print_markdown(struct buf *out)
 {
+    struct conf_entry entry;
     buf_add_str(out, "| Option | Environment | Default | Values | Meaning |\n"
                      "| --- | --- | --- | --- | --- |\n");
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        const struct option *option = &options[i];
-        buf_add_format(out, "| `%s` | `MEERKAT_", option->name.data);
-        for (size_t at = 0; at < option->name.len; at++) {
-            char c = option->name.data[at];
+    for (size_t i = 0; conf_entry_at(i, &entry); i++) {
+        buf_add_format(out, "| `%s` | `MEERKAT_", entry.name.data);
+        for (size_t at = 0; at < entry.name.len; at++) {
+            char c = entry.name.data[at];
             buf_add_byte(out, c >= 'a' && c <= 'z' ? (char)(c - 32) : c);
         }
-        buf_add_str(out, "` | ");
-        if (option->fallback.len > 0) {
-            buf_add_format(out, "`%s`", option->fallback.data);
+        buf_add_str(out, "` |");
+        if (entry.fallback.len > 0) {
+            buf_add_format(out, " `%s`", entry.fallback.data);
         }
-        buf_add_str(out, " | ");
-        switch (option->type) {
-        case CONF_TEXT:
-            buf_add_str(out, "text");
-            break;
-        case CONF_UINT:
-            buf_add_format(out, "%" PRIu64 " to %" PRIu64, option->min, option->max);
-            break;
-        case CONF_BOOL:
-            buf_add_str(out, "yes, no");
-            break;
+        buf_add_format(out, " | %s | ", entry.values);
+        for (const char *c = entry.help; *c != '\0'; c++) {
+            buf_add_format(out, *c == '|' ? "\\%c" : "%c", *c); /* a | would end the cell */
         }
-        buf_add_format(out, " | %s |\n", option->help);
+        buf_add_str(out, " |\n");
     }
 }
 

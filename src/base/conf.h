@@ -80,7 +80,7 @@
     X(smarthost_password_file, TEXT, "", 0, 0, "file with the password for the smarthost")         \
     X(tls_ca, TEXT, "", 0, 0, "CA file for verified TLS towards others; empty: the system's")      \
     X(allow_private_targets, BOOL, "no", 0, 0,                                                     \
-      "deliver to loopback and private addresses (tests, a local sink)")                           \
+      "deliver to, call and fetch from loopback and private addresses (tests, a local sink)")                           \
     X(sandbox_domain, TEXT, "", 0, 0,                                                              \
       "a domain that verifies without DNS, for trying Meerkat out; empty for none")                \
     X(retry_first_ms, UINT, "60000", 10, 3600000, "first retry of a put-off mail, milliseconds")   \
@@ -167,6 +167,14 @@ bool conf_load(struct conf *conf, int argc, char **argv) MUST_USE;
 void conf_fini(struct conf *conf);
 /* The table as Markdown, for docs/OPERATIONS.md. */
 void conf_print_markdown(struct buf *out);
+/* One option after the other, for those who print them otherwise; false behind the last one. */
+struct conf_entry {
+    struct slice name;
+    struct slice fallback;
+    const char *help;
+    char values[64]; /* "0 to 32", "yes, no", or "text" */
+};
+bool conf_entry_at(size_t index, struct conf_entry *out);
 /* All options as a commented file with their defaults. */
 void conf_print_sample(struct buf *out);
 
