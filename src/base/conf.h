@@ -80,7 +80,8 @@
     X(smarthost_password_file, TEXT, "", 0, 0, "file with the password for the smarthost")         \
     X(tls_ca, TEXT, "", 0, 0, "CA file for verified TLS towards others; empty: the system's")      \
     X(allow_private_targets, BOOL, "no", 0, 0,                                                     \
-      "deliver to, call and fetch from loopback and private addresses (tests, a local sink)")                           \
+      "deliver to, call and fetch from loopback and private addresses (tests, a local "            \
+      "sink)")                                                                                     \
     X(sandbox_domain, TEXT, "", 0, 0,                                                              \
       "a domain that verifies without DNS, for trying Meerkat out; empty for none")                \
     X(retry_first_ms, UINT, "60000", 10, 3600000, "first retry of a put-off mail, milliseconds")   \
