@@ -145,6 +145,9 @@
       "error")                                                                                     \
     X(log_level, TEXT, "info", 0, 0, "debug, info, warn or error")                                 \
     X(test_commit_delay_ms, UINT, "0", 0, 60000, "tests: pause before each sync")                  \
+    X(test_slow_shard, UINT, "0", 0, 32,                                                           \
+      "tests: number of a shard, from 1, whose batches are written slowly; 0: none")               \
+    X(test_slow_shard_ms, UINT, "500", 0, 60000, "tests: pause before each batch of that shard")   \
     X(test_delivery_delay_ms, UINT, "0", 0, 60000, "tests: pause before each attempt")             \
     X(test_sign, TEXT, "both", 0, 0,                                                               \
       "benchmarks: DKIM signatures of sent mail: both, rsa or none")                               \

@@ -36,6 +36,8 @@ void commit_init(struct commit *commit, struct kv *kv, const struct conf *conf, 
         .kv = kv,
         .reserve_bytes = conf->reserve_mb * MIB,
         .delay_ms = conf->test_commit_delay_ms,
+        .slow_shard = (uint32_t)conf->test_slow_shard,
+        .slow_ms = conf->test_slow_shard_ms,
         .slot = slot,
     };
     actor_init(&commit->actor, &(struct actor_options){.name = "commit",
@@ -118,6 +120,9 @@ static enum err write_batch(struct commit *commit, struct kv_batch *batch)
     if (commit->free_bytes < commit->reserve_bytes / 4 + bytes) {
         refuse_for_space(commit);
         return ERR_STORAGE;
+    }
+    if (commit->slow_shard != 0 && kv_batch_family(batch) == commit->slow_shard - 1) {
+        pause_ms(commit->slow_ms);
     }
     if (kv_write(commit->kv, batch) != ERR_OK) {
         metric_add(METRIC_COMMIT_FAILED, 1);

@@ -26,6 +26,8 @@ struct commit {
     struct actor actor;
     struct kv *kv;
     uint64_t reserve_bytes;
+    uint32_t slow_shard; /* from 1; 0: none. Tests */
+    uint64_t slow_ms;
     uint64_t delay_ms; /* tests: before each sync */
     pthread_t thread;
     uint32_t slot; /* metric slot of the thread */
