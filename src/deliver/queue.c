@@ -579,8 +579,12 @@ static void visit(void *context, struct sched_entry *entry)
 
 static const char *op_text(enum queue_op op)
 {
-    static const char *const texts[] = {"sites",   "accounts", "holds",   "ages", "paused",
-                                        "resumed", "retried",  "expired", "moved"};
+    static const char *const texts[] = {
+        [QUEUE_SITES] = "sites",    [QUEUE_TOP] = "top",       [QUEUE_ACCOUNTS] = "accounts",
+        [QUEUE_HOLDS] = "holds",    [QUEUE_AGES] = "ages",     [QUEUE_PAUSE] = "paused",
+        [QUEUE_RESUME] = "resumed", [QUEUE_RETRY] = "retried", [QUEUE_EXPIRE] = "expired",
+        [QUEUE_MOVE] = "moved",
+    };
     CHECK((size_t)op < ARRAY_LEN(texts));
     return texts[op];
 }

@@ -84,7 +84,7 @@ struct deliver_queue {
     struct slice by;        /* who asks */
     uint64_t until_unix_ms; /* PAUSE; 0: for good */
     struct slice search;    /* SITES: part of the name, in lower case */
-    uint32_t limit;            /* SITES, ACCOUNTS, TOP */
+    uint32_t limit;         /* SITES, ACCOUNTS, TOP */
     /* out */
     struct queue_site *sites;
     uint32_t site_count;
