@@ -128,6 +128,16 @@ static const struct command commands[] = {
      "  --backup N     this one, else the latest\n"
      "  --key FILE     the master key, when it is not among the backups\n"
      "  --hold         nothing is sent from it until `queue resume --all`\n"},
+    {"export", NULL, run_export, 1, 1, "ACCOUNT", "to= move passphrase-stdin detach",
+     "write an account into a file, for another server",
+     "  --to FILE            the file, on the daemon's machine (required)\n"
+     "  --move               the account is suspended here first: it goes on there\n"
+     "  --passphrase-stdin   read the file's passphrase from standard input; else one is made and\n"
+     "                       shown this once\n"
+     "  --detach             do not wait for its end\n"},
+    {"import", NULL, run_import, 1, 1, "FILE", "detach",
+     "bring an account in; its file's passphrase is read from standard input",
+     "  --detach   do not wait for its end\n"},
     {"compact", NULL, run_compact, 0, 1, "[SHARD]", "detach",
      "give back what deletions left on the disk, in one shard or all",
      "  --detach   do not wait for its end\n"},

@@ -139,6 +139,8 @@ int run_trace(struct ctl *ctl);
 int run_explain(struct ctl *ctl);
 int run_retry(struct ctl *ctl);
 int run_backup(struct ctl *ctl);
+int run_export(struct ctl *ctl);
+int run_import(struct ctl *ctl);
 int run_restore(struct ctl *ctl);
 int run_loglevel(struct ctl *ctl);
 int run_drain(struct ctl *ctl);

@@ -430,6 +430,17 @@ bool crypto_password_check(struct slice hash_text, struct slice password)
     return crypto_pwhash_str_verify(text, password.data ? password.data : "", password.len) == 0;
 }
 
+void crypto_passphrase_key(struct slice passphrase, const uint8_t salt[PASSPHRASE_SALT_LEN],
+                           struct seal_key *key)
+{
+    _Static_assert(PASSPHRASE_SALT_LEN == crypto_pwhash_SALTBYTES, "as libsodium has it");
+    if (crypto_pwhash(key->bytes, sizeof key->bytes, passphrase.data ? passphrase.data : "",
+                      passphrase.len, salt, crypto_pwhash_OPSLIMIT_INTERACTIVE,
+                      crypto_pwhash_MEMLIMIT_INTERACTIVE, crypto_pwhash_ALG_ARGON2ID13) != 0) {
+        fatal("making a key of a passphrase needs 64 MiB that the system does not have");
+    }
+}
+
 /* ---- signing keys --------------------------------------------------------------------------- */
 
 enum err crypto_make_key(enum sign_algo algo, struct arena *arena, struct slice *private_der,

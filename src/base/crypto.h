@@ -96,6 +96,12 @@ struct seal_key crypto_derive(const struct seal_key *master, struct slice purpos
 void crypto_password_hash(struct slice password, char out[PASSWORD_HASH_MAX]);
 bool crypto_password_check(struct slice hash_text, struct slice password);
 
+/* argon2id over a passphrase, with libsodium's interactive limits: the key of a file that leaves
+ * the machine. Worker: some 50 ms, 64 MiB. */
+#define PASSPHRASE_SALT_LEN 16
+void crypto_passphrase_key(struct slice passphrase, const uint8_t salt[PASSPHRASE_SALT_LEN],
+                           struct seal_key *key);
+
 /* ---- signing keys --------------------------------------------------------------------------- */
 
 enum sign_algo { SIGN_RSA_SHA256, SIGN_ED25519 };

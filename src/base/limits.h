@@ -461,6 +461,11 @@ _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
 #define KEEPER_ARENA_MAX  (64 * MIB)
 #define KEEPER_PATH_MAX    3500
 #define KEEPER_BACKUPS_MAX 10000 /* in one folder */
+#define KEEPER_PASSPHRASE_MAX 200
+#define KEEPER_PASSPHRASE_MIN 12 /* argon2id makes guessing slow, not impossible */
+#define ACCOUNT_BLOCK_BYTES   (256 * KIB) /* of an account's file */
+#define ACCOUNT_BLOCK_MAX     (4 * MIB)   /* with the largest row in it */
+#define ACCOUNT_BLOCK_LAST    UINT32_C(0x80000000)
 #define KEEPER_SLICE_US   20000 /* at a time; then questions are answered */
 
 /* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */

@@ -18,6 +18,9 @@ struct job_body {
     uint64_t keep;
     bool has_key;
     bool is_sure;
+    struct slice account;
+    struct slice passphrase;
+    bool is_move;
 };
 
 #define AT(member) .offset = offsetof(struct job_body, member)
@@ -32,6 +35,9 @@ static const struct json_field job_fields[] = {
     {.name = "keep", .type = JSON_U64, AT(keep), .max = KEEPER_BACKUPS_MAX},
     {.name = "withKey", .type = JSON_BOOL, AT(has_key)},
     {.name = "yes", .type = JSON_BOOL, AT(is_sure)}, /* repair */
+    {.name = "account", .type = JSON_TEXT, AT(account), .max = ID_TEXT_MAX},
+    {.name = "passphrase", .type = JSON_TEXT, AT(passphrase), .max = KEEPER_PASSPHRASE_MAX},
+    {.name = "move", .type = JSON_BOOL, AT(is_move)},
 };
 #undef AT
 const struct json_shape api_job_shape = {job_fields, ARRAY_LEN(job_fields),
@@ -149,9 +155,18 @@ static bool read_wish(struct request *request, struct keep_wish *wish)
     if (keep_type_parse(body.type, &wish->type) != ERR_OK) {
         return fail(request, "type", "there is no such type of job");
     }
-    if (wish->type == KEEP_BACKUP && body.path.len == 0) {
-        return fail(request, "path", "a backup needs a folder, by its whole path");
+    bool is_file = wish->type == KEEP_EXPORT || wish->type == KEEP_IMPORT;
+    if ((is_file || wish->type == KEEP_BACKUP) && body.path.len == 0) {
+        return fail(request, "path", "names a folder (backup) or a file, by its whole path");
     }
+    if (wish->type == KEEP_EXPORT && account_parse(body.account, &wish->account) != ERR_OK) {
+        return fail(request, "account", "account is the id of an account");
+    }
+    if (is_file && body.passphrase.len < KEEPER_PASSPHRASE_MIN) {
+        return fail(request, "passphrase", "a passphrase has 12 bytes or more");
+    }
+    wish->passphrase = body.passphrase;
+    wish->is_move = body.is_move;
     wish->path = body.path;
     wish->keep = (uint32_t)body.keep;
     wish->has_key = body.has_key;

@@ -52,6 +52,7 @@ struct keeper {
     struct job worker;
     keep_fn *work;
     struct chore slice;
+    struct timer pause;
     uint32_t msgs_out;
     bool is_worker_out;
     bool is_draining;
@@ -64,11 +65,14 @@ static const struct keep_kind *const kinds[] = {
     [KEEP_BACKUP] = &keep_backup,
     [KEEP_VERIFY] = &keep_verify,
     [KEEP_REPAIR] = &keep_repair,
+    [KEEP_EXPORT] = &keep_export,
+    [KEEP_IMPORT] = &keep_import,
 };
 _Static_assert(ARRAY_LEN(kinds) == KEEP_TYPE_COUNT, "each type is a kind");
 
 static void on_msg(struct actor *actor, struct msg *msg);
 static void on_slice(struct chore *chore);
+static void on_pause_over(struct timer *timer);
 static void on_drain_late(struct timer *timer);
 
 struct keeper *keeper_new(const struct place *place, struct kv *kv, struct loop *loop)
@@ -78,6 +82,7 @@ struct keeper *keeper_new(const struct place *place, struct kv *kv, struct loop 
     keeper->kv = kv;
     keeper->loop = loop;
     chore_init(&keeper->slice, on_slice);
+    timer_init(&keeper->pause, loop, on_pause_over);
     timer_init(&keeper->drain_timer, loop, on_drain_late);
     for (size_t i = 0; i < ARRAY_LEN(keeper->records); i++) {
         buf_init(&keeper->records[i].report, KEEPER_REPORT_MAX);
@@ -154,6 +159,17 @@ void keep_offload(struct keep_job *job, keep_fn *work)
     loop_offload(keeper->loop, &keeper->worker, do_work, on_worked);
 }
 
+static void on_pause_over(struct timer *timer)
+{
+    struct keeper *keeper = CONTAINER_OF(timer, struct keeper, pause);
+    chore_start(keeper->loop, &keeper->slice);
+}
+
+void keep_wait(struct keep_job *job, uint64_t ms)
+{
+    timer_start(&job->keeper->pause, ms);
+}
+
 struct msg *keep_take(struct keep_job *job, enum msg_kind kind)
 {
     return msg_take(&job->keeper->actor, kind);
@@ -222,6 +238,7 @@ static void end_job(struct keeper *keeper)
     note_progress(record, job);
     log_job(keeper, record, "keeper.ended");
     job->kind->end(job);
+    timer_stop(&keeper->pause);
     arena_fini(&job->arena);
     *job = (struct keep_job){.kind = NULL};
     keeper->running = NULL;

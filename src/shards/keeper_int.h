@@ -67,6 +67,8 @@ enum err keep_refuse(struct keep_job *job, enum err err, const char *fmt, ...) P
 void keep_at(struct keep_job *job, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* step: runs work on a worker; to be followed by KEEP_STEP_WAIT. One at a time. */
 void keep_offload(struct keep_job *job, keep_fn *work);
+/* step: calls step again after some time; to be followed by KEEP_STEP_WAIT. */
+void keep_wait(struct keep_job *job, uint64_t ms);
 /* From the keeper's pool; NULL when all KEEPER_POOL_MSGS are out. */
 struct msg *keep_take(struct keep_job *job, enum msg_kind kind);
 /* Owns: takes msg; on_msg gets it back. */
@@ -76,7 +78,9 @@ void keep_post(struct keep_job *job, struct actor *to, struct msg *msg);
 
 extern const struct keep_kind keep_backup;  /* keeper_backup.c */
 extern const struct keep_kind keep_compact; /* keeper_compact.c */
-extern const struct keep_kind keep_verify; /* keeper_verify.c */
+extern const struct keep_kind keep_verify;  /* keeper_verify.c */
 extern const struct keep_kind keep_repair;
+extern const struct keep_kind keep_export; /* keeper_export.c */
+extern const struct keep_kind keep_import; /* keeper_import.c */
 
 #endif

@@ -351,6 +351,8 @@ static const char *const KEEP_TYPE_TEXTS[] = {
     [KEEP_BACKUP] = "backup",
     [KEEP_VERIFY] = "verify",
     [KEEP_REPAIR] = "repair",
+    [KEEP_EXPORT] = "export",
+    [KEEP_IMPORT] = "import",
 };
 _Static_assert(ARRAY_LEN(KEEP_TYPE_TEXTS) == KEEP_TYPE_COUNT, "a text for each type of job");
 

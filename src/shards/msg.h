@@ -35,6 +35,7 @@
 #include "shards/msg_domain.h"
 #include "shards/msg_inspect.h"
 #include "shards/msg_repair.h"
+#include "shards/msg_import.h"
 #include "shards/msg_keep.h"
 #include "shards/msg_explain.h"
 #include "shards/msg_queue.h"
@@ -825,6 +826,7 @@ union msg_body {
     struct edge_ended ended;
     struct tap_ask tap;
     struct keeper_job keep;
+    struct shard_import import;
     struct commit_write commit;
     struct control control;
     struct main_control operate;

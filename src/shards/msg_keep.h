@@ -16,7 +16,15 @@ enum keep_op {
     KEEP_LIST,   /* the one that runs and the last that ended, newest first */
     KEEP_CANCEL, /* it ends after the piece that it is at; ERR_CONFLICT when it has ended */
 };
-enum keep_type { KEEP_COMPACT, KEEP_BACKUP, KEEP_VERIFY, KEEP_REPAIR, KEEP_TYPE_COUNT };
+enum keep_type {
+    KEEP_COMPACT,
+    KEEP_BACKUP,
+    KEEP_VERIFY,
+    KEEP_REPAIR,
+    KEEP_EXPORT,
+    KEEP_IMPORT,
+    KEEP_TYPE_COUNT
+};
 enum keep_state { KEEP_RUNNING, KEEP_DONE, KEEP_FAILED, KEEP_CANCELLED };
 const char *keep_type_text(enum keep_type type);
 MUST_USE enum err keep_type_parse(struct slice text, enum keep_type *type);
@@ -27,12 +35,15 @@ const char *keep_state_text(enum keep_state state);
 /* What a job is asked for; each kind of job reads the members that it knows. */
 struct keep_wish {
     enum keep_type type;
-    struct slice by;   /* who asks */
-    uint32_t shard;    /* or KEEP_EVERY_SHARD */
-    struct slice path; /* BACKUP: the folder */
-    uint32_t keep;     /* BACKUP: how many stay in it; 0: all */
-    bool has_key;      /* BACKUP: the master key goes with it */
-    bool is_dry;       /* REPAIR: only says what it would do */
+    struct slice by;           /* who asks */
+    uint32_t shard;            /* or KEEP_EVERY_SHARD */
+    struct slice path;         /* BACKUP: the folder */
+    uint32_t keep;             /* BACKUP: how many stay in it; 0: all */
+    bool has_key;              /* BACKUP: the master key goes with it */
+    struct account_id account; /* EXPORT; path is the file then, and of IMPORT */
+    struct slice passphrase;   /* EXPORT, IMPORT */
+    bool is_move;              /* EXPORT: the account is suspended here */
+    bool is_dry;               /* REPAIR: only says what it would do */
 };
 
 struct keep_view {

@@ -345,6 +345,7 @@ static request_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_SHARD_MEMBER] = member_handle,
     [MSG_SHARD_THROTTLE] = account_throttle,
     [MSG_SHARD_CHECK] = account_check,
+    [MSG_SHARD_IMPORT] = import_handle,
     [MSG_SHARD_DIRECTORY] = account_directory,
     [MSG_SHARD_SEND] = outbound_send,
     [MSG_SHARD_DOMAIN] = domain_handle,

@@ -737,6 +737,10 @@ void inspect_handle(struct shard *shard, struct msg *msg);
 void repair_handle(struct shard *shard, struct msg *msg);
 void inspect_stats(struct shard *shard, struct inspect_stats *stats);
 
+/* ---- import.c ------------------------------------------------------------------------------- */
+
+void import_handle(struct shard *shard, struct msg *msg);
+
 /* ---- word to delivery (shard_announce.c) -------------------------------------------------------
  */
 
