@@ -107,7 +107,8 @@ class Table:
         print(f"  {label:<36}" + "".join(f"{number(cell):>12}" for cell in cells))
 
     def peer_titles(self):
-        return [*(TITLES[peer] for peer in self.peers), *("/ " + TITLES[peer] for peer in self.peers)]
+        names = [TITLES[peer] for peer in self.peers]
+        return [*names, *("/ " + name for name in names)]
 
 
 def print_table(table):
