@@ -28,6 +28,7 @@
 #define MEMTABLE_BLOCK_BYTES (64 * KIB)  /* 34 families take this much before their first row */
 #define TABLE_BYTES          (16 * MIB)
 #define LEVEL_BASE_BYTES     (64 * MIB)
+#define LEVEL0_FILES         8 /* before they are merged; one is some 2 MiB, bodies are elsewhere */
 #define BLOCK_BYTES          (8 * KIB)
 #define BLOB_FILE_BYTES      (64 * MIB)
 #define MANIFEST_BYTES       (16 * MIB)
@@ -319,6 +320,7 @@ static rocksdb_options_t *make_options(const struct kv_options *options)
     rocksdb_options_set_level_compaction_dynamic_level_bytes(rocks, 1);
     rocksdb_options_set_target_file_size_base(rocks, TABLE_BYTES);
     rocksdb_options_set_max_bytes_for_level_base(rocks, LEVEL_BASE_BYTES);
+    rocksdb_options_set_level0_file_num_compaction_trigger(rocks, LEVEL0_FILES);
     rocksdb_options_set_compression(rocks, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(rocks, rocksdb_zstd_compression);
     rocksdb_options_set_bytes_per_sync(rocks, MIB); /* no bursts beside the log's syncs */
