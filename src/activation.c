@@ -15,6 +15,7 @@
 #define FIRST_FD   3 /* SD_LISTEN_FDS_START */
 #define NAMES_MAX  (SOCKETS_PASSED_MAX * 16)
 #define SELF       "/proc/self/exe"
+#define ALONE      "LISTEN_FDS_ALONE" /* our own word: nobody else holds them */
 #define COUNT_TEXT 16
 
 /* How many, when it is us whom the manager means. */
@@ -47,8 +48,9 @@ void activation_take(struct sockets *sockets)
         struct slice name = slice_cut(&rest, ':');
         taken += sockets_pass(sockets, name, FIRST_FD + (int)i) == ERR_OK;
     }
-    sockets->is_held = taken > 0;
-    (void)unsetenv("LISTEN_FDS"); /* cannot fail for such a name, here and below */
+    sockets->is_held = taken > 0 && getenv(ALONE) == NULL;
+    (void)unsetenv(ALONE); /* cannot fail for such a name, here and below */
+    (void)unsetenv("LISTEN_FDS");
     (void)unsetenv("LISTEN_PID");
     (void)unsetenv("LISTEN_FDNAMES");
 }
@@ -78,7 +80,7 @@ static bool lift(const struct sockets *sockets, int *fds, uint32_t *count, struc
     return !names->is_over;
 }
 
-void activation_again(const struct sockets *sockets, char **argv)
+void activation_again(const struct sockets *sockets, bool is_held, char **argv)
 {
     int fds[SOCKETS_PASSED_MAX];
     uint32_t count = 0;
@@ -92,6 +94,7 @@ void activation_again(const struct sockets *sockets, char **argv)
     }
     snprintf(count_text, sizeof count_text, "%u", (unsigned)count);
     snprintf(pid_text, sizeof pid_text, "%d", (int)getpid());
+    is_ready = is_ready && (is_held || setenv(ALONE, "1", 1) == 0);
     if (is_ready && setenv("LISTEN_FDS", count_text, 1) == 0 &&
         setenv("LISTEN_PID", pid_text, 1) == 0 && setenv("LISTEN_FDNAMES", names.data, 1) == 0) {
         (void)execv(SELF, argv); /* comes back only when it failed */

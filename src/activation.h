@@ -15,8 +15,8 @@
  * socket is told and closed; what an option does not name, sockets_open tells. */
 void activation_take(struct sockets *sockets);
 
-/* Runs the program again, as this process, with these sockets. Returns only when that fails; errno
- * tells why. */
-void activation_again(const struct sockets *sockets, char **argv);
+/* Runs the program again, as this process, with these sockets; is_held: a service manager holds
+ * them too. Returns only when that fails; errno tells why. */
+void activation_again(const struct sockets *sockets, bool is_held, char **argv);
 
 #endif

@@ -135,6 +135,7 @@ struct server {
     bool has_left_job; /* the keeper's worker is at what cannot be cut short */
     struct notify notify;
     struct handover handover;
+    bool was_held; /* by a service manager, before the next one had the sockets */
     struct timer watchdog;
     struct sampler sampler;
     uv_signal_t signals[4];
@@ -424,6 +425,7 @@ static void read_ledger(struct server *server)
 static void on_handover(void *context)
 {
     struct server *server = context;
+    server->was_held = server->sockets.is_held;
     server->sockets.is_held = true; /* by the next one */
     server->is_stop_asked = true;
     enter(server, PHASE_QUIET);
@@ -827,7 +829,7 @@ int main(int argc, char **argv)
     tear_down(server);
     if (!handover_finish(&server->handover)) {
         log_stop();
-        activation_again(&server->sockets, argv);
+        activation_again(&server->sockets, server->was_held, argv);
         fatal("cannot run %s again: %s; start meerkatd by hand", argv[0], strerror(errno));
     }
     sockets_close(&server->sockets);
