@@ -390,7 +390,8 @@ enum err claim_load_group(struct shard *shard, const struct outbox_entry *entry,
         if (err != ERR_OK) {
             return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
         }
-        if (delivery_is_open(row)) {
+        /* One that was tried again by hand is of another group by now. */
+        if (delivery_is_open(row) && row->group == entry->group) {
             group->indexes[group->open_count++] = index;
         }
     }

@@ -671,7 +671,7 @@ static enum err retry_open(struct view_work *work, struct row_mail *mail,
         }
     }
     for (uint32_t i = 0; i < row.rcpt_count; i++) {
-        if (delivery_is_open(&group[i])) {
+        if (delivery_is_open(&group[i]) && group[i].group == entry.group) {
             group[i].next_attempt_unix_ms = now;
             shard_put_delivery(shard, key_delivery(entry.account, entry.mail, row.rcpt_first + i),
                                &group[i]);

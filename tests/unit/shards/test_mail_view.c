@@ -435,6 +435,37 @@ Test(mail_view, retry_of_a_bounced_recipient_tries_that_one_again)
     rig_close(rig);
 }
 
+/* Its neighbour is still put off when somebody asks for another try of the one that bounced: either
+ * row brings about its own, or the mail would be sent twice. */
+Test(mail_view, retry_of_a_bounced_recipient_leaves_the_group_that_waits_to_itself)
+{
+    struct rig *rig = rig_open();
+    struct arena arena;
+    arena_init(&arena, 64 * KIB, MIB);
+    struct account_id account = sender(rig);
+    struct id mail = rig_send(rig, account, "a@example.com", "b@example.net,c@example.net");
+    struct outbox_entry entry = *rig_entry(rig, mail, 0);
+    struct verdict verdicts[] = {rig_verdict(VERDICT_BOUNCED, 554, "5.7.1"),
+                                 rig_verdict(VERDICT_DEFERRED, 451, "4.3.0")};
+    uint64_t later = clock_unix_ms() + 1;
+    cr_assert_eq(rig_claim(rig, &entry), ERR_OK);
+    cr_assert_eq(rig_outcome(rig, &entry, verdicts, 2, later), ERR_OK);
+    enum delivery_status status;
+    cr_assert_eq(retry(rig, account, delivery_at(rig, mail, 0, &arena).id, &status), ERR_OK);
+    static const char *const whose[] = {"c@example.net", "b@example.net"};
+    for (uint32_t group = 0; group < 2; group++) {
+        entry.group = group;
+        entry.due_unix_ms = delivery_at(rig, mail, group == 0 ? 1 : 0, &arena).next_attempt_unix_ms;
+        struct msg *claim = rig_claim_msg(rig, &entry);
+        cr_assert_eq(rig_call(rig, rig_shard(rig, account), claim), ERR_OK);
+        cr_assert_eq(claim->body.claim.rcpt_count, 1, "group %u", (unsigned)group);
+        cr_expect(slice_equal(claim->body.claim.rcpts[0], slice_str(whose[group])));
+        rig_put(rig, claim);
+    }
+    arena_fini(&arena);
+    rig_close(rig);
+}
+
 Test(mail_view, retry_by_hand_ends_before_the_log_outgrows_a_batch)
 {
     struct rig *rig = rig_open();
