@@ -193,11 +193,14 @@ static const struct command commands[] = {
      "show everything that is stored of a message",
      "  --raw           the mail itself, as it goes out or came in\n"
      "  --transcripts   with the dialogues of SMTP\n"},
-    {"repair", NULL, run_repair, 0, 0, "", "offline yes detach",
+    {"repair", NULL, run_repair, 0, 0, "", "offline yes detach salvage from=",
      "say what can be done about what verify finds, and do it with --yes",
      "  --yes       do it; without it nothing is changed\n"
      "  --offline   on the store of a daemon that does not run\n"
      "  --detach    do not wait for its end\n"
+     "  --salvage   for a store with parts that cannot be read, with meerkatd stopped: copies the\n"
+     "              rest into a new store; the damaged one is kept beside it\n"
+     "  --from DIR  takes the rows that cannot be read from an older store\n"
      "Rows that are of no use are put aside, not thrown away. Status 4 when something stays "
      "wrong.\n"},
     {"audit", NULL, run_audit, 1, 1, "ACCOUNT", "", "show who did what in an account", NULL},

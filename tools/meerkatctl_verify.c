@@ -9,9 +9,11 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "kv/key_text.h"
 #include "kv/kv_stat.h"
 #include "kv/repair.h"
+#include "kv/salvage.h"
 #include "kv/verify.h"
 #include "meerkatctl_job.h"
 #include "meerkatctl_store.h"
@@ -233,19 +235,15 @@ static void print_mended(const struct mending *mending, bool is_dry, json_t *aft
     }
 }
 
-static int repair_offline(struct ctl *ctl, bool is_dry)
+/* What kv has, rounds of repair, and the report; the store is closed afterwards. */
+static int repair_store(struct ctl *ctl, struct kv *kv, bool is_dry, json_t *salvaged)
 {
-    struct kv *kv = NULL;
     struct verify_progress progress;
     struct mending mending = {.ctl = ctl, .done = json_array(), .left = json_array()};
     const struct repair_options options = {.now_unix_ms = clock_unix_ms(),
                                            .is_dry = is_dry,
                                            .on_deed = take_deed,
                                            .context = &mending};
-    int status = ctl_store_open(ctl, !is_dry, &kv, NULL);
-    if (status != EXIT_GOOD) {
-        return status;
-    }
     struct repair *repair = repair_new(kv, &options);
     while (repair_step(repair, STEP_US)) {
         ctl_show_verify(repair_verify(repair), false);
@@ -258,8 +256,9 @@ static int repair_offline(struct ctl *ctl, bool is_dry)
     repair_free(repair);
     kv_close(kv);
     if (ctl->is_json) {
-        json_t *document = json_pack("{s:b, s:O, s:O, s:O}", "dry", is_dry, "done", mending.done,
-                                     "left", mending.left, "after", after);
+        json_t *document =
+            json_pack("{s:b, s:O, s:O, s:O, s:O?}", "dry", is_dry, "done", mending.done, "left",
+                      mending.left, "after", after, "salvaged", salvaged);
         print_document(document);
         json_decref(document);
     } else {
@@ -273,6 +272,119 @@ static int repair_offline(struct ctl *ctl, bool is_dry)
     json_decref(mending.done);
     json_decref(mending.left);
     return is_wrong ? EXIT_WRONG : EXIT_GOOD;
+}
+
+static int repair_offline(struct ctl *ctl, bool is_dry)
+{
+    struct kv *kv = NULL;
+    int status = ctl_store_open(ctl, !is_dry, &kv, NULL);
+    return status == EXIT_GOOD ? repair_store(ctl, kv, is_dry, NULL) : status;
+}
+
+/* ---- salvage --------------------------------------------------------------------------------- */
+
+struct salvaging {
+    struct ctl *ctl;
+    json_t *holes;
+};
+
+static void show_copy(void *context UNUSED, const struct salvage_counts *counts)
+{
+    char size[32];
+    if (isatty(STDERR_FILENO) == 1) {
+        print_size(size, (double)counts->bytes);
+        (void)fprintf(stderr, "\r\033[Ksalvage: %" PRIu64 " rows, %s, %" PRIu64 " holes",
+                      counts->rows, size, counts->holes); /* it is only for the eye */
+    }
+}
+
+static void take_hole(void *context, const struct salvage_hole *hole)
+{
+    struct salvaging *salvaging = context;
+    char family[16];
+    struct buf after;
+    struct buf before;
+    buf_init(&after, ROW_TEXT_MAX);
+    buf_init(&before, ROW_TEXT_MAX);
+    key_print(key_slice(&hole->damage.from), &after);
+    key_print(key_slice(&hole->damage.to), &before);
+    (void)json_array_append_new(/* this only fails without memory */
+                                salvaging->holes,
+                                json_pack("{s:s, s:s%, s:s%, s:s, s:I}", "family",
+                                          kv_family_name(hole->family, family), "after",
+                                          after.len > 0 ? after.data : "", after.len, "before",
+                                          before.len > 0 ? before.data : "", before.len, "files",
+                                          hole->damage.files, "filled", (json_int_t)hole->filled));
+    if (!salvaging->ctl->is_json) {
+        printf("  %s: cannot be read behind %.*s, up to %.*s: %s; %" PRIu64
+               " rows came from the older copy\n",
+               kv_family_name(hole->family, family), after.len > 0 ? (int)after.len : 9,
+               after.len > 0 ? after.data : "the start", before.len > 0 ? (int)before.len : 7,
+               before.len > 0 ? before.data : "the end", hole->damage.files, hole->filled);
+    }
+    buf_fini(&after);
+    buf_fini(&before);
+}
+
+static int say_failed(const char *why)
+{
+    (void)fprintf(stderr, "meerkatctl: %s\n", why);
+    return EXIT_UNREACHABLE;
+}
+
+/* The copy is repaired before it takes the store's place. */
+static int mend_copy(struct ctl *ctl, const struct salvage *salvage, json_t *holes)
+{
+    struct kv *kv = NULL;
+    const struct kv_options options = {.path = slice_str(salvage_path(salvage)),
+                                       .cache_bytes = 48 * MIB,
+                                       .memtable_bytes = 64 * MIB,
+                                       .must_exist = true};
+    if (kv_open(&options, &kv) != ERR_OK) {
+        return say_failed("the copy cannot be opened; the line above says why");
+    }
+    return repair_store(ctl, kv, false, holes);
+}
+
+static int run_salvage(struct ctl *ctl)
+{
+    char why[SALVAGE_WHY_MAX];
+    char kept[SALVAGE_PATH_MAX];
+    struct salvage *salvage = NULL;
+    struct salvage_counts counts;
+    struct salvaging salvaging = {.ctl = ctl, .holes = json_array()};
+    const struct salvage_options options = {.path = ctl_store_path(ctl),
+                                            .from = ctl_option(ctl, "from"),
+                                            .now_unix_ms = clock_unix_ms(),
+                                            .on_hole = take_hole,
+                                            .on_progress = show_copy,
+                                            .context = &salvaging};
+    log_set_level(LOG_LEVEL_ERROR); /* its words go to standard error */
+    if (salvage_copy(&options, &salvage, why) != ERR_OK) {
+        json_decref(salvaging.holes);
+        return say_failed(why);
+    }
+    salvage_counts(salvage, &counts);
+    if (!ctl->is_json) {
+        printf("%" PRIu64 " rows were copied, %" PRIu64 " of them from the older copy; %" PRIu64
+               " holes\n",
+               counts.rows, counts.filled, counts.holes);
+    }
+    int status = mend_copy(ctl, salvage, salvaging.holes);
+    if (status == EXIT_GOOD || status == EXIT_WRONG) {
+        if (salvage_swap(salvage, kept, why) != ERR_OK) {
+            status = say_failed(why);
+        } else if (!ctl->is_json) {
+            printf("\nThe new store is in place; the damaged one is kept as %s.\n", kept);
+            printf("%s", counts.filled > 0
+                             ? "Rows of the older copy are as they were then: mail that was sent "
+                               "since may be sent again.\n"
+                             : "");
+        }
+    }
+    salvage_free(salvage);
+    json_decref(salvaging.holes);
+    return status;
 }
 
 static void print_deeds(json_t *deeds, bool is_done)
@@ -302,6 +414,13 @@ static void print_repair_job(struct ctl *ctl, json_t *job)
 int run_repair(struct ctl *ctl)
 {
     bool is_dry = ctl_option(ctl, "yes") == NULL;
+    bool is_salvage = ctl_option(ctl, "salvage") != NULL;
+    if (!is_salvage && ctl_option(ctl, "from") != NULL) {
+        return ctl_usage(ctl, "--from is for --salvage");
+    }
+    if (is_salvage && !is_dry) {
+        return run_salvage(ctl);
+    }
     if (ctl_is_offline(ctl)) {
         return repair_offline(ctl, is_dry);
     }
