@@ -62,14 +62,22 @@ static struct said explain(struct world *world, const char *id)
     return said;
 }
 
+/* As the tool asks, without its start: that takes longer than the answer. */
+static const char *state_of(struct world *world, const char *id)
+{
+    struct world_call call = {.method = "GET",
+                              .path = world_text(world, "/api/admin/messages/%s/explain", id),
+                              .bearer = world->token};
+    return reply_text(world_call(world, &call), "deliveries.0.state");
+}
+
 /* Asks until the first delivery is in that state. */
 static struct said await_state(struct world *world, const char *id, const char *state)
 {
     struct wait wait = wait_start(WORLD_WAIT_MS);
-    struct said said = explain(world, id);
-    while (strcmp(said.state, state) != 0 && wait_more(&wait)) {
-        said = explain(world, id);
+    while (strcmp(state_of(world, id), state) != 0 && wait_more(&wait)) {
     }
+    struct said said = explain(world, id);
     cr_assert_str_eq(said.state, state, "%s: %s", said.text, said.advice);
     return said;
 }
