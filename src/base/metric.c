@@ -534,6 +534,16 @@ static void print_label(struct buf *out, bool *has_some, const char *key, const 
     *has_some = true;
 }
 
+static const char *actor_name(uint32_t row)
+{
+    const uint32_t lone = SHARD_COUNT_MAX + LOOP_COUNT_MAX;
+    CHECK(row < METRIC_ACTORS);
+    if (row < lone) {
+        return row < SHARD_COUNT_MAX ? "shard" : "edge";
+    }
+    return lone_actors[row - lone];
+}
+
 static void print_row_labels(const struct sample *sample, bool *has_some, struct buf *out)
 {
     const uint32_t lone = SHARD_COUNT_MAX + LOOP_COUNT_MAX;
@@ -548,10 +558,7 @@ static void print_row_labels(const struct sample *sample, bool *has_some, struct
             print_label(out, has_some, "shard", number);
             return;
         }
-        print_label(out, has_some, "actor",
-                    row < SHARD_COUNT_MAX ? "shard"
-                    : row < lone          ? "edge"
-                                          : lone_actors[row - lone]);
+        print_label(out, has_some, "actor", actor_name(row));
         print_label(out, has_some, "index", number);
     }
 }
