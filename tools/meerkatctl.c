@@ -92,8 +92,8 @@ static const struct command commands[] = {
      "  --all           nothing is sent to anybody\n"
      "  --reason TEXT   for who looks later\n"
      "  --until WHEN    ends by itself: \"in 2 hours\", 2026-01-31T12:00:00Z\n"},
-    {"queue", "resume", run_queue_resume, 0, 0, "", "site= account= all reason=",
-     "take a pause back",
+    {"queue", "resume", run_queue_resume, 0, 0, "",
+     "site= account= all reason=", "take a pause back",
      "  --site SITE     as `queue sites` names it\n"
      "  --account ACC   of this account only, or all of the account\n"
      "  --all           the pause of everything; others stay\n"},
@@ -383,8 +383,7 @@ static int take_option(struct line *line, int argc, char **argv, int *at)
     const char *value = has_inline ? rest.data : "";
     bool wants_value = false;
     const char *own = ctl->command != NULL ? ctl->command->options : "";
-    bool is_global =
-        knows_option(GLOBALS " man completion=", name, &wants_value);
+    bool is_global = knows_option(GLOBALS " man completion=", name, &wants_value);
     if (!is_global && !knows_option(own, name, &wants_value)) {
         return ctl_usage(ctl, "there is no option --%.*s%s", SLICE_FMT(name),
                          ctl->command == NULL ? " before a command" : " of this command");
