@@ -154,7 +154,7 @@ static int list_backups(struct ctl *ctl, const char *folder)
 static int verify_backup(struct ctl *ctl, const char *folder)
 {
     struct backup_entry entry;
-    uint32_t id;
+    uint32_t id = 0;
     int status = read_number(ctl, "backup", UINT32_MAX, &id);
     if (status == EXIT_GOOD) {
         status = read_backup(folder, id, NULL, &entry);
@@ -225,7 +225,7 @@ struct making {
 static int make_here(struct making *making)
 {
     char why[BACKUP_WHY_MAX];
-    uint32_t id;
+    uint32_t id = 0;
     if (backup_make(making->backup, &id, why) != ERR_OK) {
         return say(why);
     }
@@ -280,7 +280,7 @@ static int backup_offline(struct ctl *ctl, const char *folder, uint32_t keep)
 
 int run_backup(struct ctl *ctl)
 {
-    uint32_t keep;
+    uint32_t keep = 0;
     const char *folder = whole_path(ctl, ctl->words[ctl->word_count - 1]);
     if (ctl->word_count == 2 && strcmp(ctl->words[0], "list") == 0) {
         return list_backups(ctl, folder);

@@ -22,7 +22,9 @@
 #include <sys/stat.h>
 
 #define STALL_LINE   SLICE("Stalls(count): ")
-#define ROWS_A_CLOCK 16 /* counted between two looks at the clock */
+#define ROWS_A_CLOCK 16  /* counted between two looks at the clock */
+#define ROWS_LEAST   512 /* counted whatever the clock says, for fewer tell nothing of the others */
+#define BLOB_ROW     64  /* bytes that a row whose value is in a blob takes in its table */
 
 static uint64_t number(const struct kv *kv, uint32_t family, const char *name)
 {
@@ -45,6 +47,41 @@ static uint64_t level_files(const struct kv *kv, uint32_t family, uint32_t level
     rocksdb_free(text);
     return files;
 }
+
+/* ---- rows of tables ------------------------------------------------------------------------- */
+
+/* "...; # entries=1234; ..." of a text made for people; 0 when it is not there. */
+static uint64_t number_in(struct slice text, struct slice name)
+{
+    uint64_t value = 0;
+    const size_t at = slice_find(text, name);
+    if (at != SIZE_MAX) {
+        struct slice rest = slice_from(text, at + name.len);
+        if (slice_uint(slice_cut(&rest, ';'), UINT64_MAX, &value) != ERR_OK) {
+            value = 0;
+        }
+    }
+    return value;
+}
+
+void kv_stat_count(struct kv *kv, uint32_t family, struct kv_stat *stat)
+{
+    char *text = rocksdb_property_value_cf(kv->db, kv_family_handle(kv, family),
+                                           "rocksdb.aggregated-table-properties");
+    if (text == NULL) {
+        return;
+    }
+    const uint64_t entries = number_in(slice_str(text), SLICE("# entries=")) +
+                             number(kv, family, "rocksdb.num-entries-active-mem-table") +
+                             number(kv, family, "rocksdb.num-entries-imm-mem-tables");
+    const uint64_t deletions = number_in(slice_str(text), SLICE("# deletions=")) +
+                               number(kv, family, "rocksdb.num-deletes-active-mem-table") +
+                               number(kv, family, "rocksdb.num-deletes-imm-mem-tables");
+    rocksdb_free(text);
+    stat->rows = entries > 2 * deletions ? entries - 2 * deletions : 0; /* each hides another */
+}
+
+/* ---- stalls --------------------------------------------------------------------------------- */
 
 /* line: "0 level0_slowdown, 3 stop for pending_compaction_bytes, ..., interval 0 total count" */
 static void add_stalls(struct slice line, struct kv_stat *stat)
@@ -164,13 +201,14 @@ static uint64_t table_bytes(const struct kv *kv, uint32_t family, struct slice f
     return bytes;
 }
 
-/* The rows counted lie before `at`. With too little passed to tell by bytes, what was counted is
- * all that is known. */
+/* The rows counted, which are so many bytes, lie before `at`. With too little passed to tell by
+ * tables, they are taken to be packed to the half. */
 static uint64_t estimate(const struct kv *kv, const struct kv_range *range, struct slice at,
-                         uint64_t counted)
+                         uint64_t counted, uint64_t bytes)
 {
-    const uint64_t passed = table_bytes(kv, range->family, range->from, at);
-    if (passed == 0 || range->bytes <= passed) {
+    uint64_t passed = table_bytes(kv, range->family, range->from, at);
+    passed = passed > 0 ? passed : max_u64(bytes / 2, 1);
+    if (range->bytes <= passed) {
         return counted;
     }
     return (uint64_t)((double)counted * ((double)range->bytes / (double)passed));
@@ -184,15 +222,18 @@ enum err kv_range_measure(struct kv *kv, struct kv_range *range, uint64_t budget
     struct slice key;
     struct slice value;
     uint64_t counted = 0;
+    uint64_t bytes = 0;
     bool is_over = false;
     range->bytes = table_bytes(kv, range->family, range->from, range->to);
     while (!is_over && kv_iter_next(iter, &key, &value)) {
+        const bool is_blob = value.len >= KV_BLOB_MIN;
         counted++;
-        is_over = value.len >= KV_BLOB_MIN || counted % ROWS_A_CLOCK == 0;
+        bytes += key.len + (is_blob ? BLOB_ROW : value.len);
+        is_over = is_blob || (counted >= ROWS_LEAST && counted % ROWS_A_CLOCK == 0);
         is_over = is_over && clock_mono_us() >= until_us;
     }
     range->is_exact = !is_over;
-    range->rows = is_over ? estimate(kv, range, key, counted) : counted;
+    range->rows = is_over ? estimate(kv, range, key, counted, bytes) : counted;
     const enum err err = kv_iter_err(iter);
     kv_iter_close(iter);
     return err;

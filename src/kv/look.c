@@ -151,6 +151,7 @@ void look_shard(struct kv *kv, uint32_t family, struct json_writer *w)
         json_nil(w);
     }
     kv_stat_read(kv, family, &stat);
+    kv_stat_count(kv, family, &stat);
     json_key(w, "store");
     write_stat(w, &stat);
 }
