@@ -547,6 +547,9 @@ static void print_restored(const struct restoring *it)
                "where it was delivered since.\n"
                "For a copy to look at, or to decide first, restore with --hold instead.\n");
     }
+    if (it->uid == 0) {
+        printf("first: %s belongs to root; chown -R it to meerkatd's user\n", it->data);
+    }
     printf("next: start meerkatd with data = %s; what came after the backup is not in it\n",
            it->data);
 }

@@ -90,7 +90,7 @@ static void show_progress(json_t *job)
     at += (size_t)snprintf(line + at, sizeof line - at, "%s%.128s", working[0] != '\0' ? ", " : "",
                            working);
     if (number(job, "leftMs") > 0) {
-        at += (size_t)snprintf(line + at, sizeof line - at, ", about %s left", left);
+        (void)snprintf(line + at, sizeof line - at, ", about %s left", left); /* it fits */
     }
     (void)fprintf(stderr, "\r\033[K%s", line); /* it is only for the eye */
 }

@@ -46,6 +46,10 @@ static long long number(json_t *job, const char *member)
 static void print_exported(struct ctl *ctl UNUSED, json_t *job)
 {
     if (strcmp(ctl_member_text(job, "state"), "done") != 0) {
+        if (json_is_true(ctl_member(job, "report.suspended"))) {
+            printf("the account is still suspended; meerkatctl accounts resume %s lets it go on\n",
+                   ctl_member_text(job, "report.account"));
+        }
         return;
     }
     printf("%s is in %s: %lld rows, %lld bytes\n", ctl_member_text(job, "report.account"),

@@ -6,7 +6,7 @@
  *
  * The rows are those of one moment. Of an account that goes on working here the file is a copy.
  */
-#include <string.h>
+#include <stdio.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -20,7 +20,15 @@
 
 #define SETTLE_MS 3000 /* for deliveries that had begun when the account was suspended */
 
-enum phase { PHASE_SUSPEND, PHASE_SETTLE, PHASE_OPEN, PHASE_ROWS, PHASE_LOG, PHASE_OVER };
+enum phase {
+    PHASE_SUSPEND,
+    PHASE_SETTLE,
+    PHASE_OPEN,
+    PHASE_ROWS,
+    PHASE_LOG,
+    PHASE_RESUME, /* it failed: the account goes on here */
+    PHASE_OVER
+};
 
 struct export_job {
     enum phase phase;
@@ -28,7 +36,10 @@ struct export_job {
     struct slice passphrase;
     struct account_id account;
     bool is_move;
-    bool is_out; /* a message is */
+    bool is_out;       /* a message is */
+    bool is_suspended; /* by this job */
+    enum err err;      /* why it failed */
+    char why[ACCOUNT_FILE_WHY_MAX];
     struct account_seals seals;
     struct account_file *file;
     struct account_rows *rows;
@@ -76,6 +87,19 @@ static enum err export_begin(struct keep_job *job, const struct keep_wish *wish)
     return ERR_OK;
 }
 
+/* An account that was suspended to be moved, and is not, goes on. */
+static enum keep_step give_up(struct keep_job *job, enum err err)
+{
+    struct export_job *it = job->state;
+    if (it->is_suspended) {
+        it->err = err;
+        it->phase = PHASE_RESUME;
+        return KEEP_STEP_MORE;
+    }
+    (void)keep_refuse(job, err, "%s", it->why); /* it says what it was told */
+    return KEEP_STEP_OVER;
+}
+
 /* ---- what the account's shard is asked for -------------------------------------------------- */
 
 static enum keep_step ask(struct keep_job *job, enum admin_op op)
@@ -89,7 +113,7 @@ static enum keep_step ask(struct keep_job *job, enum admin_op op)
     body->account = it->account;
     if (op == ADMIN_CHANGE) {
         body->given = ADMIN_FIELD_SUSPENDED;
-        body->wanted.is_suspended = true;
+        body->wanted.is_suspended = it->phase == PHASE_SUSPEND;
     } else {
         body->action = SLICE("account.exported");
         body->detail =
@@ -105,12 +129,27 @@ static void export_on_msg(struct keep_job *job, struct msg *msg)
 {
     struct export_job *it = job->state;
     it->is_out = false;
-    if (msg->err != ERR_OK) {
-        (void)keep_refuse(job, msg->err, "the account cannot be %s: %s",
-                          it->phase == PHASE_LOG ? "given a line in its log" : "suspended",
-                          err_info(msg->err)->text);
+    switch (it->phase) {
+    case PHASE_SUSPEND:
+        it->is_suspended = msg->err == ERR_OK;
+        it->phase = PHASE_SETTLE;
+        if (msg->err != ERR_OK) {
+            (void)keep_refuse(job, msg->err, "the account cannot be suspended: %s",
+                              err_info(msg->err)->text);
+        }
+        break;
+    case PHASE_RESUME:
+        it->is_suspended = msg->err != ERR_OK;
+        (void)keep_refuse(job, it->err, "%s", it->why); /* it says what it was told */
+        break;
+    case PHASE_SETTLE:
+    case PHASE_OPEN:
+    case PHASE_ROWS:
+    case PHASE_LOG:
+    case PHASE_OVER:
+        it->phase = PHASE_OVER; /* the file is whole; at worst the log lacks a line */
+        break;
     }
-    it->phase = it->phase == PHASE_LOG ? PHASE_OVER : PHASE_SETTLE;
     msg_put(msg->home, msg);
 }
 
@@ -119,19 +158,17 @@ static void export_on_msg(struct keep_job *job, struct msg *msg)
 static enum err begin_file(struct keep_job *job)
 {
     struct export_job *it = job->state;
-    char why[ACCOUNT_FILE_WHY_MAX];
     struct account_file_head head = {
         .account = it->account,
         .format = STORE_FORMAT,
         .made_unix_ms = clock_unix_ms(),
         .is_moved = it->is_move,
     };
-    enum err err = account_file_create(it->path, it->passphrase, &head, &it->file, why);
-    if (err != ERR_OK) {
-        return keep_refuse(job, err, "%s", why);
+    enum err err = account_file_create(it->path, it->passphrase, &head, &it->file, it->why);
+    if (err == ERR_OK) {
+        it->rows = account_rows_new(job->kv, it->account);
     }
-    it->rows = account_rows_new(job->kv, it->account);
-    return ERR_OK;
+    return err;
 }
 
 static void note_lease(struct keep_job *job, struct slice key, struct slice value)
@@ -148,7 +185,6 @@ static void note_lease(struct keep_job *job, struct slice key, struct slice valu
 static enum err put_row(struct keep_job *job, struct slice key, struct slice value)
 {
     struct export_job *it = job->state;
-    char why[ACCOUNT_FILE_WHY_MAX];
     note_lease(job, key, value);
     arena_clear(&it->scratch);
     enum err err = account_row_export(&it->seals, key, value, &it->scratch, &it->row);
@@ -158,10 +194,9 @@ static enum err put_row(struct keep_job *job, struct slice key, struct slice val
         return ERR_OK;
     }
     if (err == ERR_OK) {
-        err = account_file_put(it->file, key, buf_slice(&it->row), why);
-        if (err != ERR_OK) {
-            return keep_refuse(job, err, "%s", why);
-        }
+        err = account_file_put(it->file, key, buf_slice(&it->row), it->why);
+    } else {
+        (void)snprintf(it->why, sizeof it->why, "a row is too large for a file");
     }
     it->row_count += 1;
     job->done = account_file_bytes(it->file);
@@ -171,31 +206,27 @@ static enum err put_row(struct keep_job *job, struct slice key, struct slice val
 static enum keep_step write_rows(struct keep_job *job, uint64_t budget_us)
 {
     struct export_job *it = job->state;
-    char why[ACCOUNT_FILE_WHY_MAX];
     uint64_t end_us = clock_mono_us() + budget_us;
     struct slice key;
     struct slice value;
+    enum err err;
     do {
         switch (account_rows_next(it->rows, &key, &value)) {
         case ACCOUNT_ROW:
-            if (put_row(job, key, value) != ERR_OK) {
-                return KEEP_STEP_OVER;
+            err = put_row(job, key, value);
+            if (err != ERR_OK) {
+                return give_up(job, err);
             }
             break;
         case ACCOUNT_ROWS_MORE:
             break;
         case ACCOUNT_ROWS_FAILED:
-            (void)keep_refuse(job, ERR_CORRUPT, "the store cannot be read: run verify");
-            return KEEP_STEP_OVER;
-        case ACCOUNT_ROWS_END: {
-            enum err err = account_file_finish(it->file, why);
-            if (err != ERR_OK) {
-                (void)keep_refuse(job, err, "%s", why);
-                return KEEP_STEP_OVER;
-            }
+            (void)snprintf(it->why, sizeof it->why, "the store cannot be read: run verify");
+            return give_up(job, ERR_CORRUPT);
+        case ACCOUNT_ROWS_END:
+            err = account_file_finish(it->file, it->why);
             it->phase = PHASE_LOG;
-            return KEEP_STEP_MORE;
-        }
+            return err == ERR_OK ? KEEP_STEP_MORE : give_up(job, err);
         }
         keep_at(job, "%s", account_rows_at(it->rows));
     } while (clock_mono_us() < end_us);
@@ -205,11 +236,13 @@ static enum keep_step write_rows(struct keep_job *job, uint64_t budget_us)
 static enum keep_step export_step(struct keep_job *job, uint64_t budget_us)
 {
     struct export_job *it = job->state;
+    enum err err;
     if (it->is_out) {
         return KEEP_STEP_WAIT;
     }
     switch (it->phase) {
     case PHASE_SUSPEND:
+    case PHASE_RESUME:
         return ask(job, ADMIN_CHANGE);
     case PHASE_SETTLE:
         keep_at(job, "waiting for deliveries under way");
@@ -218,7 +251,8 @@ static enum keep_step export_step(struct keep_job *job, uint64_t budget_us)
         return KEEP_STEP_WAIT;
     case PHASE_OPEN:
         it->phase = PHASE_ROWS;
-        return begin_file(job) == ERR_OK ? KEEP_STEP_MORE : KEEP_STEP_OVER;
+        err = begin_file(job);
+        return err == ERR_OK ? KEEP_STEP_MORE : give_up(job, err);
     case PHASE_ROWS:
         return write_rows(job, budget_us);
     case PHASE_LOG:
@@ -243,6 +277,8 @@ static void export_report(struct keep_job *job, struct json_writer *w)
     json_u64(w, job->done);
     json_key(w, "moved");
     json_bool(w, it->is_move);
+    json_key(w, "suspended");
+    json_bool(w, it->is_suspended);
     json_key(w, "underWay");
     json_u64(w, it->under_way);
     json_key(w, "skipped");

@@ -130,6 +130,11 @@ Test(move, account_goes_on_at_the_other_server, .timeout = 180)
     const char *file = world_text(here, "%s/account", here->dir);
     const char *export =
         world_text(here, "export %s --to %s --move --passphrase-stdin", account, file);
+    const char *nowhere =
+        world_text(here, "export %s --to %s/no/folder --move", account, here->dir);
+    cr_expect_eq(run(here, "", nowhere, NULL), 4);
+    (void)world_send(here, "{'from':'a@send.test','to':'r@dest.test','subject':'s','text':'x',"
+                           "'scheduledAt':'in 3 hours'}"); /* it goes on after what failed */
     good(here, PASSPHRASE, export);
     struct reply *refused = world_post(here, "/v1/send",
                                        "{'from':'a@send.test','to':'r@dest.test',"
@@ -156,6 +161,7 @@ Test(move, account_goes_on_at_the_other_server, .timeout = 180)
         world_send(there, "{'from':'a@send.test','to':'n@dest.test','subject':'new','text':'x'}");
     (void)world_await(there, fresh, "message.send_status", "delivered");
     check_signatures(domain, world_sink_mail(there, there_sink, 2));
+    good(there, "", "verify");
     world_stop(there);
     world_start(there);
     cr_expect_eq(world_get(there, "/api/messages/%s", fresh)->status, 200);
