@@ -62,11 +62,12 @@ uint32_t look_shard_of(struct kv *kv, struct account_id account)
 
 /* ---- shards --------------------------------------------------------------------------------- */
 
-static struct kv_range measure(struct kv *kv, uint32_t family, const struct key *from)
+static struct kv_range measure(struct kv *kv, uint32_t family, const struct key *from,
+                               uint64_t budget_us)
 {
     const struct key to = key_after(from);
     struct kv_range range = {.family = family, .from = key_slice(from), .to = key_slice(&to)};
-    if (kv_range_measure(kv, &range, LOOK_COUNT_US) != ERR_OK) {
+    if (kv_range_measure(kv, &range, budget_us) != ERR_OK) {
         range.is_exact = false; /* kv logged why: what was counted is shown */
     }
     return range;
@@ -133,7 +134,7 @@ void look_shard(struct kv *kv, uint32_t family, struct json_writer *w)
     json_text(w, slice_str(kv_family_name(family, name)));
     json_key(w, "accounts");
     if (has_accounts) {
-        const struct kv_range range = measure(kv, family, &accounts);
+        const struct kv_range range = measure(kv, family, &accounts, LOOK_GLANCE_US);
         json_open_object(w);
         write_count(w, &range);
         json_close_object(w);
@@ -142,7 +143,7 @@ void look_shard(struct kv *kv, uint32_t family, struct json_writer *w)
     }
     json_key(w, "outbox");
     if (has_accounts) {
-        const struct kv_range range = measure(kv, family, &outbox);
+        const struct kv_range range = measure(kv, family, &outbox, LOOK_GLANCE_US);
         json_open_object(w);
         write_count(w, &range);
         look_time(w, "oldestDueAt", oldest_due(kv, family));
@@ -185,7 +186,7 @@ void look_families(struct kv *kv, uint32_t family, struct json_writer *w)
     for (size_t i = 0; i < count; i++) {
         struct key from = {.len = 1};
         from.bytes[0] = (uint8_t)shapes[i].tag;
-        const struct kv_range range = measure(kv, family, &from);
+        const struct kv_range range = measure(kv, family, &from, LOOK_COUNT_US);
         if (range.rows == 0 && range.is_exact && range.bytes == 0) {
             continue;
         }

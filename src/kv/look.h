@@ -22,7 +22,8 @@
 #define LOOK_ROWS_MAX     1000
 #define LOOK_BYTES_MAX    (1 * MIB)      /* of rows, as text, after which a page or a list ends */
 #define LOOK_MAIL_ROWS    500            /* shown of each family */
-#define LOOK_COUNT_US     UINT64_C(3000) /* counting one family of keys */
+#define LOOK_COUNT_US     UINT64_C(3000) /* counting one family of keys of a shard */
+#define LOOK_GLANCE_US    UINT64_C(1000) /* the same when every shard is looked at */
 #define LOOK_PREFIX_MAX   1024           /* bytes typed */
 
 struct json_writer; /* base/json.h */
