@@ -61,6 +61,9 @@ enum metric_type {
     X(DRAINING, GAUGE, "meerkat_draining",                                                         \
       "a drain by the operator: 0 none, 1 health says so, 2 no new work is taken")                 \
     X(STORE_FREE_BYTES, GAUGE, "meerkat_store_free_bytes", "free bytes on the store's filesystem") \
+    X(BACKUP_AT, GAUGE, "meerkat_backup_last_timestamp_seconds",                                   \
+      "when this run last made a backup and read it back, Unix time; 0: not yet")                  \
+    X(JOBS_FAILED, COUNTER, "meerkat_jobs_failed_total", "long jobs on the store that failed")     \
     X(SCHED_ENTRIES, GAUGE, "meerkat_schedule_entries",                                            \
       "outbox rows known to the delivery schedule")                                                \
     X(ATTEMPTS_OPEN, GAUGE, "meerkat_attempts_open", "delivery attempts in flight")                \

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "shards/keeper_int.h"
 
 #define JOB_ARENA_CHUNK (64 * KIB)
@@ -61,12 +62,8 @@ struct keeper {
 };
 
 static const struct keep_kind *const kinds[] = {
-    [KEEP_COMPACT] = &keep_compact,
-    [KEEP_BACKUP] = &keep_backup,
-    [KEEP_VERIFY] = &keep_verify,
-    [KEEP_REPAIR] = &keep_repair,
-    [KEEP_EXPORT] = &keep_export,
-    [KEEP_IMPORT] = &keep_import,
+    [KEEP_COMPACT] = &keep_compact, [KEEP_BACKUP] = &keep_backup, [KEEP_VERIFY] = &keep_verify,
+    [KEEP_REPAIR] = &keep_repair,   [KEEP_EXPORT] = &keep_export, [KEEP_IMPORT] = &keep_import,
 };
 _Static_assert(ARRAY_LEN(kinds) == KEEP_TYPE_COUNT, "each type is a kind");
 
@@ -237,6 +234,7 @@ static void end_job(struct keeper *keeper)
     write_report(job, &record->report);
     note_progress(record, job);
     log_job(keeper, record, "keeper.ended");
+    metric_add(METRIC_JOBS_FAILED, record->state == KEEP_FAILED);
     job->kind->end(job);
     timer_stop(&keeper->pause);
     arena_fini(&job->arena);
@@ -436,7 +434,7 @@ static void on_control(struct keeper *keeper, struct msg *msg)
     case CONTROL_START:
     case CONTROL_RELOAD:
     case CONTROL_PING:
-    case CONTROL_QUIET: /* a job goes on until the drain */
+    case CONTROL_QUIET:        /* a job goes on until the drain */
     case CONTROL_SESSION_KEYS: /* for edges and shards, these */
     case CONTROL_NOTICE:
     case CONTROL_TURN_AWAY:

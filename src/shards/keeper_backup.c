@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/conf.h"
+#include "base/metric.h"
 #include "kv/backup.h"
 #include "shards/keeper_int.h"
 
@@ -118,6 +119,7 @@ static enum keep_step check(struct keep_job *job, uint64_t budget_us)
     }
     if (is_over) {
         made->is_checked = true;
+        metric_set(METRIC_BACKUP_AT, clock_unix_ms() / 1000);
         made->phase = PHASE_PURGE;
         keep_at(job, "deleting what is not kept");
     }

@@ -201,7 +201,16 @@ Test(import, job_that_fails_leaves_nothing_and_one_that_does_not_everything, .ti
     cr_expect_eq(count_rows(rig, account), 0);
     cr_expect_eq(directory(rig, DIRECTORY_GET, "send.test", other), ERR_NOT_FOUND);
 
+    /* What an import that was killed has left. */
+    struct buf pack;
+    buf_init(&pack, MIB);
+    struct key stale = key_suppression(account, SLICE("stale@dest.test"));
+    cr_assert_eq(import(rig, IMPORT_ROWS, account, one_row(&pack, stale, SLICE("x"))), ERR_OK);
+    buf_fini(&pack);
+    cr_assert_eq(count_rows(rig, account), 1);
+
     cr_expect_eq(run_import(rig, keeper, file, 3), KEEP_DONE);
+    cr_expect_not(rig_has(rig, account, stale));
     cr_expect_eq(count_rows(rig, account), row_count + 1, "and a line in its log");
     cr_expect(rig_has(rig, account, key_account(account)));
     cr_expect_eq(directory(rig, DIRECTORY_GET, "send.test", other), ERR_OK);
