@@ -193,7 +193,7 @@ static void print_events(struct ctl *ctl, json_t *list)
         const char *detail = member(ctl, row, "detail");
         printf("%s", index == 0 ? "\nEVENTS\n" : "");
         ctl_print_safely(
-            ctl_text(ctl, "%.10s %.12s  %-20s %s%s%s", date, strlen(date) > 11 ? date + 11 : "",
+            ctl_text(ctl, "%.10s %.12s  %-24s %s%s%s", date, strlen(date) > 11 ? date + 11 : "",
                      json_is_object(row) ? ctl_member_text(row, "type") : "DAMAGED",
                      member(ctl, row, "recipient"), detail[0] != '\0' ? "  " : "", detail));
         printf("\n");
