@@ -48,8 +48,9 @@ set(CPACK_PACKAGE_NAME meerkat)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_CONTACT "Meerkat maintainers <postmaster@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "server for transactional email")
-set(CPACK_PACKAGE_DESCRIPTION "Programs send mail through an HTTP API or by SMTP; it is signed, queued on
-disk and delivered. Mail that comes in goes to mailboxes, webhooks and other addresses.")
+set(CPACK_PACKAGE_DESCRIPTION "Programs send mail through an HTTP API or by SMTP;
+it is signed, queued on disk and delivered. Mail that comes in goes to
+mailboxes, webhooks and other addresses.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
