@@ -347,7 +347,7 @@ Test(handover, goes_on_without_a_daemon_that_hangs_or_dies_in_its_drain)
 {
     struct world *world = world_new();
     struct scene scene;
-    world_set(world, "drain_ms", "500");
+    world_set(world, "drain_ms", "1000");
     world_set(world, "test_delivery_delay_ms", "10000"); /* a drain waits for them a while */
     scene_start(&scene, world);
     take_over_from_a_lost_one(&scene, SIGKILL, "the running one dies");

@@ -145,6 +145,37 @@ Test(listen, shares_its_port_with_the_next_loops_listener)
     loop_fini(&other.loop);
 }
 
+/* Two sockets of one address, as a daemon with two loops leaves them, and one loop for both. */
+Test(listen, accepts_from_all_sockets_that_it_shares)
+{
+    struct world world = {.client = -1};
+    struct conn_addr addr = any_port("127.0.0.1:0");
+    int fds[2];
+    int clients[40];
+    loop_init(&world.loop, "test", 0);
+    cr_assert_eq(listen_socket(&addr, &fds[0]), ERR_OK);
+    cr_assert_eq(listen_address(fds[0], &addr), ERR_OK);
+    cr_assert_eq(listen_socket(&addr, &fds[1]), ERR_OK);
+    cr_assert_eq(listener_share(&world.listener, &world.loop, fds, 2, on_accept), ERR_OK);
+    cr_assert_eq(world.listener.tcp_port, conn_addr_port(&addr));
+    world.wanted = ARRAY_LEN(clients); /* the kernel puts some into each */
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+        clients[i] = connect_to(world.listener.tcp_port);
+    }
+    loop_run(&world.loop);
+    cr_assert_eq(world.accepted, ARRAY_LEN(clients));
+    cr_assert_eq(world.closed, 1);
+
+    int late = connect_to(conn_addr_port(&addr)); /* the sockets are still the caller's */
+    close_fd(late);
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+        close_fd(clients[i]);
+    }
+    close_fd(fds[0]);
+    close_fd(fds[1]);
+    loop_fini(&world.loop);
+}
+
 Test(listen, tells_when_the_address_cannot_be_had)
 {
     struct world world = {.client = -1};
