@@ -111,38 +111,38 @@ static json_t *shard_cells(struct ctl *ctl, json_t *shard)
     return row;
 }
 
-/* What somebody should know before the table is read. Returns how many of them there are. */
-static uint32_t print_troubles(json_t *store, json_t *shards)
+/* Something is wrong with the store as such; what holds a writer up for a moment is not. */
+static bool is_troubled(json_t *answer)
+{
+    return doc_is(answer, "store.isWriteStopped") || doc_u64(answer, "store.backgroundErrors") > 0;
+}
+
+/* What somebody should know before the table is read. */
+static void print_troubles(json_t *store, json_t *shards)
 {
     size_t index;
     json_t *shard;
-    uint32_t count = 0;
     if (doc_is(store, "isWriteStopped")) {
         printf("! writing is stopped until the store has caught up with compaction\n");
-        count++;
     }
     if (doc_u64(store, "delayedBytesPerSecond") > 0) {
         printf("! writing is slowed down until the store has caught up with compaction\n");
-        count++;
     }
     if (doc_u64(store, "backgroundErrors") > 0) {
         printf(
             "! the store met errors in the background: look for kv.failed in the log, and at the "
             "disk\n");
-        count++;
     }
     json_array_foreach(shards, index, shard)
     {
         if (doc_is(shard, "actor.isHeld")) {
             printf("! %s takes nothing new until a batch is on disk\n",
                    ctl_member_text(shard, "name"));
-            count++;
         }
     }
-    return count;
 }
 
-static int show_shards(struct ctl *ctl, json_t *answer)
+static void show_shards(struct ctl *ctl, json_t *answer)
 {
     static const struct column columns[] = {
         {"SHARD", "name"},    {"LOOP", "loop"},       {"ACCOUNTS", "accounts"},
@@ -159,7 +159,7 @@ static int show_shards(struct ctl *ctl, json_t *answer)
     {
         (void)json_array_append_new(list, shard_cells(ctl, shard)); /* only fails without memory */
     }
-    uint32_t troubles = print_troubles(store, data);
+    print_troubles(store, data);
     ctl_print_list(ctl, list, columns, ARRAY_LEN(columns));
     printf("\nstore: log %s, free on disk %s, cache %s of %s, %" PRIu64 " compactions and %" PRIu64
            " flushes run\n",
@@ -170,7 +170,6 @@ static int show_shards(struct ctl *ctl, json_t *answer)
            doc_u64(store, "runningFlushes"));
     printf("rows are estimates, as is what has a ~; commits are those of the last minute\n");
     json_decref(list);
-    return troubles > 0 ? EXIT_WRONG : EXIT_GOOD;
 }
 
 int run_shards(struct ctl *ctl)
@@ -184,10 +183,10 @@ int run_shards(struct ctl *ctl)
     status = look_at_shards(&look, &answer);
     if (status == EXIT_GOOD && ctl->is_json) {
         ctl_print_json(answer, false);
-        status = doc_u64(answer, "store.backgroundErrors") > 0 ? EXIT_WRONG : EXIT_GOOD;
     } else if (status == EXIT_GOOD) {
-        status = show_shards(ctl, answer);
+        show_shards(ctl, answer);
     }
+    status = status == EXIT_GOOD && is_troubled(answer) ? EXIT_WRONG : status;
     json_decref(answer);
     look_close(&look);
     return status;

@@ -32,7 +32,16 @@ int ctl_store_holder(struct ctl *ctl)
     }
     bool is_known = fcntl(fd, F_GETLK, &lock) == 0;
     (void)close(fd); /* was only asked */
-    return is_known && lock.l_type != F_UNLCK ? (int)lock.l_pid : 0;
+    if (!is_known || lock.l_type == F_UNLCK) {
+        return 0;
+    }
+    return lock.l_pid > 0 ? (int)lock.l_pid : STORE_HELD_ELSEWHERE;
+}
+
+static const char *holder_text(struct ctl *ctl, int holder)
+{
+    return holder == STORE_HELD_ELSEWHERE ? "a process of another container"
+                                          : ctl_text(ctl, "process %d", holder);
 }
 
 static bool is_answering(const struct ctl *ctl)
@@ -67,9 +76,9 @@ bool ctl_is_offline(struct ctl *ctl)
     int holder = ctl_store_holder(ctl);
     if (holder != 0) {
         (void)fprintf(stderr,
-                      "meerkatctl: process %d has the store open but its socket does not answer; "
-                      "--offline reads the store beside it\n",
-                      holder);
+                      "meerkatctl: %s has the store open but its socket does not answer; --offline "
+                      "reads the store beside it\n",
+                      holder_text(ctl, holder));
         return false;
     }
     (void)fprintf(stderr, "meerkatctl: meerkatd is not running; reading the store %s itself\n",
@@ -101,18 +110,17 @@ static const char *find_obstacle(struct ctl *ctl, bool wants_writing)
                         (unsigned)info.st_uid, (unsigned)info.st_uid);
     }
     if (wants_writing && holder != 0) {
-        return ctl_text(ctl, "process %d has it open, and only one may write; stop meerkatd first",
-                        holder);
+        return ctl_text(ctl, "%s has it open, and only one may write; stop meerkatd first",
+                        holder_text(ctl, holder));
     }
     if (access(path, R_OK | X_OK) == -1) {
         return "this user may not read it; run meerkatctl as root or as meerkatd's own user";
     }
     if (holder != 0) {
-        (void)fprintf(
-            stderr,
-            "meerkatctl: process %d has the store open; what is shown is what was written "
-            "up to now\n",
-            holder);
+        (void)fprintf(stderr,
+                      "meerkatctl: %s has the store open; what is shown is what was written up to "
+                      "now\n",
+                      holder_text(ctl, holder));
     }
     return NULL;
 }
@@ -136,6 +144,10 @@ int ctl_store_open(struct ctl *ctl, bool wants_writing, struct kv **kv, struct s
         return say_failed(ctl, "the line above says why");
     }
     enum err err = migrate_look(*kv, &found);
+    if (err == ERR_NOT_FOUND) { /* made, and never used */
+        err = ERR_OK;
+        found = (struct store_stamp){.format = STORE_FORMAT, .shard_count = kv_shard_count(*kv)};
+    }
     if (err != ERR_OK && wants_writing) {
         kv_close(*kv);
         return say_failed(ctl, "the line above says why, and nothing may be written before");

@@ -27,6 +27,7 @@ int ctl_store_open(struct ctl *ctl, bool wants_writing, struct kv **kv, struct s
 
 /* The folder of the store: "<data>/store". */
 const char *ctl_store_path(struct ctl *ctl);
+#define STORE_HELD_ELSEWHERE (-1) /* by a process that has no number here */
 /* The process that has the store open for writing; 0 when nobody has. */
 int ctl_store_holder(struct ctl *ctl);
 
