@@ -130,6 +130,7 @@ void placement_plan(struct main_places *places)
     uint32_t loops[SHARD_COUNT_MAX];
     uint32_t count = places->loop_count;
     uint64_t sum = 0;
+    CHECK(count > 0);
     memcpy(loops, places->loops, sizeof(loops));
     memcpy(places->planned_us, places->loop_us, sizeof(places->planned_us));
     places->move_count = 0;
