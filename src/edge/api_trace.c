@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "edge/admin.h"
 
 #define ACTORS_MAX (LOOP_COUNT_MAX + 1)
@@ -257,6 +258,10 @@ void api_trace_start(struct request *request)
         walk->ask.rule.id = crypto_random_u64();
     } while (walk->ask.rule.id == 0);
     walk->ask.seconds = body.seconds == 0 ? TRACE_SECONDS : (uint32_t)body.seconds;
+    LOG_INFO(
+        "trace.started", LOG_ACCOUNT("account", walk->ask.rule.account),
+        LOG_TEXT("site", body.site), LOG_U64("seconds", walk->ask.seconds),
+        LOG_TEXT("by", request->admin_email.len > 0 ? request->admin_email : SLICE("operator")));
     go_on(request);
 }
 
