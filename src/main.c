@@ -10,8 +10,8 @@
  * waits for the next run does not wait for these.
  *
  * A service manager is told when listeners are open, and that we live: each time that every edge,
- * every shard, delivery and the keeper have answered a ping. The committer gets none: it waits for
- * the disk.
+ * every shard and delivery has answered a ping. The committer gets none: it waits for the disk. The
+ * keeper gets none either: it waits for disks that are not even ours, and no mail waits for it.
  *
  * While it runs the operator may say something to main as well: src/operate.
  *
@@ -566,7 +566,6 @@ static void control_running(struct server *server, enum control_op op)
     control_edges(server, op);
     control_shards(server, op);
     control(server, server->place.deliver, MSG_DELIVER_CONTROL, op);
-    control(server, server->place.keeper, MSG_KEEPER_CONTROL, op);
 }
 
 /* While it runs, what waits is one question at a time; the next one waits until all are home. A

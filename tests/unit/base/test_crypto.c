@@ -462,6 +462,19 @@ Test(crypto, derived_keys_differ_by_purpose_and_master_and_repeat)
     cr_expect(memcmp(&a, &master, sizeof(a)) != 0);
 }
 
+Test(crypto, a_passphrase_and_its_salt_make_one_key)
+{
+    const uint8_t salts[2][PASSPHRASE_SALT_LEN] = {{1}, {2}};
+    struct seal_key keys[4];
+    crypto_passphrase_key(SLICE("twelve bytes and more"), salts[0], &keys[0]);
+    crypto_passphrase_key(SLICE("twelve bytes and more"), salts[0], &keys[1]);
+    crypto_passphrase_key(SLICE("twelve bytes and more"), salts[1], &keys[2]);
+    crypto_passphrase_key(SLICE("twelve bytes and mope"), salts[0], &keys[3]);
+    cr_expect_arr_eq(keys[0].bytes, keys[1].bytes, sizeof keys[0].bytes);
+    cr_expect_arr_neq(keys[0].bytes, keys[2].bytes, sizeof keys[0].bytes);
+    cr_expect_arr_neq(keys[0].bytes, keys[3].bytes, sizeof keys[0].bytes);
+}
+
 Test(crypto, a_password_hash_accepts_its_password_only)
 {
     char hash[PASSWORD_HASH_MAX];
