@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "support/client.h"
 #include "support/world.h"
 
 #define ARGS_MAX 12
@@ -273,5 +274,70 @@ Test(explain, a_webhook_that_hangs_is_named)
     }
     cr_expect_str_eq(text_of(hook, "state"), "delivered");
     cr_expect_eq(explain(world, id).status, 0);
+    world_end(world);
+}
+
+/* ---- mail that came in ----------------------------------------------------------------------- */
+
+static void receive(struct world *world)
+{
+    struct client client;
+    client_dial(world, &client, world->smtp_port);
+    client_await(&client, "220 ", 1);
+    client_say(&client, SLICE("EHLO peer.test\r\nMAIL FROM:<a@peer.test>\r\n"
+                              "RCPT TO:<x@send.test>\r\n"));
+    client_await(&client, "recipient ok", 1);
+    client_say(&client, SLICE("DATA\r\n"));
+    client_await(&client, "354 ", 1);
+    client_say(&client, SLICE("From: a@peer.test\r\nSubject: in\r\n\r\nx\r\n.\r\nQUIT\r\n"));
+    client_await_end(&client);
+    cr_assert_eq(client_count(buf_slice(&client.in), "queued as msg_"), 1, "%.*s",
+                 SLICE_FMT(buf_slice(&client.in)));
+    client_close(&client);
+}
+
+Test(explain, of_a_received_mail_it_says_what_its_routes_made_of_it)
+{
+    struct world *world = world_new();
+    world_set(world, "smtp_listen", "127.0.0.1:0");
+    world_set(world, "retry_first_ms", "1800000");
+    struct peer *sink = world_ready_to_send(world);
+    struct reply *made = world_post(world, "/api/routes",
+                                    "{'match':'*@send.test','action':'webhook',"
+                                    "'destination':'http://127.0.0.1:%u/in'}",
+                                    (unsigned)sink->http_port);
+    cr_assert_eq(made->status, 201, "%.*s", SLICE_FMT(made->body));
+    made = world_post(world, "/api/routes",
+                      "{'match':'x@send.test','action':'forward','destination':'y@dest.test'}");
+    cr_assert_eq(made->status, 201, "%.*s", SLICE_FMT(made->body));
+    world_sink_profile(world, sink, "http:500,tempfail:1000");
+    receive(world);
+    const char *id = reply_text(world_get(world, "/api/messages?direction=inbound"), "0.id");
+    struct wait wait = wait_start(WORLD_WAIT_MS);
+    struct said said = explain(world, id);
+    uint32_t waiting = 0;
+    while (waiting < 2 && wait_more(&wait)) {
+        json_t *list = json_object_get(said.json, "deliveries");
+        waiting = 0;
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            waiting += strcmp(text_of(json_array_get(list, i), "state"), "waiting") == 0;
+        }
+        said = explain(world, id);
+    }
+    cr_assert_eq(waiting, 2, "a webhook and a mail that is sent on");
+    json_t *note = json_array_get(json_object_get(said.json, "notes"), 0);
+    cr_expect_str_eq(text_of(note, "state"), "received");
+    expect_has(text_of(note, "text"), "1 webhook call of it, 1 still open");
+    expect_has(text_of(note, "text"), "sent it on to 1 address.");
+    cr_expect_eq(said.status, 0, "both go by themselves");
+    world_sink_profile(world, sink, "");
+    json_t *list = json_object_get(said.json, "deliveries");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *delivery = json_array_get(list, i);
+        bool is_hook = strcmp(text_of(delivery, "kind"), "webhook") == 0;
+        cr_expect_str_eq(text_of(delivery, "route"), is_hook ? "*@send.test" : "x@send.test");
+        follow(world, text_of(delivery, "advice"));
+        delivered(world, text_of(delivery, "id"));
+    }
     world_end(world);
 }

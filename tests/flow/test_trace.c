@@ -124,6 +124,24 @@ Test(trace, a_mail_is_watched_from_the_request_to_the_last_reply)
     world_end(world);
 }
 
+/* Its owner has put secrets into the address. */
+static void set_hook(struct world *world, const struct peer *sink)
+{
+    const char *domain = reply_text(world_get(world, "/api/domains"), "0.id");
+    const char *body =
+        world_text(world,
+                   "{\"url\":\"http://127.0.0.1:%u/in/HOOKPATHHOOKPATHHOOKPATH?token=HOOKQUERY\","
+                   "\"ackMode\":\"lenient\"}",
+                   (unsigned)sink->http_port);
+    struct world_call call = {.method = "PUT",
+                              .path = world_text(world, "/api/domains/%s/webhook", domain),
+                              .body = slice_str(body)};
+    cr_assert_eq(world_call(world, &call)->status, 200);
+    call.path = world_text(world, "/api/domains/%s/webhook-events", domain);
+    call.body = SLICE("{\"events\":[\"email.delivered\"]}");
+    cr_assert_eq(world_call(world, &call)->status, 200);
+}
+
 Test(trace, no_key_password_or_token_is_ever_shown)
 {
     struct world *world = world_new();
@@ -135,7 +153,8 @@ Test(trace, no_key_password_or_token_is_ever_shown)
     world_set(world, "smtp_listen", "127.0.0.1:0");
     world_set(world, "tls_cert", "%s", certs.cert_path);
     world_set(world, "tls_key", "%s", certs.key_path);
-    (void)world_ready_to_send(world);
+    struct peer *sink = world_ready_to_send(world);
+    set_hook(world, sink);
     const char *id = watch(world, "{\"address\":\"127.0.0.1\"}");
     const char *plain = world_text(world, "anybody:%s", world->key);
     struct arena arena;
@@ -193,6 +212,9 @@ Test(trace, no_key_password_or_token_is_ever_shown)
     const char *next = "0";
     buf_init(&out, MIB);
     await_line(world, id, &next, &out, "submission S: 250 2.0.0 Ok: queued as msg_");
+    await_line(world, id, &next, &out, "webhook S: 200 ");
+    expect_line(&out, world_text(world, "webhook C: POST 127.0.0.1:%u/in/(hidden)?token=(hidden) (",
+                                 (unsigned)sink->http_port));
     expect_line(&out, "http C: GET /u/(hidden)?sig=(hidden)&(hidden) HTTP/1.1");
     expect_line(&out, "http C: Cookie: (hidden)");
     expect_line(&out, "http C: x-api-key: (hidden)");
@@ -206,9 +228,9 @@ Test(trace, no_key_password_or_token_is_ever_shown)
     expect_line(&out, "submission -- the mail is there: ");
     expect_line(&out, "smtp-in C: MAIL FROM:<a@peer.test>");
     expect_line(&out, "smtp-in C: RCPT TO:<x@send.test>");
-    static const char *const secrets[] = {"TOKENTOKEN",   "QUERYSECRET",  "QUERYWORD",
-                                          "COOKIESECRET", "HEADERSECRET", "SIGNSECRET",
-                                          "PASSWORD",     "HUSH"};
+    static const char *const secrets[] = {
+        "TOKENTOKEN", "QUERYSECRET", "QUERYWORD", "COOKIESECRET", "HEADERSECRET", "SIGNSECRET",
+        "PASSWORD",   "HUSH",        "HOOKPATH",  "HOOKQUERY",    "whsec_"};
     for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
         expect_no(&out, secrets[i]);
     }
