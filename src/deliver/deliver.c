@@ -21,6 +21,7 @@
 #include "deliver/trip_trace.h"
 
 #define PUMP_MAX_MS     60000 /* the wall clock may jump: look at least this often */
+#define PUMP_BUSY_MS    10000 /* while something is queued, so that its age is known */
 #define EXPIRE_EVERY_MS 3600000
 #define PASSWORD_BYTES  4096
 #define TRIPS_PER_PUMP  64 /* then sockets get their turn */
@@ -276,7 +277,7 @@ static uint32_t trip_ceiling(const struct deliver *deliver)
 
 static void set_due_timer(struct deliver *deliver, uint64_t next_unix_ms, uint64_t now_unix_ms)
 {
-    uint64_t delay_ms = PUMP_MAX_MS;
+    uint64_t delay_ms = deliver->sched.count > 0 ? PUMP_BUSY_MS : PUMP_MAX_MS;
     if (next_unix_ms != UINT64_MAX) {
         delay_ms = min_u64(delay_ms, next_unix_ms > now_unix_ms ? next_unix_ms - now_unix_ms : 1);
     }
