@@ -117,15 +117,18 @@ static int read_backup(const char *folder, uint32_t id, const char *target,
 
 static json_t *entry_json(const struct backup_entry *entry)
 {
-    return json_pack("{s:I, s:I, s:I, s:I}", "backup", (json_int_t)entry->id, "madeAt",
+    return json_pack("{s:I, s:I, s:I, s:I, s:b}", "backup", (json_int_t)entry->id, "madeAt",
                      (json_int_t)entry->made_unix_ms, "bytes", (json_int_t)entry->bytes, "files",
-                     (json_int_t)entry->file_count);
+                     (json_int_t)entry->file_count, "damaged", (int)entry->is_damaged);
 }
 
 static int list_backups(struct ctl *ctl, const char *folder)
 {
-    static const struct column columns[] = {
-        {"BACKUP", "backup"}, {"MADE", "madeAt"}, {"BYTES", "bytes"}, {"FILES", "files"}};
+    static const struct column columns[] = {{"BACKUP", "backup"},
+                                            {"MADE", "madeAt"},
+                                            {"BYTES", "bytes"},
+                                            {"FILES", "files"},
+                                            {"DAMAGED", "damaged"}};
     char why[BACKUP_WHY_MAX];
     struct backup_entry *entries;
     uint32_t count = 0;
@@ -138,8 +141,10 @@ static int list_backups(struct ctl *ctl, const char *folder)
         (void)say(why);
         return err == ERR_CORRUPT ? EXIT_WRONG : EXIT_REFUSED;
     }
+    int status = EXIT_GOOD;
     json_t *list = json_array();
     for (uint32_t i = 0; i < count; i++) {
+        status = entries[i].is_damaged ? EXIT_WRONG : status;
         (void)json_array_append_new(list, entry_json(&entries[i])); /* only fails without memory */
     }
     ctl_print_list(ctl, list, columns, ARRAY_LEN(columns));
@@ -148,7 +153,7 @@ static int list_backups(struct ctl *ctl, const char *folder)
         printf("of the server whose master key has the fingerprint %s; %s\n", mark.fingerprint,
                mark.has_key ? "the key lies there too" : "the key is not there");
     }
-    return EXIT_GOOD;
+    return status;
 }
 
 static int verify_backup(struct ctl *ctl, const char *folder)

@@ -48,6 +48,7 @@ struct backup_entry {
     uint64_t made_unix_ms;
     uint64_t bytes; /* all files of it, shared ones included */
     uint32_t file_count;
+    bool is_damaged; /* its list cannot be read; the others may be whole */
 };
 
 /* A keyed hash: tells whether a key is the one, and nothing of the key. */

@@ -251,6 +251,10 @@ enum err backup_list(const char *folder, struct arena *arena, struct backup_entr
         arena_init(&files_arena, 64 * KIB, ARENA_MAX);
         err = read_list(fd, &list, &files_arena, why);
         (*entries)[i] = list.entry;
+        if (err == ERR_CORRUPT) {
+            (*entries)[i] = (struct backup_entry){.id = list.entry.id, .is_damaged = true};
+            err = ERR_OK;
+        }
         arena_fini(&files_arena);
     }
     (void)close(fd); /* was only read */

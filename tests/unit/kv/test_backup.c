@@ -248,6 +248,18 @@ Test(backup, list_that_leads_out_of_its_folder_is_refused, .timeout = 60)
         cr_assert_eq(fclose(file), 0);
         cr_expect_eq(read_all(&rig, 1, NULL), ERR_CORRUPT, "list %zu", i);
     }
+    struct arena arena;
+    struct backup_entry *entries;
+    uint32_t count;
+    arena_init(&arena, 4 * KIB, 4 * MIB);
+    put(&rig, "row", 'a', 100);
+    cr_expect_eq(make(&rig), 2, "the next one is made nevertheless");
+    cr_assert_eq(backup_list(rig.folder, &arena, &entries, &count, rig.why), ERR_OK);
+    cr_assert_eq(count, 2);
+    cr_expect(entries[0].is_damaged);
+    cr_expect_not(entries[1].is_damaged);
+    cr_expect_eq(read_all(&rig, 2, NULL), ERR_OK, "%s", rig.why);
+    arena_fini(&arena);
     rig_fini(&rig);
 }
 
