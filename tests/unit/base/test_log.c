@@ -204,6 +204,39 @@ Test(log, writes_at_once_while_no_writer_runs)
     close(fd);
 }
 
+Test(log, names_the_request_and_the_trace_as_far_as_there_are_any)
+{
+    struct origin origin = {.request = "req_1"};
+    const struct origin nobody = {.request = ""};
+    int fd = memory_file();
+    cr_assert(trace_read(SLICE("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+                         &origin.trace));
+    log_start(fd, LOG_LEVEL_INFO);
+    LOG_INFO("a", LOG_ORIGIN(&origin), LOG_ACCOUNT("account", (struct account_id){1}));
+    LOG_INFO("b", LOG_ORIGIN(&nobody), LOG_ACCOUNT("account", (struct account_id){0}),
+             LOG_U64("n", 7));
+    log_stop();
+    char *text = read_back(fd);
+    cr_expect_not_null(strstr(text, "\"event\":\"a\",\"request\":\"req_1\",\"trace\":"
+                                    "\"4bf92f3577b34da6a3ce929d0e0e4736\",\"account\":\"acc_"));
+    cr_expect_not_null(strstr(text, "\"event\":\"b\",\"n\":7}"));
+    free(text);
+    close(fd);
+}
+
+Test(log, counts_lines_by_level_and_only_those_that_are_on)
+{
+    int fd = memory_file();
+    log_start(fd, LOG_LEVEL_WARN);
+    LOG_INFO("off", LOG_U64("n", 1));
+    LOG_WARN("on", LOG_U64("n", 1));
+    LOG_LINE(LOG_LEVEL_IF(true), "off", LOG_U64("n", 1));
+    log_stop();
+    cr_expect_eq(metric_read_at(METRIC_LOG_LINES, LABEL_LEVEL_INFO), 0);
+    cr_expect_eq(metric_read_at(METRIC_LOG_LINES, LABEL_LEVEL_WARN), 1);
+    close(fd);
+}
+
 Test(log, keeps_the_order_of_one_thread_and_loses_nothing_at_the_stop)
 {
     enum { LINES = 10000 };
