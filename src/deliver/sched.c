@@ -16,8 +16,8 @@
 
 #define ROWS_FIRST   1024
 #define DEST_KEY_MAX (POOL_NAME_MAX + 1 + DNS_NAME_MAX + 1)
-#define UNPARK_MAX 4    /* lanes that come back when a trip ends */
-#define LOOSE_MAX  4096 /* entries that look for their sites again, a turn */
+#define UNPARK_MAX   4    /* lanes that come back when a trip ends */
+#define LOOSE_MAX    4096 /* entries that look for their sites again, a turn */
 
 _Static_assert(sizeof(struct lane_key) == 3 * sizeof(uint64_t), "hashed as bytes");
 _Static_assert(sizeof(struct sched_entry) <= 64, "a cache line, a million times");
