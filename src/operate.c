@@ -270,6 +270,7 @@ static uint64_t left_of(enum metric metric)
 static void count_left(struct main_drain *drain)
 {
     drain->entries = left_of(METRIC_SCHED_ENTRIES);
+    drain->hooks = left_of(METRIC_SCHED_HOOKS);
     drain->due = left_of(METRIC_SCHED_TRANSACTIONAL) + left_of(METRIC_SCHED_BULK);
     drain->attempts = left_of(METRIC_ATTEMPTS_OPEN);
     drain->connections = left_of(METRIC_HTTP_CONNS);

@@ -82,11 +82,12 @@ int run_loglevel(struct ctl *ctl)
 static void describe_left(json_t *answer, char out[200])
 {
     (void)snprintf(out, 200,
-                   "%lld queued (%lld due), %lld being tried, %lld SMTP sessions, %lld HTTP "
-                   "connections",
-                   number(answer, "left.entries"), number(answer, "left.due"),
-                   number(answer, "left.attempts"), number(answer, "left.sessions"),
-                   number(answer, "left.connections")); /* five numbers fit */
+                   "%lld queued (%lld of them webhooks, %lld due), %lld being tried, %lld SMTP "
+                   "sessions, %lld HTTP connections",
+                   number(answer, "left.entries"), number(answer, "left.webhooks"),
+                   number(answer, "left.due"), number(answer, "left.attempts"),
+                   number(answer, "left.sessions"),
+                   number(answer, "left.connections")); /* six numbers fit */
 }
 
 static void print_drain(struct ctl *ctl, json_t *answer)

@@ -66,6 +66,7 @@ enum metric_type {
     X(JOBS_FAILED, COUNTER, "meerkat_jobs_failed_total", "long jobs on the store that failed")     \
     X(SCHED_ENTRIES, GAUGE, "meerkat_schedule_entries",                                            \
       "outbox rows known to the delivery schedule")                                                \
+    X(SCHED_HOOKS, GAUGE, "meerkat_schedule_webhooks", "of those rows, webhooks")                  \
     X(ATTEMPTS_OPEN, GAUGE, "meerkat_attempts_open", "delivery attempts in flight")                \
     X(SCHED_TRANSACTIONAL, GAUGE, "meerkat_schedule_due_transactional",                            \
       "transactional entries that are due and wait for their site")                                \

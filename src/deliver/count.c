@@ -100,6 +100,7 @@ void deliver_count(struct deliver *deliver)
     CHECK_LOOP(deliver->loop);
     const uint64_t now_ms = loop_now_ms(deliver->loop);
     metric_set(METRIC_SCHED_ENTRIES, deliver->sched.count);
+    metric_set(METRIC_SCHED_HOOKS, deliver->sched.hook_count);
     metric_set(METRIC_ATTEMPTS_OPEN, deliver->trip_count);
     metric_set(METRIC_SCHED_TRANSACTIONAL, deliver->sched.due[PRIORITY_TRANSACTIONAL]);
     metric_set(METRIC_SCHED_BULK, deliver->sched.due[PRIORITY_BULK]);

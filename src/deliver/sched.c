@@ -202,6 +202,7 @@ static struct dest *dest_get(struct sched *sched, struct slice pool, struct slic
     list_init(&dest->link);
     memcpy(dest->key, key, len);
     dest->pool_len = (uint16_t)pool.len;
+    dest->is_hook = slice_has_byte(domain, '/'); /* no mail domain has one */
     HASH_ADD_KEYPTR(hh, sched->dests, dest->key, (unsigned)len, dest);
     return dest;
 }
@@ -222,6 +223,7 @@ static void dest_put(struct sched *sched, struct dest *dest)
 {
     CHECK(dest->entries > 0);
     dest->entries -= 1;
+    sched->hook_count -= dest->is_hook;
     if (dest->site != NULL) {
         dest->site->entries -= 1;
     }
@@ -474,6 +476,7 @@ void sched_fini(struct sched *sched)
     while ((dest = sched_next_unknown(sched)) != NULL) {
         dest->is_asked = false;
         dest->entries += 1;
+        sched->hook_count += dest->is_hook;
         if (dest->site != NULL) {
             dest->site->entries += 1;
         }
@@ -524,6 +527,7 @@ bool sched_add(struct sched *sched, const struct outbox_entry *outbox, uint64_t 
     entry->priority = (uint8_t)outbox->priority;
     entry->dest = dest_get(sched, outbox->pool, outbox->domain);
     entry->dest->entries += 1;
+    sched->hook_count += entry->dest->is_hook;
     if (entry->dest->site != NULL) {
         entry->dest->site->entries += 1;
     }

@@ -67,6 +67,7 @@ struct dest {
     uint32_t entries;         /* in the schedule, those in flight too */
     bool is_asked;            /* handed out by sched_next_unknown */
     bool has_transactional;   /* in queue */
+    bool is_hook;             /* a webhook's origin */
     UT_hash_handle hh;        /* by key */
     uint16_t pool_len;        /* of key */
     char key[];               /* "pool|domain", terminated; the pool may be empty */
@@ -96,6 +97,7 @@ struct sched {
     uint32_t row_capacity;
     uint32_t row_count;
     uint32_t count;
+    uint32_t hook_count;  /* of them, webhooks */
     uint32_t ready_count; /* due, in lanes */
     uint32_t due[PRIORITY_COUNT];
     uint32_t open[PRIORITY_COUNT]; /* in flight */

@@ -194,6 +194,7 @@ static void on_drain(struct request *request, struct msg *msg)
     json_key(&body.w, "left");
     json_open_object(&body.w);
     api_u64(&body.w, "entries", drain->entries);
+    api_u64(&body.w, "webhooks", drain->hooks);
     api_u64(&body.w, "due", drain->due);
     api_u64(&body.w, "attempts", drain->attempts);
     api_u64(&body.w, "connections", drain->connections);

@@ -164,7 +164,7 @@ static const struct schema {
     {"Jobs", "data:[@Job]"},
     {"LogLevel", "event:s? level:s untilAt:i? then:s?"},
     {"LogLevels", "data:[@LogLevel]"},
-    {"DrainLeft", "entries:i due:i attempts:i connections:i sessions:i"},
+    {"DrainLeft", "entries:i webhooks:i due:i attempts:i connections:i sessions:i"},
     {"Drain", "state:s stop:b sinceAt:i? untilAt:i? left:@DrainLeft"},
     {"LoopLoad", "loop:i shards:i busyPercent:i plannedPercent:i"},
     {"ShardPlace", "shard:i loop:i busyUs:i"},

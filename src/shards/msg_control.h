@@ -70,6 +70,7 @@ struct main_drain {
     uint64_t until_unix_ms; /* ...or then; 0: it waits */
     /* what is left */
     uint64_t entries; /* in the schedule */
+    uint64_t hooks;   /* of them, webhooks */
     uint64_t due;     /* of them, that wait for their site only */
     uint64_t attempts;
     uint64_t connections; /* HTTP; the operator's own is one of them */

@@ -102,6 +102,23 @@ Test(sched, gives_nothing_before_it_is_due)
     plan_fini(&plan);
 }
 
+Test(sched, knows_how_much_of_it_is_webhooks)
+{
+    struct plan plan;
+    plan_init(&plan);
+    add(&plan, "a.test", 1, 100);
+    add(&plan, "https://hooks.test:443", 1, 101);
+    add(&plan, "https://hooks.test:443", 2, 102);
+    cr_assert_eq(plan.sched.hook_count, 2);
+    (void)advance(&plan, 200);
+    while (next_and_done(&plan) != 0) {
+    }
+    cr_assert_eq(plan.sched.hook_count, 0);
+    add(&plan, "https://hooks.test:443", 3, 203);
+    cr_assert_eq(plan.sched.hook_count, 1);
+    plan_fini(&plan);
+}
+
 Test(sched, keeps_an_accounts_mails_in_the_order_they_are_due)
 {
     static const uint64_t dues[] = {50, 10, 40, 20, 30, 60};
