@@ -778,6 +778,7 @@ Test(smtp_in, turns_away_who_comes_while_the_operator_drains, T)
     peer_expect_end(&late);
     peer_write(&busy, SLICE(MAIL_TEXT ".\r\n"));
     peer_expect(&busy, "250 2.0.0 Ok: queued");
+    peer_expect(&busy, "421 4.3.2");
     peer_expect_end(&busy);
     cr_assert_eq(post.stored_count, 1);
     peer_close(&busy);
