@@ -65,9 +65,9 @@ static void write_rows(struct shard *shard, const struct shard_import *body)
     struct slice key;
     struct slice value;
     while (rest.len > 0 && get_slice(&rest, &key)) {
-        row_cache_drop(&shard->cache, key);
         if (body->op == IMPORT_CLEAR) {
             kv_batch_delete(shard->filling->rows, key);
+            row_cache_drop(&shard->cache, key);
             continue;
         }
         bool is_whole = get_slice(&rest, &value);
@@ -75,7 +75,7 @@ static void write_rows(struct shard *shard, const struct shard_import *body)
         if (is_body(key)) {
             kv_batch_put_body(shard->filling->rows, key, value);
         } else {
-            kv_batch_put(shard->filling->rows, key, value);
+            shard_put_bytes(shard, key, value);
         }
     }
     shard->depends = DEPENDS_FILLING;

@@ -126,7 +126,7 @@ uint64_t queue_step_s(uint32_t step)
 }
 
 enum err tap_serve(struct tap_table *table, struct tap_ask *ask, struct arena *arena,
-                     uint64_t now_ms)
+                   uint64_t now_ms)
 {
     switch (ask->op) {
     case TAP_OP_START:
@@ -347,12 +347,8 @@ const char *attempt_outcome_text(enum attempt_outcome outcome)
 }
 
 static const char *const KEEP_TYPE_TEXTS[] = {
-    [KEEP_COMPACT] = "compact",
-    [KEEP_BACKUP] = "backup",
-    [KEEP_VERIFY] = "verify",
-    [KEEP_REPAIR] = "repair",
-    [KEEP_EXPORT] = "export",
-    [KEEP_IMPORT] = "import",
+    [KEEP_COMPACT] = "compact", [KEEP_BACKUP] = "backup", [KEEP_VERIFY] = "verify",
+    [KEEP_REPAIR] = "repair",   [KEEP_EXPORT] = "export", [KEEP_IMPORT] = "import",
 };
 _Static_assert(ARRAY_LEN(KEEP_TYPE_TEXTS) == KEEP_TYPE_COUNT, "a text for each type of job");
 

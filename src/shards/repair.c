@@ -126,7 +126,7 @@ static void apply(struct surgery *surgery)
         if (item->is_removal) {
             shard_delete(shard, item->key);
         } else {
-            shard_put_bytes(shard, item->key, item->value);
+            shard_put_bytes(shard, key_slice(&item->key), item->value);
         }
         forget(shard, item);
     }

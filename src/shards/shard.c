@@ -131,15 +131,16 @@ struct actor *shard_actor(struct shard *shard)
 
 /* ---- reading and writing -------------------------------------------------------------------- */
 
-static bool is_suppression(const struct key *key)
+static bool is_suppression(struct slice key)
 {
-    return key->bytes[0] == 'S'; /* kv/key.h */
+    return key.data[0] == 'S'; /* kv/key.h */
 }
 
 enum err shard_get(struct shard *shard, const struct key *key, struct arena *arena,
                    struct slice *value)
 {
-    if (is_suppression(key) && !suppression_filter_may_have(&shard->suppressions, key_slice(key))) {
+    if (is_suppression(key_slice(key)) &&
+        !suppression_filter_may_have(&shard->suppressions, key_slice(key))) {
         return ERR_NOT_FOUND;
     }
     struct batch *open[] = {shard->filling, shard->flying};
@@ -201,24 +202,22 @@ void shard_delete(struct shard *shard, struct key key)
     shard->depends = DEPENDS_FILLING;
 }
 
+void shard_put_bytes(struct shard *shard, struct slice key, struct slice value)
+{
+    kv_batch_put(shard->filling->rows, key, value);
+    if (is_suppression(key)) {
+        suppression_filter_note(&shard->suppressions, key);
+    }
+    row_cache_drop(&shard->cache, key);
+    shard->depends = DEPENDS_FILLING;
+}
+
 static void put_encoded(struct shard *shard, const struct key *key)
 {
     /* Every text of every row was bounded when it came in; limits.h adds up to less. */
     enum err err = buf_err(&shard->encoded);
     CHECK(err == ERR_OK);
-    kv_batch_put(shard->filling->rows, key_slice(key), buf_slice(&shard->encoded));
-    if (is_suppression(key)) {
-        suppression_filter_note(&shard->suppressions, key_slice(key));
-    }
-    row_cache_drop(&shard->cache, key_slice(key));
-    shard->depends = DEPENDS_FILLING;
-}
-
-void shard_put_bytes(struct shard *shard, struct key key, struct slice bytes)
-{
-    buf_clear(&shard->encoded);
-    buf_add(&shard->encoded, bytes);
-    put_encoded(shard, &key);
+    shard_put_bytes(shard, key_slice(key), buf_slice(&shard->encoded));
 }
 
 #define ROW(name, NAME, version, fields)                                                           \
@@ -391,8 +390,7 @@ static enum err may_handle(const struct shard *shard, enum msg_kind kind)
     if (kind == MSG_SHARD_CONTROL) {
         return ERR_OK;
     }
-    bool is_ledgers =
-        kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE ||
+    bool is_ledgers = kind == MSG_SHARD_LEDGER || kind == MSG_SHARD_NOTE ||
                       kind == MSG_SHARD_INSPECT || kind == MSG_SHARD_REPAIR;
     if (shard->family == KV_FAMILY_DELIVER && !is_ledgers) {
         return ERR_INVALID;

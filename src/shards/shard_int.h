@@ -214,9 +214,9 @@ struct shard {
     struct shard_counters counters;
     struct rate_table rates; /* of accounts and keys; none for delivery's shard */
     struct suppression_filter suppressions;
-    struct arena scratch;    /* of the handler that runs */
-    struct buf encoded;      /* one row */
-    uint64_t free_bytes;     /* of the store's filesystem, as of the last commit */
+    struct arena scratch; /* of the handler that runs */
+    struct buf encoded;   /* one row */
+    uint64_t free_bytes;  /* of the store's filesystem, as of the last commit */
     uint64_t probed_ms;
     bool wants_probe;
     bool is_started;
@@ -269,7 +269,7 @@ MUST_USE enum err shard_get(struct shard *shard, const struct key *key, struct a
                             struct slice *value);
 void shard_delete(struct shard *shard, struct key key);
 /* A row that is encoded already. */
-void shard_put_bytes(struct shard *shard, struct key key, struct slice bytes);
+void shard_put_bytes(struct shard *shard, struct slice key, struct slice value);
 
 /* For each row family. get: ERR_NOT_FOUND, ERR_CORRUPT, ERR_STORAGE; the row's text is in arena. */
 #define ROW(name, NAME, version, fields)                                                           \

@@ -54,6 +54,7 @@ Test(import, account_is_there_with_its_own_row_and_not_before, .timeout = 120)
     struct slice bytes = account_value(&value, account);
     cr_expect_eq(import(rig, IMPORT_ROWS, account, one_row(&pack, row, bytes)), ERR_OK);
     cr_expect(rig_has(rig, account, row));
+    cr_expect(suppression_filter_may_have(&rig_state(rig, account)->suppressions, key_slice(&row)));
     cr_expect_eq(import(rig, IMPORT_ROWS, account, SLICE("")), ERR_INVALID);
     cr_expect_eq(import(rig, IMPORT_ROWS, account, SLICE("\x05")), ERR_INVALID);
     cr_expect_eq(import(rig, IMPORT_ROWS, account, one_row(&pack, own, bytes)), ERR_INVALID);
