@@ -773,7 +773,9 @@ static int check_config(int argc, char **argv)
 
 static bool is_good_conf(const struct conf *conf)
 {
-    return inspect_conf(conf) == 0;
+    bool is_good = inspect_conf(conf) == 0;
+    check_name_thread("main"); /* it has run a loop of its own */
+    return is_good;
 }
 
 static int finish(struct server *server, int status)
