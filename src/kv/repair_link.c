@@ -9,6 +9,12 @@
 #define ID_BYTES   ((size_t)16)
 #define ROUTES_MAX ((size_t)65536) /* bytes of a list that is made again */
 
+/* A key made of an id that is not of the account would be none of ours. */
+static bool is_foreign(const struct patient *patient, struct id id)
+{
+    return id_account(id).value != patient->at.account.value;
+}
+
 /* ---- people --------------------------------------------------------------------------------- */
 
 struct people {
@@ -46,6 +52,9 @@ void repair_members(struct patient *patient)
                      people.owners == 0 ? "no owner" : "users that cannot be read");
         return;
     }
+    if (row.more_members == people.count - 1 && row.more_owners == people.owners - 1) {
+        return;
+    }
     row.more_members = people.count - 1;
     row.more_owners = people.owners - 1;
     patient_put_account(patient, patient->finding->key, &row);
@@ -61,7 +70,13 @@ void repair_ref(struct patient *patient)
     struct row_delivery delivery;
     struct row_delivery_ref row = {.mail = at->ids[0], .index = at->numbers[0]};
     MAIL_TEXT(text, at->ids[0]);
-    if (patient_get_delivery(patient, patient->finding->key, &delivery) == ERR_OK) {
+    if (patient_get_delivery(patient, patient->finding->key, &delivery) != ERR_OK) {
+        return;
+    }
+    if (is_foreign(patient, delivery.id)) {
+        patient_left(patient, "the id of delivery %" PRIu32 " of %s names another account",
+                     at->numbers[0], text);
+    } else {
         patient_put_delivery_ref(patient, key_delivery_ref(at->account, delivery.id), &row);
         patient_done(patient, "let delivery %" PRIu32 " of %s be found by its id", at->numbers[0],
                      text);
@@ -119,6 +134,10 @@ void repair_place(struct patient *patient)
     MAIL_TEXT(text, at->ids[1]);
     if (at->shape == NULL ||
         patient_get_mail(patient, key_mail(at->account, at->ids[1]), &mail) != ERR_OK) {
+        return;
+    }
+    if (is_foreign(patient, at->ids[0])) {
+        patient_left(patient, "%s says that it is with another account", text);
         return;
     }
     enum err err = patient_get(patient, key, &value);
@@ -287,6 +306,10 @@ void repair_key_id(struct patient *patient)
         return;
     }
     (void)id_text(ID_KEY, row.id, text); /* it is terminated */
+    if (is_foreign(patient, row.id)) {
+        patient_left(patient, "%s names another account", text);
+        return;
+    }
     struct key key = key_api_key_id(at->account, row.id);
     enum err err = patient_get_api_key_id(patient, key, &index);
     if (err == ERR_NOT_FOUND) {

@@ -46,6 +46,7 @@ static void check_user(struct verify *verify, const struct cursor *cursor, struc
     }
     if (!id_equal(row.id, cursor->parts.ids[0]) || row.email.len > KEY_TEXT_MAX) {
         verify_say_here(verify, VERIFY_ROW_ID, cursor, "the user has another id");
+        people->has_doubt = true;
         return;
     }
     people->count++;
