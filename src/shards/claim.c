@@ -113,7 +113,7 @@ void claim_claim(struct shard *shard, struct msg *msg)
     if (err == ERR_OK && outbox_is_leased(&outbox, shard->place->boot, work->now_unix_ms)) {
         err = ERR_CONFLICT;
     }
-    if (err == ERR_OK && is_suspended(shard, account)) {
+    if (err == ERR_OK && (is_suspended(shard, account) || !claim_has_account(shard, account))) {
         err = ERR_CONFLICT; /* it stays queued; the sweep offers it again, and then again */
     }
     if (err == ERR_OK) {
@@ -158,6 +158,15 @@ static bool is_suspended(struct shard *shard, struct account_id account)
     struct row_account row;
     return shard_get_account(shard, key_account(account), &shard->scratch, &row) == ERR_OK &&
            row.is_suspended;
+}
+
+/* Rows without it are those of an import that has not ended, or was cut short: of them nothing is
+ * sent, for they are taken away again, and the account they were taken from may go on. */
+bool claim_has_account(struct shard *shard, struct account_id account)
+{
+    struct slice value;
+    struct key key = key_account(account);
+    return shard_get(shard, &key, &shard->scratch, &value) != ERR_NOT_FOUND;
 }
 
 static enum err find_row(struct shard *shard, const struct outbox_entry *entry, struct arena *arena,

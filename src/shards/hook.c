@@ -161,7 +161,8 @@ void hook_claim(struct shard *shard, struct msg *msg)
     struct key due =
         key_outbox(body->entry.due_unix_ms, account, body->entry.mail, body->entry.group);
     enum err err = shard_get_outbox(shard, due, &shard->scratch, &outbox);
-    if (err == ERR_OK && outbox_is_leased(&outbox, shard->place->boot, clock_unix_ms())) {
+    if (err == ERR_OK && (outbox_is_leased(&outbox, shard->place->boot, clock_unix_ms()) ||
+                          !claim_has_account(shard, account))) {
         err = ERR_CONFLICT;
     }
     if (err == ERR_OK) {

@@ -7,7 +7,8 @@
  *          --> CLAIM: emails and domains --> HOLD: a copy's queue is paused --> what is due
  *          --> LAST: the account itself --> a line in its log
  *
- * Without its own row an account is not there, so all of it becomes visible with LAST. What fails
+ * Without its own row an account is not there, so all of it becomes visible with LAST, and what is
+ * due before is not sent, whoever looks at the outbox meanwhile (claim_has_account). What fails
  * before is undone (CLEAR, and the claims are released); what is killed before leaves rows and
  * claims of an account that is not there, which the next import of that account begins with.
  */

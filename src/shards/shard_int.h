@@ -505,6 +505,8 @@ MUST_USE enum err idempotency_claim(struct shard *shard, const struct principal 
 /* ---- claim.c -------------------------------------------------------------------------------- */
 
 void claim_claim(struct shard *shard, struct msg *msg);
+/* False: there are rows of it only, and nothing of them may be sent. */
+bool claim_has_account(struct shard *shard, struct account_id account);
 void claim_chunk(struct shard *shard, struct msg *msg);
 void claim_outcome(struct shard *shard, struct msg *msg);
 /* Forgets a domain's unsealed keys; all of them when domain is none. */

@@ -210,6 +210,27 @@ Test(claim, of_a_suspended_account_waits_and_is_offered_again)
     story_close(&story);
 }
 
+Test(claim, of_an_account_that_is_not_there_yet_waits)
+{
+    struct story story = story_open("b@example.net");
+    struct key key = key_account(story.account);
+    struct row_account row = rig_get_account(story.rig, story.account, key, &story.arena);
+    struct outbox_entry hook = story.entry;
+    struct row_outbox outbox = {.rcpt_count = 1};
+    hook.group = HOOK_GROUP | 1;
+    rig_set_outbox(story.rig, story.account,
+                   key_outbox(hook.due_unix_ms, hook.account, hook.mail, hook.group), &outbox);
+    struct kv_batch *batch = kv_batch_new(place_shard_index(RIG_SHARDS, story.account));
+    kv_batch_delete(batch, key_slice(&key));
+    rig_write(story.rig, batch);
+    cr_expect_eq(rig_claim(story.rig, &story.entry), ERR_CONFLICT);
+    cr_expect(has_outbox(&story, story.entry.due_unix_ms), "it stays queued");
+    cr_expect_eq(rig_claim(story.rig, &hook), ERR_CONFLICT, "and so do its webhooks");
+    rig_set_account(story.rig, story.account, key, &row);
+    cr_expect_eq(rig_claim(story.rig, &story.entry), ERR_OK);
+    story_close(&story);
+}
+
 Test(claim, of_a_row_that_moved_or_never_was_finds_nothing)
 {
     struct story story = story_open("b@example.net");
