@@ -5,7 +5,8 @@
  *                          v  | worker back, messages home
  *                         waits
  *
- * A cancelled job goes to its report as soon as nothing of it is out.
+ * A cancelled job goes to its report as soon as nothing of it is out, and what it has to undo is
+ * undone.
  */
 #include "shards/keeper.h"
 
@@ -251,10 +252,15 @@ static void on_slice(struct chore *chore)
     if (keeper->running == NULL || keeper->is_worker_out) {
         return;
     }
-    if (!job->is_cancelled && job->err == ERR_OK) {
+    if (job->is_cancelled && !job->is_asked && keeper->msgs_out == 0) {
+        job->is_asked = true;
+        job->is_undoing = job->kind->take_back != NULL && job->kind->take_back(job);
+    }
+    bool is_stepped = (!job->is_cancelled || job->is_undoing) && job->err == ERR_OK;
+    if (is_stepped) {
         step = job->kind->step(job, KEEPER_SLICE_US);
     }
-    bool is_over = step == KEEP_STEP_OVER || job->is_cancelled || job->err != ERR_OK;
+    bool is_over = step == KEEP_STEP_OVER || !is_stepped || job->err != ERR_OK;
     if (is_over && !keeper->is_worker_out && keeper->msgs_out == 0) {
         end_job(keeper);
     } else if (!is_over && step == KEEP_STEP_MORE) {
@@ -421,6 +427,12 @@ static void on_job(struct keeper *keeper, struct msg *msg)
 static void on_drain_late(struct timer *timer)
 {
     struct keeper *keeper = CONTAINER_OF(timer, struct keeper, drain_timer);
+    if (keeper->job.is_undoing && !keeper->is_worker_out) {
+        keeper->job.is_undoing = false; /* what is left is as after a kill */
+        keeper->job.is_asked = true;
+        chore_start(keeper->loop, &keeper->slice);
+        return;
+    }
     LOG_WARN("keeper.left", LOG_STR("type", keep_type_text(keeper->running->type)),
              LOG_STR("sentence", "the job cannot be cut short: the process ends in the middle of "
                                  "it, which its next run puts right"));

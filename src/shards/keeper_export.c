@@ -26,7 +26,7 @@ enum phase {
     PHASE_OPEN,
     PHASE_ROWS,
     PHASE_LOG,
-    PHASE_RESUME, /* it failed: the account goes on here */
+    PHASE_RESUME, /* it failed, or was cancelled: the account goes on here */
     PHASE_OVER
 };
 
@@ -98,6 +98,20 @@ static enum keep_step give_up(struct keep_job *job, enum err err)
     }
     (void)keep_refuse(job, err, "%s", it->why); /* it says what it was told */
     return KEEP_STEP_OVER;
+}
+
+/* Of a file that is whole, the log gets its line. */
+static bool export_take_back(struct keep_job *job)
+{
+    struct export_job *it = job->state;
+    if (it->phase > PHASE_ROWS) {
+        return true;
+    }
+    (void)snprintf(it->why, sizeof it->why, "it was cancelled");
+    if (it->is_suspended) {
+        (void)give_up(job, ERR_CONFLICT); /* the next step does it */
+    }
+    return it->is_suspended;
 }
 
 /* ---- what the account's shard is asked for -------------------------------------------------- */
@@ -301,6 +315,7 @@ const struct keep_kind keep_export = {
     .begin = export_begin,
     .step = export_step,
     .on_msg = export_on_msg,
+    .take_back = export_take_back,
     .report = export_report,
     .end = export_end,
 };

@@ -9,8 +9,9 @@
  *
  * Without its own row an account is not there, so all of it becomes visible with LAST, and what is
  * due before is not sent, whoever looks at the outbox meanwhile (claim_has_account). What fails
- * before is undone (CLEAR, and the claims are released); what is killed before leaves rows and
- * claims of an account that is not there, which the next import of that account begins with.
+ * before, or is cancelled, is undone (CLEAR, and the claims are released); what is killed before
+ * leaves rows and claims of an account that is not there, which the next import of that account
+ * begins with.
  */
 #include <stdio.h>
 
@@ -515,6 +516,18 @@ static enum keep_step take_back(struct keep_job *job)
     return refuse(job, it->err, it->why);
 }
 
+/* Rows and claims of an account that will not be there go; one that is there stays. */
+static bool import_take_back(struct keep_job *job)
+{
+    struct import_job *it = job->state;
+    bool is_there = it->phase == PHASE_LOG || it->phase == PHASE_OVER ||
+                    (it->phase == PHASE_LAST && it->has_asked);
+    if (it->phase >= PHASE_CLEAR && !is_there) {
+        (void)undo(it, ERR_CONFLICT, "it was cancelled"); /* the next step does it */
+    }
+    return it->phase >= PHASE_CLEAR;
+}
+
 /* Phases that want everything home before they begin or go on. */
 static bool waits_for_all(enum phase phase)
 {
@@ -606,6 +619,7 @@ const struct keep_kind keep_import = {
     .begin = import_begin,
     .step = import_step,
     .on_msg = import_on_msg,
+    .take_back = import_take_back,
     .report = import_report,
     .end = import_end,
 };

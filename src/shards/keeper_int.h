@@ -38,6 +38,9 @@ struct keep_kind {
     void (*look)(struct keep_job *job);   /* before each look at a job that waits: brings done and
                                              at up to date; may be NULL */
     void (*cancel)(struct keep_job *job); /* cuts short what is on a worker; may be NULL */
+    bool (*take_back)(struct keep_job *job); /* of a cancelled job, once, when nothing of it is out:
+                                                true: step has something to undo, or to end, and is
+                                                called until it is over; may be NULL */
     void (*report)(struct keep_job *job, struct json_writer *w);
     keep_fn *end;
 };
@@ -58,7 +61,10 @@ struct keep_job {
     enum err err;
     char at[KEEP_AT_MAX];
     char sentence[KEEP_SENTENCE_MAX];
-    bool is_cancelled; /* step is not called any more; a worker's function may not read it */
+    bool is_cancelled; /* step is not called any more, but to undo; a worker's function may not
+                          read it */
+    bool is_asked;     /* take_back was */
+    bool is_undoing;   /* as it said */
 };
 
 /* For begin and step: err with a sentence for people. Returns err. */

@@ -144,17 +144,29 @@ static enum err directory(struct rig *rig, enum directory_op op, const char *nam
     return err;
 }
 
-/* Runs the job to its end. */
-static enum keep_state run_import(struct rig *rig, struct keeper *keeper, const char *path,
-                                  uint64_t number)
+static void start(struct rig *rig, struct keeper *keeper, const struct keep_wish *wish)
 {
-    enum keep_state state = KEEP_RUNNING;
     struct msg *msg = rig_take(rig, MSG_KEEPER_JOB);
     msg->body.keep.op = KEEP_START;
-    msg->body.keep.wish =
-        (struct keep_wish){.type = KEEP_IMPORT, .path = slice_str(path), .passphrase = PASSPHRASE};
+    msg->body.keep.wish = *wish;
     cr_assert_eq(rig_call(rig, keeper_actor(keeper), msg), ERR_OK);
     rig_put(rig, msg);
+}
+
+static void cancel(struct rig *rig, struct keeper *keeper, uint64_t number)
+{
+    struct msg *msg = rig_take(rig, MSG_KEEPER_JOB);
+    msg->body.keep.op = KEEP_CANCEL;
+    msg->body.keep.boot = rig->place.boot;
+    msg->body.keep.number = number;
+    cr_assert_eq(rig_call(rig, keeper_actor(keeper), msg), ERR_OK);
+    rig_put(rig, msg);
+}
+
+static enum keep_state await_end(struct rig *rig, struct keeper *keeper, uint64_t number)
+{
+    enum keep_state state = KEEP_RUNNING;
+    struct msg *msg;
     uint64_t end = rig_seconds() + RIG_WAIT_S;
     while (state == KEEP_RUNNING) {
         cr_assert_lt(rig_seconds(), end, "the job does not end");
@@ -167,6 +179,16 @@ static enum keep_state run_import(struct rig *rig, struct keeper *keeper, const 
         rig_put(rig, msg);
     }
     return state;
+}
+
+/* Runs the job to its end. */
+static enum keep_state run_import(struct rig *rig, struct keeper *keeper, const char *path,
+                                  uint64_t number)
+{
+    const struct keep_wish wish = {
+        .type = KEEP_IMPORT, .path = slice_str(path), .passphrase = PASSPHRASE};
+    start(rig, keeper, &wish);
+    return await_end(rig, keeper, number);
 }
 
 static void end_keeper(struct rig *rig, struct keeper *keeper)
@@ -224,4 +246,81 @@ Test(import, job_that_fails_leaves_nothing_and_one_that_does_not_everything, .ti
     rig_forget(rig);
     cr_expect_eq(unlink(file), 0);
     cr_expect_eq(rmdir(path), 0);
+}
+
+/* Cancelled behind each of its commits in turn, the last one's included. */
+Test(import, job_that_is_cancelled_leaves_nothing_or_everything, .timeout = 120)
+{
+    char path[] = "/tmp/meerkat-import-XXXXXX";
+    uint32_t row_count = 0;
+    uint32_t undone = 0;
+    uint64_t number = 0;
+    bool is_there = false;
+    char file[64];
+    cr_assert_not_null(mkdtemp(path));
+    (void)snprintf(file, sizeof file, "%s/account", path);
+    struct account_id account = write_file(file, &row_count);
+    struct rig *rig = rig_open();
+    struct keeper *keeper = keeper_new(&rig->place, rig->kv, &rig->loop);
+    const struct keep_wish wish = {
+        .type = KEEP_IMPORT, .path = slice_str(file), .passphrase = PASSPHRASE};
+    for (uint32_t commits = 1; !is_there; commits++) {
+        uint32_t before = rig->commit_count;
+        uint64_t end = rig_seconds() + RIG_WAIT_S;
+        start(rig, keeper, &wish);
+        while (rig->commit_count < before + commits) {
+            cr_assert_lt(rig_seconds(), end, "it commits no more");
+            rig_turn(rig);
+        }
+        cancel(rig, keeper, ++number);
+        enum keep_state state = await_end(rig, keeper, number);
+        is_there = rig_has(rig, account, key_account(account));
+        cr_expect(is_there || state == KEEP_CANCELLED);
+        undone += !is_there;
+        if (!is_there) {
+            cr_expect_eq(count_rows(rig, account), 0, "after %u commits", (unsigned)commits);
+            cr_expect_eq(directory(rig, DIRECTORY_GET, "send.test", account), ERR_NOT_FOUND);
+        }
+    }
+    cr_expect_geq(undone, 2, "behind its rows and its claim, at least");
+    cr_expect_eq(count_rows(rig, account), row_count + 1, "the log's line as well");
+    end_keeper(rig, keeper);
+    rig_halt(rig);
+    keeper_free(keeper);
+    rig_forget(rig);
+    cr_expect_eq(unlink(file), 0);
+    cr_expect_eq(rmdir(path), 0);
+}
+
+Test(export, that_is_cancelled_lets_the_account_go_on, .timeout = 120)
+{
+    struct arena arena;
+    struct rig *rig = rig_open();
+    struct keeper *keeper = keeper_new(&rig->place, rig->kv, &rig->loop);
+    struct account_id account = rig_signup(rig);
+    const char *file = "/tmp/meerkat-export-that-never-comes-to-be";
+    const struct keep_wish wish = {.type = KEEP_EXPORT,
+                                   .path = slice_str(file),
+                                   .passphrase = PASSPHRASE,
+                                   .account = account,
+                                   .is_move = true};
+    arena_init(&arena, 64 * KIB, MIB);
+    for (uint64_t number = 1; number <= 2; number++) {
+        uint32_t before = rig->commit_count;
+        uint64_t end = rig_seconds() + RIG_WAIT_S;
+        start(rig, keeper, &wish);
+        while (number == 2 && rig->commit_count == before) { /* and the first one at once */
+            cr_assert_lt(rig_seconds(), end, "the account is not suspended");
+            rig_turn(rig);
+        }
+        cancel(rig, keeper, number);
+        cr_expect_eq(await_end(rig, keeper, number), KEEP_CANCELLED);
+        cr_expect_not(rig_get_account(rig, account, key_account(account), &arena).is_suspended);
+    }
+    cr_expect_eq(access(file, F_OK), -1);
+    arena_fini(&arena);
+    end_keeper(rig, keeper);
+    rig_halt(rig);
+    keeper_free(keeper);
+    rig_forget(rig);
 }
