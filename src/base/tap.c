@@ -391,6 +391,22 @@ void tap_path(struct slice path, struct buf *out)
     add_query(query, out);
 }
 
+void tap_url(struct slice url, struct buf *out)
+{
+    size_t scheme = slice_find(url, SLICE("://"));
+    struct slice rest = slice_from(url, scheme == SIZE_MAX ? 0 : scheme + 3);
+    size_t end = 0; /* a query may follow at once */
+    while (end < rest.len && memchr("/?#", rest.data[end], 3) == NULL) {
+        end += 1;
+    }
+    size_t at = slice_rfind_byte(slice_head(rest, end), '@'); /* a password may stand before */
+    struct slice target = slice_from(rest, end);
+    target = slice_head(target, slice_find_byte(target, '#')); /* which is not sent */
+    buf_add(out, slice_from(slice_head(rest, end), at == SIZE_MAX ? 0 : at + 1));
+    buf_add_str(out, slice_starts(target, SLICE("/")) ? "" : "/");
+    tap_path(target, out);
+}
+
 void tap_talk_end(struct tap_table *table, struct tap_talk *talk)
 {
     if (talk->number != 0) {

@@ -118,6 +118,8 @@ void tap_say_format(struct tap_table *table, struct tap_talk *talk, const struct
 /* Adds the path of an URL as it may be seen: long parts of it that are none of our ids, and the
  * values of its query, may be secrets and are hidden. */
 void tap_path(struct slice path, struct buf *out);
+/* The same of a whole one: host, port and path. */
+void tap_url(struct slice url, struct buf *out);
 /* The dialogue is over. Cost: one branch when no trace was on. */
 void tap_talk_end(struct tap_table *table, struct tap_talk *talk);
 

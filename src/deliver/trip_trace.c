@@ -97,14 +97,9 @@ void trip_trace_end(struct trip *trip)
 void trip_trace_call(struct trip *trip, const struct hook_request *request)
 {
     struct buf line;
-    size_t scheme = slice_find(request->url, SLICE("://"));
-    struct slice rest = slice_from(request->url, scheme == SIZE_MAX ? 0 : scheme + 3);
-    size_t path = slice_find_byte(rest, '/');
-    size_t at = slice_rfind_byte(slice_head(rest, path), '@'); /* a password may stand before */
-    struct slice host = slice_from(slice_head(rest, path), at == SIZE_MAX ? 0 : at + 1);
     buf_init(&line, 2 * KIB);
-    buf_add_format(&line, "POST %.*s", SLICE_FMT(host));
-    tap_path(path == SIZE_MAX ? SLICE("/") : slice_from(rest, path), &line);
+    buf_add_str(&line, "POST ");
+    tap_url(request->url, &line);
     buf_add_format(&line, " (%zu bytes; headers and body are not shown)", request->body.len);
     say(trip, NULL, "C: ", buf_slice(&line));
     buf_fini(&line);

@@ -225,6 +225,29 @@ Test(tap, tokens_in_paths_and_queries_are_hidden)
     }
 }
 
+Test(tap, secrets_in_urls_are_hidden_wherever_they_stand)
+{
+    static const struct {
+        const char *url;
+        const char *shown;
+    } urls[] = {
+        {"https://hooks.test/in?token=SECRET", "hooks.test/in?token=(hidden)"},
+        {"https://hooks.test?token=SECRET", "hooks.test/?token=(hidden)"},
+        {"https://hooks.test?u=/SECRET&SECRET", "hooks.test/?u=(hidden)&(hidden)"},
+        {"https://hooks.test:8443#SECRET", "hooks.test:8443/"},
+        {"https://user:SECRET@hooks.test/in", "hooks.test/in"},
+        {"https://hooks.test", "hooks.test/"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        struct buf out;
+        buf_init(&out, 1000);
+        tap_url(slice_str(urls[i].url), &out);
+        cr_expect(slice_equal(buf_slice(&out), slice_str(urls[i].shown)), "%s: %.*s", urls[i].url,
+                  SLICE_FMT(buf_slice(&out)));
+        buf_fini(&out);
+    }
+}
+
 Test(tap, what_a_terminal_would_obey_is_replaced)
 {
     struct scene scene;
