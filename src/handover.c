@@ -163,14 +163,16 @@ static bool send_sockets(int channel, const struct sockets *sockets)
     return is_sent && (parcel.count == 0 || send_parcel(channel, &parcel));
 }
 
-static void on_poll_closed(uv_handle_t *handle UNUSED)
+static void on_poll_closed(uv_handle_t *handle)
 {
+    CONTAINER_OF((uv_poll_t *)handle, struct handover, poll)->is_closing = false;
 }
 
 static void unwatch(struct handover *handover)
 {
     if (handover->is_watched) {
         handover->is_watched = false;
+        handover->is_closing = true;
         (void)uv_poll_stop(&handover->poll); /* always succeeds */
         uv_close((uv_handle_t *)&handover->poll, on_poll_closed);
     }
@@ -215,7 +217,7 @@ static void on_accept(struct listener *listener, uv_os_sock_t socket)
     const char *why = NULL;
     if (other == -1) {
         why = "run meerkatd --takeover as root or as this daemon's user";
-    } else if (handover->channel != -1) {
+    } else if (handover->channel != -1 || handover->is_closing) {
         why = "another one is taking over: wait for it, or end it";
     } else if (!send_sockets(socket, handover->sockets)) {
         why = "the sockets could not be sent: try again";
@@ -388,6 +390,7 @@ static bool receive_sockets(int channel, struct sockets *sockets)
     while (is_good && missing > 0) {
         is_good = receive_more(channel, &intake) && read_names(&intake, &names, &missing);
     }
+    names = is_good ? names : SLICE(""); /* the text may have moved since they were found */
     for (uint32_t i = 0; i < intake.count; i++) {
         struct slice name = slice_cut(&names, '\n');
         /* It takes it in any case. */

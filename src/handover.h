@@ -41,6 +41,7 @@ struct handover {
     int other;         /* its pidfd; -1 */
     uint64_t begun_ms; /* monotonic, of "go" */
     bool is_watched;   /* the poll is open */
+    bool is_closing;   /* and still is the loop's */
     bool is_going;     /* "go" was said */
 };
 
