@@ -528,11 +528,15 @@ static void add_quoted(struct line *line, struct slice s)
     for (size_t i = 0; i < s.len; i++) {
         unsigned char byte = (unsigned char)s.data[i];
         bool is_plain = byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7f;
-        if (is_plain && (byte < 0x80 || is_utf8)) {
+        bool is_c1 = is_utf8 && byte == 0xc2 && ((unsigned char)s.data[i + 1] & 0xe0) == 0x80;
+        if (is_plain && !is_c1 && (byte < 0x80 || is_utf8)) {
             continue;
         }
         if (i > plain_from) {
             add_raw(line, slice_sub(s, plain_from, i - plain_from));
+        }
+        if (is_c1) { /* U+0080 to U+009F: a terminal may take one for the start of a command */
+            byte = (unsigned char)s.data[++i];
         }
         plain_from = i + 1;
         char escape[8];

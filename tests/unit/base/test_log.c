@@ -108,6 +108,11 @@ Test(log, stays_json_whatever_the_text_holds)
         {SLICE_INIT("caf\xc3\xa9"), "caf\xc3\xa9"},
         {SLICE_INIT("caf\xe9"), "caf\xc3\xa9"}, /* Latin-1 */
         {SLICE_INIT("\xed\xa0\x80"), "\xc3\xad\xc2\xa0\xc2\x80"},
+        {SLICE_INIT("one byte \xc2\x9b"
+                    "31m"),
+         "one byte \xc2\x9b"
+         "31m"},
+        {SLICE_INIT("\xc2\x80\xc2\x9f\xc2\xa0"), "\xc2\x80\xc2\x9f\xc2\xa0"},
         {SLICE_INIT("\"}\n{\"level\":\"error\"}"), "\"}\n{\"level\":\"error\"}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -117,6 +122,13 @@ Test(log, stays_json_whatever_the_text_holds)
         log_stop();
         json_t *line = only_line(fd);
         cr_assert_str_eq(text_of(line, "text"), table[i].wanted);
+        char *raw = read_back(fd);
+        for (const char *at = raw; *at != '\0'; at++) {
+            bool is_c1 = at[0] == '\xc2' && (at[1] & 0xe0) == 0x80;
+            cr_expect_not(is_c1 || *at == '\x7f' || (*at >= 0 && *at < ' ' && *at != '\n'),
+                          "a terminal would obey: %s", raw);
+        }
+        free(raw);
         json_decref(line);
         close(fd);
     }
