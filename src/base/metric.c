@@ -15,6 +15,7 @@
 #include "base/metric.h"
 
 #include "base/check.h"
+#include "base/limits.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -30,6 +31,7 @@
 #define FINE_TO      (UINT64_C(1) << 22)
 #define SIZES_TO     (UINT64_C(1) << 16)
 #define NAME_MAX_    24
+#define SITE_MAX_    (POOL_NAME_MAX + 1) /* providers are called as pools may be */
 #define SHARED_SLOT  METRIC_SLOT_MAX
 #define ALL_ROWS     UINT32_MAX
 
@@ -159,7 +161,7 @@ static struct actor_row actors[METRIC_ACTORS];
 static _Atomic bool is_actor_known[METRIC_ACTORS];
 static _Atomic uint32_t epoch = 1; /* marks of 0 are from before the first */
 static char slot_names[METRIC_SLOT_MAX][NAME_MAX_];
-static char site_names[LABEL_SITE_COUNT][NAME_MAX_] = {"other"};
+static char site_names[LABEL_SITE_COUNT][SITE_MAX_] = {"other"};
 static _Thread_local uint32_t thread_slot = SHARED_SLOT;
 
 static const struct metric_info *info_of(enum metric metric);
@@ -182,9 +184,9 @@ void metric_set_slot(uint32_t slot)
     thread_slot = slot;
 }
 
-static void name_into(char *to, struct slice name)
+static void name_into(char *to, size_t size, struct slice name)
 {
-    size_t len = min_size(name.len, NAME_MAX_ - 1);
+    size_t len = min_size(name.len, size - 1);
     for (size_t i = 0; i < len; i++) { /* nothing that the text would have to escape */
         char byte = name.data[i];
         to[i] =
@@ -196,13 +198,13 @@ static void name_into(char *to, struct slice name)
 void metric_name_slot(uint32_t slot, const char *name)
 {
     CHECK(slot < METRIC_SLOT_MAX);
-    name_into(slot_names[slot], slice_str(name));
+    name_into(slot_names[slot], NAME_MAX_, slice_str(name));
 }
 
 void metric_name_site(uint32_t index, struct slice name)
 {
     CHECK(index > 0 && index < LABEL_SITE_COUNT);
-    name_into(site_names[index], name);
+    name_into(site_names[index], SITE_MAX_, name);
 }
 
 uint32_t metric_site(struct slice name)

@@ -31,8 +31,14 @@ _Static_assert((int)LABEL_PRIORITY_COUNT == (int)PRIORITY_COUNT, "a label for ea
 void deliver_name_sites(const struct policy *policy)
 {
     metric_name_site(LABEL_WEBHOOK, SLICE("webhook"));
-    for (uint32_t i = 0; i < policy->provider_count && LABEL_PROVIDER + i < LABEL_SITE_COUNT; i++) {
-        metric_name_site(LABEL_PROVIDER + i, policy->providers[i].name);
+    uint32_t label = LABEL_PROVIDER;
+    for (uint32_t i = 0; i < policy->provider_count && label < LABEL_SITE_COUNT; i++) {
+        const struct slice name = policy->providers[i].name;
+        if (metric_site(name) != 0 || slice_equal(name, SLICE("other"))) {
+            continue; /* it counts with those: no name may be there twice */
+        }
+        metric_name_site(label, name);
+        label += 1;
     }
 }
 

@@ -158,6 +158,12 @@ Test(metric, knows_the_providers_of_the_policy_and_calls_all_others_other)
     metric_name_site(2, SLICE("a \"b\""));
     cr_assert_eq(metric_site(SLICE("google")), 1);
     cr_assert_eq(metric_site(SLICE("example.com")), 0);
+    const struct slice twins[] = {SLICE("a-provider-with-a-long-name-1"),
+                                  SLICE("a-provider-with-a-long-name-2")};
+    metric_name_site(3, twins[0]);
+    metric_name_site(4, twins[1]);
+    cr_assert_eq(metric_site(twins[0]), 3);
+    cr_assert_eq(metric_site(twins[1]), 4);
     metric_set_at(METRIC_SITE_OPEN, 1, 5);
     metric_set_at(METRIC_SITE_OLDEST, LABEL_PRIORITY_BULK, 61500);
     expect_line("meerkat_site_attempts_open{site=\"google\"} 5");
