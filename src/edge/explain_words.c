@@ -17,6 +17,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define SECOND_MS   UINT64_C(1000)
 #define MINUTE_MS   (60 * SECOND_MS)
@@ -125,6 +126,31 @@ static const char *quoted(struct slice text, struct arena *arena)
         out[i] = byte < 0x20 || byte == 0x7f ? ' ' : text.data[i];
     }
     out[text.len] = '\0';
+    return out;
+}
+
+/* As one word of a command, for a shell: names of sites have bars in them, and those of hosts are
+ * what their owners made them. */
+static const char *word(struct slice text, struct arena *arena)
+{
+    const char *plain = quoted(text, arena);
+    size_t safe = strspn(plain, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_.,:@/+");
+    if (plain[safe] == '\0' && plain[0] != '\0' && plain[0] != '-') {
+        return plain;
+    }
+    char *out = arena_bytes(arena, 4 * strlen(plain) + 3);
+    size_t len = 0;
+    out[len++] = '\'';
+    for (const char *at = plain; *at != '\0'; at++) {
+        if (*at == '\'') {
+            memcpy(out + len, "'\\'", 3);
+            len += 3;
+        }
+        out[len++] = *at;
+    }
+    out[len++] = '\'';
+    out[len] = '\0';
     return out;
 }
 
@@ -401,7 +427,8 @@ static const char *hold_options(const struct queue_hold *hold, struct arena *are
     if (hold->account.value == 0 && hold->site.len == 0) {
         return " --all";
     }
-    return say(arena, "%s%s%s%s", hold->site.len > 0 ? " --site " : "", quoted(hold->site, arena),
+    return say(arena, "%s%s%s%s", hold->site.len > 0 ? " --site " : "",
+               hold->site.len > 0 ? word(hold->site, arena) : "",
                text[0] != '\0' ? " --account " : "", text);
 }
 
@@ -433,7 +460,7 @@ static void say_paused(const struct explain_case *facts, struct arena *arena,
 
 static const char *retry_site(const struct explain_case *facts, struct arena *arena)
 {
-    return say(arena, "meerkatctl queue retry --site %s", quoted(facts->entry->site.name, arena));
+    return say(arena, "meerkatctl queue retry --site %s", word(facts->entry->site.name, arena));
 }
 
 static void say_closed(const struct explain_case *facts, struct arena *arena,
@@ -469,7 +496,7 @@ static void say_used_up(const struct explain_case *facts, struct arena *arena,
             when(facts, out->next_unix_ms, arena));
     out->advice =
         say(arena, "or send it from another pool: meerkatctl queue move --site %s --pool POOL",
-            quoted(entry->site.name, arena));
+            word(entry->site.name, arena));
 }
 
 /* ---- what only waits ------------------------------------------------------------------------ */
@@ -491,7 +518,7 @@ static void say_put_off(const struct explain_case *facts, struct arena *arena,
     if (is_hook(facts)) {
         out->advice = say(arena, "mend the endpoint, then: %s", retry_command(facts, arena));
     } else if (delivery->has_last && delivery->last.step == SMTP_STEP_RESOLVE) {
-        out->advice = say(arena, "look it up: dig MX %s; then: %s", quoted(entry->domain, arena),
+        out->advice = say(arena, "look it up: dig MX %s; then: %s", word(entry->domain, arena),
                           retry_command(facts, arena));
     } else {
         out->advice = say(arena, "to have it tried now: %s", retry_command(facts, arena));
@@ -561,8 +588,7 @@ static void say_due(const struct explain_case *facts, struct arena *arena, struc
     if (facts->delivery->has_last) {
         out->text = say(arena, "%s %s", out->text, last_answer(facts, arena));
     }
-    out->advice =
-        say(arena, "meerkatctl queue sites --search %s", quoted(entry->site.group, arena));
+    out->advice = say(arena, "meerkatctl queue sites --search %s", word(entry->site.group, arena));
 }
 
 /* The row is there, and delivery has not got it. */

@@ -166,6 +166,16 @@ static void closed(struct scene *scene)
     scene->entry.site.failed_unix_ms = NOW - 2 * MINUTE;
     scene->entry.site.reason = SLICE("0 4.4.1 connection refused");
 }
+static void closed_of_a_pool(struct scene *scene)
+{
+    closed(scene);
+    scene->entry.site.name = SLICE("marketing|dest.test");
+}
+static void closed_with_a_trap(struct scene *scene)
+{
+    closed(scene);
+    scene->entry.site.name = SLICE("mx'$(reboot)");
+}
 static void used_up(struct scene *scene)
 {
     scene->entry.source_count = 2;
@@ -336,6 +346,9 @@ static const struct {
      "Its site dest.test is left alone for another 10 m: 6 failures in a row, the last 2 m ago (0 "
      "4.4.1 connection refused).",
      "meerkatctl queue retry --site dest.test"},
+    {closed_of_a_pool, "site-closed", false, "Its site marketing|dest.test is left alone",
+     "meerkatctl queue retry --site 'marketing|dest.test'"},
+    {closed_with_a_trap, "site-closed", false, "", "--site 'mx'\\''$(reboot)'"},
     {used_up, "addresses-used-up", false, "All addresses of the sending pool default",
      "meerkatctl queue move --site dest.test --pool"},
     {looked_up, "looking-up", false, "is being looked up in the DNS", "dns_servers"},
