@@ -107,6 +107,7 @@ void ctl_print_done(const struct ctl *ctl, json_t *answer, const char *line);
 /* The document, whole, or on one line; and text of customers, which could command a terminal. */
 void ctl_print_json(const json_t *json, bool is_one_line);
 void ctl_print_safely(const char *text);
+void ctl_print_slice(struct slice text, size_t width); /* with blanks up to that many columns */
 /* Member by path; NULL when absent. */
 json_t *ctl_member(json_t *from, const char *path);
 const char *ctl_member_text(json_t *from, const char *path); /* "" when absent */

@@ -71,7 +71,9 @@ int run_loglevel(struct ctl *ctl)
         return status;
     }
     json_t *list = json_object_get(answer, "data");
-    (void)json_object_set_new(json_array_get(list, 0), "event", json_string("all others"));
+    if (!ctl->is_json) {
+        (void)json_object_set_new(json_array_get(list, 0), "event", json_string("all others"));
+    }
     ctl_print_list(ctl, list, columns, ARRAY_LEN(columns));
     json_decref(answer);
     return EXIT_GOOD;
@@ -113,14 +115,15 @@ static bool is_empty(json_t *answer)
            number(answer, "left.attempts") == 0 && number(answer, "left.sessions") == 0;
 }
 
-/* Until nothing is left; of a server that stops, until it does not answer any more. */
+/* Until nothing is left; of a server that stops, until it does not answer any more: while it ends,
+ * it refuses. */
 static int wait_for_drain(struct ctl *ctl, json_t **answer)
 {
     bool is_terminal = isatty(STDERR_FILENO) == 1;
     bool is_stop = json_is_true(json_object_get(*answer, "stop"));
     int status = EXIT_GOOD;
-    while (status == EXIT_GOOD && !is_state(*answer, "running") &&
-           (is_stop || !is_empty(*answer))) {
+    while ((status == EXIT_GOOD || (is_stop && status == EXIT_REFUSED)) &&
+           !is_state(*answer, "running") && (is_stop || !is_empty(*answer))) {
         char left[200];
         json_t *next;
         describe_left(*answer, left);

@@ -10,11 +10,10 @@
 #include "base/clock.h"
 #include "base/id.h"
 
-#define MESSAGES       "/api/admin/messages/"
-#define NAMES_SHOWN    5
-#define INDENT         "    "
-#define LINE_COLUMNS   96
-#define NO_CONTROLS(c) ((unsigned char)(c) < 0x20 || (c) == 0x7f ? '?' : (c))
+#define MESSAGES     "/api/admin/messages/"
+#define NAMES_SHOWN  5
+#define INDENT       "    "
+#define LINE_COLUMNS 96
 
 /* Wrapped at blanks. Words of servers and customers reach no terminal as commands. */
 static void print_wrapped(const char *head, const char *text)
@@ -28,20 +27,11 @@ static void print_wrapped(const char *head, const char *text)
             printf("\n%*s", (int)strlen(head), "");
             column = strlen(head);
         }
-        for (size_t i = 0; i < word.len; i++) {
-            (void)putchar(NO_CONTROLS(word.data[i])); /* main asks whether all went out */
-        }
+        ctl_print_slice(word, 0);
         printf(rest.len > 0 ? " " : "");
         column += word.len + 1;
     }
     printf("\n");
-}
-
-static void print_safely(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        (void)putchar(NO_CONTROLS(*text)); /* as above */
-    }
 }
 
 static bool is_same(json_t *a, json_t *b)
@@ -71,7 +61,7 @@ static void print_group(json_t *list, size_t first)
             continue;
         }
         printf("%s", count > 1 ? ", " : "");
-        print_safely(ctl_member_text(other, "recipient"));
+        ctl_print_safely(ctl_member_text(other, "recipient"));
         printf(" (%s)", ctl_member_text(other, "id"));
     }
     if (left > 0) {

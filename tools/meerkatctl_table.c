@@ -35,15 +35,14 @@ const char *ctl_member_text(json_t *from, const char *path)
 
 /* ---- cells ----------------------------------------------------------------------------------- */
 
-static void add_safely(struct buf *cell, const char *text)
+static void add_safely(struct buf *cell, struct slice text)
 {
-    for (const char *at = text; *at != '\0'; at++) {
-        unsigned char byte = (unsigned char)*at;
-        bool is_c1 = byte == 0xc2 && ((unsigned char)at[1] & 0xe0) == 0x80; /* U+0080 to U+009F */
-        if (is_c1) {
-            at++;
-        }
-        buf_add_byte(cell, byte < 0x20 || byte == 0x7f || is_c1 ? '?' : *at);
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        unsigned char next = i + 1 < text.len ? (unsigned char)text.data[i + 1] : 0;
+        bool is_c1 = byte == 0xc2 && (next & 0xe0) == 0x80; /* U+0080 to U+009F */
+        buf_add_byte(cell, byte < 0x20 || byte == 0x7f || is_c1 ? '?' : text.data[i]);
+        i += is_c1;
     }
 }
 
@@ -70,7 +69,7 @@ static void add_value(struct buf *cell, json_t *value, const char *member)
     json_t *item;
     switch (json_typeof(value)) {
     case JSON_STRING:
-        add_safely(cell, json_string_value(value));
+        add_safely(cell, slice_str(json_string_value(value)));
         break;
     case JSON_INTEGER:
         if (is_time(member)) {
@@ -142,13 +141,20 @@ void ctl_print_json(const json_t *json, bool is_one_line)
     free(text);
 }
 
-void ctl_print_safely(const char *text)
+void ctl_print_slice(struct slice text, size_t width)
 {
     struct buf safe;
     buf_init(&safe, SIZE_MAX / 2);
     add_safely(&safe, text);
     print_cell(buf_slice(&safe), 0, true);
+    size_t wide = width_of(buf_slice(&safe));
+    printf("%*s", (int)(width > wide ? width - wide : 0), "");
     buf_fini(&safe);
+}
+
+void ctl_print_safely(const char *text)
+{
+    ctl_print_slice(slice_str(text), 0);
 }
 
 void ctl_print_list(const struct ctl *ctl, json_t *list, const struct column *columns,

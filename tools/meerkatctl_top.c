@@ -21,6 +21,7 @@
 #define TOP           "/api/admin/top"
 #define SHARDS_SHOWN  12
 #define SITES_SHOWN   10
+#define SITE_COLUMNS  30
 #define INTERVAL_MAX  3600
 #define HOME_AND_WIPE "\033[H\033[J"
 
@@ -216,6 +217,17 @@ static void show_shards(struct ctl *ctl, const struct looks *looks, bool shows_a
     }
 }
 
+/* By whole characters: who receives mail is called as its owner likes. */
+static struct slice cut_name(const char *name)
+{
+    struct slice text = slice_str(name);
+    size_t len = min_size(text.len, SITE_COLUMNS);
+    while (len > 0 && len < text.len && ((unsigned char)text.data[len] & 0xc0) == 0x80) {
+        len -= 1;
+    }
+    return slice_head(text, len);
+}
+
 static void show_sites(struct ctl *ctl, const struct looks *looks, bool shows_all)
 {
     json_t *sites = json_object_get(looks->now, "sites");
@@ -236,7 +248,8 @@ static void show_sites(struct ctl *ctl, const struct looks *looks, bool shows_al
         if (index >= SITES_SHOWN && !shows_all) {
             break;
         }
-        printf("%-30.30s %7.0f %7.0f %6.0f %6.0f %8s %8s\n", ctl_member_text(site, "site"),
+        ctl_print_slice(cut_name(ctl_member_text(site, "site")), SITE_COLUMNS);
+        printf(" %7.0f %7.0f %6.0f %6.0f %8s %8s\n",
                at(site, "due.transactional") + at(site, "due.bulk"), at(site, "waiting"),
                at(site, "open"), at(site, "connectionLimit"),
                oldest > 0 && oldest < now_ms ? span_text(ctl, (now_ms - oldest) / 1000) : "-",

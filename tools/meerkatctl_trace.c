@@ -11,6 +11,9 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
+#include "base/check.h"
+#include "base/limits.h"
+
 #define TRACES  "/api/admin/traces"
 #define POLL_MS 300
 
@@ -63,18 +66,16 @@ static void print_line(const struct ctl *ctl, json_t *line)
     printf("%.12s %s/%s/%lld  ", strlen(at) > 11 ? at + 11 : at, ctl_member_text(line, "kind"),
            ctl_member_text(line, "actor"),
            (long long)json_integer_value(json_object_get(line, "dialogue")));
-    for (const char *c = ctl_member_text(line, "line"); *c != '\0'; c++) {
-        (void)putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c); /* main asks */
-    }
+    ctl_print_safely(ctl_member_text(line, "line"));
     printf("\n");
 }
 
-static void print_page(struct ctl *ctl, json_t *page)
+static void print_page(const struct ctl *ctl, json_t *page)
 {
     json_t *lines = json_object_get(page, "lines");
     size_t count = json_array_size(lines);
     json_int_t lost = json_integer_value(json_object_get(page, "lost"));
-    struct placed *placed = arena_array(&ctl->arena, count + 1, sizeof *placed);
+    struct placed *placed = mem_zalloc((count + 1) * sizeof *placed);
     for (size_t i = 0; i < count; i++) {
         placed[i] = (struct placed){json_array_get(lines, i), i};
     }
@@ -86,28 +87,48 @@ static void print_page(struct ctl *ctl, json_t *page)
     for (size_t i = 0; i < count; i++) {
         print_line(ctl, placed[i].line);
     }
+    free(placed);
     (void)fflush(stdout); /* main asks whether all went out */
+}
+
+/* The page behind *path's; then *path leads to the next one. */
+static int read_page(struct ctl *ctl, const char *id, struct buf *path, json_t **page)
+{
+    struct arena spare = ctl->arena; /* a trace may last: what a request needs goes with it */
+    arena_init(&ctl->arena, 16 * KIB, MIB);
+    int status = ctl_call(ctl, &(struct call){.method = "GET", .path = path->data}, page);
+    arena_fini(&ctl->arena);
+    ctl->arena = spare;
+    if (status == EXIT_GOOD) {
+        buf_clear(path);
+        buf_add_format(path, TRACES "/%s?after=%s", id, ctl_member_text(*page, "next"));
+        buf_add_byte(path, '\0');
+    }
+    return status;
 }
 
 static int watch(struct ctl *ctl, const char *id, int signals)
 {
-    const char *next = "0";
+    struct buf path;
     bool is_over = false;
-    while (!is_over) {
+    int status = EXIT_GOOD;
+    buf_init(&path, MIB);
+    buf_add_format(&path, TRACES "/%s?after=0", id);
+    buf_add_byte(&path, '\0');
+    while (!is_over && status == EXIT_GOOD) {
         json_t *page;
-        const char *path = ctl_text(ctl, TRACES "/%s?after=%s", id, next);
-        int status = ctl_call(ctl, &(struct call){.method = "GET", .path = path}, &page);
+        status = read_page(ctl, id, &path, &page);
         if (status != EXIT_GOOD) {
-            return status;
+            break;
         }
         print_page(ctl, page);
-        next = ctl_text(ctl, "%s", ctl_member_text(page, "next"));
         is_over = json_is_true(json_object_get(page, "over"));
         bool has_more = json_is_true(json_object_get(page, "more"));
         json_decref(page);
         is_over |= is_told_to_end(signals, is_over || has_more ? 0 : POLL_MS);
     }
-    return EXIT_GOOD;
+    buf_fini(&path);
+    return status;
 }
 
 static void add_text(struct ctl *ctl, json_t *body, const char *name)
