@@ -75,8 +75,15 @@ static void put_aside(struct patient *patient)
     patient_put_aside(patient, &patient->finding->key, verify_sentence(patient->finding->kind));
 }
 
-static void put_all_aside(struct patient *patient)
+/* Rows under a mail's id, when there is no mail: one that cannot be read is there. */
+static void put_orphans_aside(struct patient *patient)
 {
+    struct key mail = patient->finding->key;
+    struct slice value;
+    mail.bytes[0] = 'M'; /* its id follows, as in the others' keys */
+    if (patient_get(patient, &mail, &value) != ERR_NOT_FOUND) {
+        return;
+    }
     patient_put_all_aside(patient, &patient->finding->key, verify_sentence(patient->finding->kind));
 }
 
@@ -92,7 +99,7 @@ static const struct {
     {VERIFY_STAMP, leave},
     {VERIFY_ACCOUNT_MISSING, leave},
     {VERIFY_MEMBER_COUNT, repair_members},
-    {VERIFY_MAIL_MISSING, put_all_aside},
+    {VERIFY_MAIL_MISSING, put_orphans_aside},
     {VERIFY_MAIL_COUNT, repair_mail_counts},
     {VERIFY_DELIVERY_MISSING, repair_mail_counts},
     {VERIFY_DELIVERY_GROUP, repair_group},
@@ -145,6 +152,10 @@ void repair_one(struct repair_rows *rows, const struct verify_finding *finding,
     buf_init(&patient.bytes, ROW_MAX);
     arena_clear(rows->arena);
     rules[finding->kind].rule(&patient);
+    if (patient.is_broken) {
+        patient_left(&patient, "a row of it is too large to be kept in quarantine; look at it with "
+                               "shard N before anything else");
+    }
     buf_fini(&patient.bytes);
 }
 
@@ -276,7 +287,8 @@ void patient_remove(struct patient *patient, const struct key *key)
     {                                                                                              \
         buf_clear(&patient->bytes);                                                                \
         row_##name##_encode(row, &patient->bytes);                                                 \
-        if (buf_err(&patient->bytes) == ERR_OK) {                                                  \
+        patient->is_broken |= buf_err(&patient->bytes) != ERR_OK;                                  \
+        if (!patient->is_broken) {                                                                 \
             patient->rows->put(patient->rows->context, patient->family, &key,                      \
                                buf_slice(&patient->bytes));                                        \
         }                                                                                          \
@@ -290,7 +302,12 @@ bool patient_scan(struct patient *patient, const struct key *prefix, repair_row_
         patient_left(patient, "stop meerkatd and run repair: this takes a look at many rows");
         return false;
     }
-    return patient->rows->scan(patient->rows->context, patient->family, prefix, fn, of) == ERR_OK;
+    if (patient->rows->scan(patient->rows->context, patient->family, prefix, fn, of) != ERR_OK) {
+        patient_left(patient, "its rows cannot all be read: stop meerkatd and run repair "
+                              "--salvage");
+        return false;
+    }
+    return true;
 }
 
 void patient_done(struct patient *patient, const char *fmt, ...)
@@ -426,18 +443,18 @@ bool repair_step(struct repair *repair, uint64_t budget_us)
 }
 
 /* The batches of one deed, each whole; where there are two, the first may be there without the
- * second, and the next round finds what is missing. */
-static enum err write_deed(struct repair *repair)
+ * second, and the next round finds what is missing. What a rule began and gave up is dropped. */
+static enum err write_deed(struct repair *repair, bool is_done)
 {
     enum err err = ERR_OK;
     for (size_t i = 0; i < FAMILIES_A_DEED && repair->batches[i] != NULL; i++) {
-        if (err == ERR_OK && !repair->options.is_dry) {
+        if (err == ERR_OK && is_done && !repair->options.is_dry) {
             err = kv_write(repair->kv, repair->batches[i]);
         }
         kv_batch_free(repair->batches[i]);
         repair->batches[i] = NULL;
     }
-    repair->needs_sync |= !repair->options.is_dry;
+    repair->needs_sync |= is_done && !repair->options.is_dry;
     return err;
 }
 
@@ -449,7 +466,7 @@ static void on_finding(void *context, const struct verify_finding *finding)
         return;
     }
     repair_one(&repair->rows, finding, &deed);
-    repair->err = write_deed(repair);
+    repair->err = write_deed(repair, deed.result == REPAIR_DONE);
     if (repair->err != ERR_OK) {
         return;
     }

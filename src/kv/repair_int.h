@@ -20,6 +20,7 @@ struct patient {
     struct key_parts at; /* of the finding's key; shape NULL when it is none */
     uint32_t family;
     struct buf bytes; /* one row */
+    bool is_broken;   /* a row was too large to be written: nothing of the deed may be */
 };
 
 enum err patient_get(struct patient *patient, const struct key *key, struct slice *value);

@@ -6,8 +6,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ID_BYTES   ((size_t)16)
-#define ROUTES_MAX ((size_t)65536) /* bytes of a list that is made again */
+#define ID_BYTES     ((size_t)16)
+#define ROUTES_MAX   ((size_t)65536) /* bytes of a list that is made again */
+#define MAIL_ROW_MAX (4 * MIB)       /* bytes of one that is read */
 
 /* A key made of an id that is not of the account would be none of ours. */
 static bool is_foreign(const struct patient *patient, struct id id)
@@ -169,6 +170,8 @@ void repair_place_dangling(struct patient *patient)
 struct thread_of {
     struct patient *patient;
     struct row_thread row;
+    struct arena arena; /* of one mail */
+    struct buf subject;
     uint32_t unread;
 };
 
@@ -176,23 +179,52 @@ static bool add_member(void *of, struct slice key, struct slice value UNUSED)
 {
     struct thread_of *thread = of;
     struct row_thread *row = &thread->row;
+    struct repair_rows *rows = thread->patient->rows;
     struct key_parts at;
     struct row_mail mail;
+    struct slice bytes;
     if (key_read(key, &at) != ERR_OK) {
         return true;
     }
-    enum err err = patient_get_mail(thread->patient, key_mail(at.account, at.ids[1]), &mail);
+    struct key own = key_mail(at.account, at.ids[1]);
+    arena_clear(&thread->arena);
+    enum err err = rows->get(rows->context, thread->patient->family, &own, &thread->arena, &bytes);
+    err = err == ERR_OK ? row_mail_decode(bytes, &mail) : err;
     thread->unread += err != ERR_OK;
     if (err == ERR_OK) {
         if (row->mail_count == 0 || mail.received_unix_ms < row->first_unix_ms) {
             row->first_unix_ms = mail.received_unix_ms;
-            row->subject = mail.subject;
+            buf_clear(&thread->subject);
+            buf_add(&thread->subject, mail.subject);
         }
         row->last_unix_ms = max_u64(row->last_unix_ms, mail.received_unix_ms);
         row->mail_count++;
     }
-    return thread->unread == 0 &&
-           thread->patient->rows->arena->used_bytes < thread->patient->rows->arena->max_bytes / 2;
+    return thread->unread == 0;
+}
+
+static void set_thread(struct patient *patient, const struct thread_of *found)
+{
+    struct row_thread row;
+    char text[ID_TEXT_MAX];
+    (void)id_text(ID_THREAD, patient->at.ids[0], text); /* it is terminated */
+    if (found->unread > 0) {
+        patient_left(patient, "%s has mails that are not there or cannot be read; they go first",
+                     text);
+        return;
+    }
+    enum err err = patient_get_thread(patient, patient->finding->key, &row);
+    if (err == ERR_OK && found->row.mail_count == 0) {
+        patient_put_aside(patient, &patient->finding->key, "a thread without mails");
+    } else if (err == ERR_OK && row.mail_count != found->row.mail_count) {
+        row.mail_count = found->row.mail_count;
+        patient_put_thread(patient, patient->finding->key, &row);
+        patient_done(patient, "count the mails of %s: %" PRIu32, text, row.mail_count);
+    } else if (err == ERR_NOT_FOUND && found->row.mail_count > 0) {
+        patient_put_thread(patient, patient->finding->key, &found->row);
+        patient_done(patient, "make %s again from its %" PRIu32 " mails", text,
+                     found->row.mail_count);
+    }
 }
 
 /* Its mails say what it is; what it says of itself beside that stays. */
@@ -201,29 +233,14 @@ void repair_thread(struct patient *patient)
     const struct key_parts *at = &patient->at;
     struct key prefix = key_prefix_thread_mails(at->account, at->ids[0]);
     struct thread_of found = {.patient = patient, .row = {.id = at->ids[0]}};
-    struct row_thread row;
-    char text[ID_TEXT_MAX];
-    (void)id_text(ID_THREAD, at->ids[0], text); /* it is terminated */
-    if (!patient_scan(patient, &prefix, add_member, &found)) {
-        return;
+    arena_init(&found.arena, 64 * KIB, MAIL_ROW_MAX);
+    buf_init(&found.subject, MAIL_ROW_MAX);
+    if (patient_scan(patient, &prefix, add_member, &found)) {
+        found.row.subject = buf_slice(&found.subject);
+        set_thread(patient, &found);
     }
-    if (found.unread > 0) {
-        patient_left(patient, "%s has mails that are not there or cannot be read; they go first",
-                     text);
-        return;
-    }
-    enum err err = patient_get_thread(patient, patient->finding->key, &row);
-    if (err == ERR_OK && found.row.mail_count == 0) {
-        patient_put_aside(patient, &patient->finding->key, "a thread without mails");
-    } else if (err == ERR_OK && row.mail_count != found.row.mail_count) {
-        row.mail_count = found.row.mail_count;
-        patient_put_thread(patient, patient->finding->key, &row);
-        patient_done(patient, "count the mails of %s: %" PRIu32, text, row.mail_count);
-    } else if (err == ERR_NOT_FOUND && found.row.mail_count > 0) {
-        patient_put_thread(patient, patient->finding->key, &found.row);
-        patient_done(patient, "make %s again from its %" PRIu32 " mails", text,
-                     found.row.mail_count);
-    }
+    buf_fini(&found.subject);
+    arena_fini(&found.arena);
 }
 
 /* ---- names and ids -------------------------------------------------------------------------- */

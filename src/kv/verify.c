@@ -19,10 +19,11 @@
 #include <string.h>
 
 #define SCRATCH_BYTES (64 * KIB)
-#define SCRATCH_MAX   (16 * MIB) /* rows of one unit that are held at once; the largest is 2 MiB */
+#define SCRATCH_MAX   (16 * MIB) /* one row; the largest of ours is 2 MiB */
 #define WORDS_MAX     4096
 #define STAMP_KEY     SLICE("format")
-#define UNITS_A_LOOK  64 /* between two looks at the clock */
+#define UNITS_A_LOOK  64                        /* between two looks at the clock */
+#define NOTES_MAX     (VERIFY_FINDINGS_MAX / 4) /* kept; the rest of the room is for damage */
 
 /* tags: a cursor each; "": what no tag covers. */
 static const struct phase {
@@ -420,6 +421,7 @@ static bool step_meta(struct verify *verify)
 static enum found get(struct verify *verify, struct kv_place place, const struct key *key,
                       struct slice *value)
 {
+    arena_clear(&verify->scratch); /* a long thread, all of it read, would not fit */
     enum err err = kv_get_at(verify->kv, place, key_slice(key), &verify->scratch, value);
     return err == ERR_OK ? FOUND : err == ERR_NOT_FOUND ? ABSENT : UNKNOWN;
 }
@@ -461,9 +463,10 @@ void verify_owner(struct verify *verify, const struct cursor *cursor)
 
 void verify_say_finding(struct verify *verify, struct verify_finding *finding)
 {
+    uint32_t room = kinds[finding->kind].is_damage ? VERIFY_FINDINGS_MAX : NOTES_MAX;
     finding->family = verify->family;
     verify->counts[finding->kind]++;
-    if (verify->finding_count < VERIFY_FINDINGS_MAX) {
+    if (verify->finding_count < room) {
         verify->findings[verify->finding_count++] = *finding;
     }
     if (verify->options.on_finding != NULL) {

@@ -62,7 +62,7 @@ struct verify {
     bool is_open;  /* the phase's cursors are */
     bool is_again; /* it reads rows that another one has counted */
     struct cursor cursors[CURSORS_MAX];
-    struct arena scratch; /* of one unit */
+    struct arena scratch; /* of one point read */
     struct buf words;
     uint32_t today;
     uint64_t id_floor_ms; /* of this family */
@@ -88,7 +88,7 @@ struct verify {
 void cursor_next(struct verify *verify, struct cursor *cursor);
 /* Whether some of these rows may lie where the cursor could not read. */
 bool cursor_is_blind(const struct cursor *cursor, const struct key *prefix);
-/* Reads the snapshot. *value is in the scratch arena. */
+/* Reads the snapshot. *value is in the scratch arena, until the next one. */
 enum found verify_get(struct verify *verify, uint32_t family, const struct key *key,
                       struct slice *value);
 /* The same as of now. */

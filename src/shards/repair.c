@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-#define STAGED_MAX       64
+#define STAGED_MAX       128 /* a group of recipients and its outbox row */
 #define DEED_ARENA_BYTES (16 * MIB)
 
 _Static_assert((int)FACT_PENDING == (int)DELIVERY_PENDING &&
@@ -153,8 +153,9 @@ static void treat(struct surgery *surgery, const struct verify_finding *finding,
     }
     if (surgery->is_foreign) {
         deed->result = REPAIR_LEFT;
-        (void)snprintf(deed->text, sizeof deed->text, "%s",
-                       "stop meerkatd and run repair: rows of two shards are in it"); /* fits */
+        (void)snprintf(
+            deed->text, sizeof deed->text, "%s",
+            "stop meerkatd and run repair: rows of two shards are in it, or very many"); /* fits */
     } else if (!is_dry) {
         apply(surgery);
         LOG_WARN("shard.repaired", LOG_U64("family", shard->family),

@@ -387,3 +387,154 @@ Test(verify, finds_every_kind_of_damage_and_repair_leaves_a_clean_store)
         small_end(&small);
     }
 }
+
+/* A row that quarantine cannot hold. */
+Test(verify, leaves_a_row_in_its_place_that_would_be_lost_by_putting_it_aside)
+{
+    struct small small;
+    struct key key;
+    struct arena arena;
+    struct slice value;
+    uint64_t done = 0;
+    crypto_init();
+    small_make(&small);
+    char *bytes = mem_zalloc(4 * MIB);
+    cr_assert(key_copy(SLICE("~none of ours"), &key));
+    small_put_bytes(&small, small.family, key, slice_of(bytes, 4 * MIB));
+    free(bytes);
+    cr_expect_gt(mend(&small, false, &done), 0, "somebody is told");
+    arena_init(&arena, 64 * KIB, 8 * MIB);
+    cr_expect_eq(kv_get(small.kv, small.family, key_slice(&key), &arena, &value), ERR_OK);
+    arena_fini(&arena);
+    small_end(&small);
+}
+
+struct rows_seen {
+    struct small *small;
+    enum err mail_err; /* what a look at the mail's row answers */
+    uint32_t writes;
+};
+
+static enum err seen_get(void *context, uint32_t family UNUSED, const struct key *key UNUSED,
+                         struct arena *arena UNUSED, struct slice *value)
+{
+    const struct rows_seen *seen = context;
+    *value = SLICE("");
+    return seen->mail_err;
+}
+
+static void seen_put(void *context, uint32_t family UNUSED, const struct key *key UNUSED,
+                     struct slice value UNUSED)
+{
+    struct rows_seen *seen = context;
+    seen->writes++;
+}
+
+static void seen_remove(void *context, uint32_t family, const struct key *key)
+{
+    seen_put(context, family, key, SLICE(""));
+}
+
+static enum err seen_scan(void *context UNUSED, uint32_t family UNUSED, const struct key *prefix,
+                          repair_row_fn *fn, void *of)
+{
+    (void)fn(of, key_slice(prefix), SLICE("a row")); /* one is enough */
+    return ERR_OK;
+}
+
+Test(verify, takes_rows_from_no_mail_that_is_there_or_cannot_be_read)
+{
+    const enum err errs[] = {ERR_OK, ERR_CORRUPT, ERR_STORAGE, ERR_NOT_FOUND};
+    crypto_init();
+    for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+        struct rows_seen seen = {.mail_err = errs[i]};
+        struct arena arena;
+        struct repair_deed deed;
+        struct account_id account = {.value = 7};
+        struct id mail = {.bytes = {1}};
+        struct verify_finding finding = {.kind = VERIFY_MAIL_MISSING};
+        finding.key = key_prefix_deliveries(account, mail);
+        arena_init(&arena, 4 * KIB, MIB);
+        struct repair_rows rows = {.context = &seen,
+                                   .arena = &arena,
+                                   .shard_count = SMALL_SHARDS,
+                                   .get = seen_get,
+                                   .put = seen_put,
+                                   .remove = seen_remove,
+                                   .scan = seen_scan};
+        repair_one(&rows, &finding, &deed);
+        cr_expect_eq(seen.writes > 0, errs[i] == ERR_NOT_FOUND, "%zu", i);
+        cr_expect_eq(deed.result == REPAIR_DONE, errs[i] == ERR_NOT_FOUND, "%zu", i);
+        arena_fini(&arena);
+    }
+}
+
+#define LONG_MAILS   20
+#define LONG_HEADERS (size_t)(900 * KIB)
+
+/* More rows of mails than are held in memory: the last is looked at as the first. */
+Test(verify, and_repair_see_all_of_a_long_thread)
+{
+    struct small small;
+    struct arena arena;
+    struct row_thread thread;
+    uint64_t done = 0;
+    crypto_init();
+    small_make(&small);
+    char *headers = mem_zalloc(LONG_HEADERS);
+    for (uint64_t i = 0; i < LONG_MAILS; i++) {
+        struct id mail = small_id(&small, 100 + i);
+        small_put_mail(&small, small.family, key_mail(small.account, mail),
+                       (struct row_mail){.id = mail,
+                                         .direction = FACT_INBOUND,
+                                         .status = FACT_MAIL_DELIVERED,
+                                         .headers = slice_of(headers, LONG_HEADERS),
+                                         .thread = small.thread});
+        small_put_thread_mail(&small, small.family,
+                              key_thread_mail(small.account, small.thread, mail),
+                              (struct row_thread_mail){.is_inbound = true});
+    }
+    free(headers);
+    struct id none = small_id(&small, 100 + LONG_MAILS);
+    small_put_thread_mail(&small, small.family, key_thread_mail(small.account, small.thread, none),
+                          (struct row_thread_mail){.is_inbound = true});
+    struct verify_progress before = run(&small, NULL);
+    cr_expect_eq(before.counts[VERIFY_PLACE_DANGLING], 1);
+    cr_expect_eq(before.counts[VERIFY_THREAD_COUNT], 1);
+    (void)mend(&small, false, &done);
+    cr_expect_eq(run(&small, NULL).damage, 0);
+    arena_init(&arena, 64 * KIB, MIB);
+    cr_assert(small_get_thread(&small, small.family, key_thread(small.account, small.thread),
+                               &arena, &thread));
+    cr_expect_eq(thread.mail_count, LONG_MAILS + 1);
+    arena_fini(&arena);
+    small_end(&small);
+}
+
+Test(verify, keeps_room_for_damage_behind_many_notes)
+{
+    struct small small;
+    crypto_init();
+    small_make(&small);
+    for (uint32_t i = 0; i < VERIFY_FINDINGS_MAX; i++) {
+        struct sha256 hash = crypto_sha256(slice_of(&i, sizeof i));
+        small_put_quarantine(&small, 0, key_quarantine(SMALL_NOW, &hash),
+                             (struct row_quarantine){.reason = SLICE("a test")});
+    }
+    struct key key;
+    cr_assert(key_copy(SLICE("~none of ours"), &key));
+    small_put_bytes(&small, SMALL_SHARDS - 1, key, SLICE("x"));
+    const struct verify_options options = {.now_unix_ms = SMALL_NOW};
+    struct verify *verify = verify_new(small.kv, &options);
+    uint32_t count = 0;
+    while (verify_step(verify, STEP_US)) {
+    }
+    const struct verify_finding *found = verify_findings(verify, &count);
+    bool is_kept = false;
+    for (uint32_t i = 0; i < count; i++) {
+        is_kept |= found[i].kind == VERIFY_KEY;
+    }
+    cr_expect(is_kept, "a repair of the running server goes by what is kept");
+    verify_free(verify);
+    small_end(&small);
+}
