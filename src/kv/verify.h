@@ -118,7 +118,8 @@ void verify_free(struct verify *verify);
 /* Works for about budget_us; false when all is done. */
 bool verify_step(struct verify *verify, uint64_t budget_us);
 void verify_progress(const struct verify *verify, struct verify_progress *progress);
-/* The first VERIFY_FINDINGS_MAX of them, of which notes take up a quarter at most. Borrowed until verify_free. */
+/* The first VERIFY_FINDINGS_MAX of them, of which notes take up a quarter at most. Borrowed until
+ * verify_free. */
 const struct verify_finding *verify_findings(const struct verify *verify, uint32_t *count);
 /* Members of a JSON object: rows, bytes, ms, damage, notes, kinds, findings: those that are kept,
  * for as long as w has less than bytes_max. */
