@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "kv/account_check.h"
 #include "kv/account_file.h"
 #include "kv/account_rows.h"
 #include "kv/migrate.h"
@@ -166,7 +167,11 @@ static enum err check_row(struct keep_job *job, struct slice key, struct slice v
     if (!account_rows_is_one(key, &owner) || owner.value != it->head.account.value) {
         return ERR_INVALID;
     }
-    enum err err = account_row_import(&it->seals, key, value, &it->scratch, &it->row);
+    enum err err = account_check_row(key, value);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = account_row_import(&it->seals, key, value, &it->scratch, &it->row);
     if (err != ERR_OK) {
         return err;
     }
@@ -200,9 +205,10 @@ static enum keep_step check_file(struct keep_job *job, uint64_t budget_us)
             return refuse(job, err, why);
         }
         if (!is_end && check_row(job, key, value) != ERR_OK) {
-            return refuse(job, ERR_CORRUPT,
-                          "the file holds a row that is damaged, of another account, or of a newer "
-                          "version of Meerkat");
+            return refuse(
+                job, ERR_CORRUPT,
+                "the file holds a row that is damaged, not of this account, or of a newer "
+                "version of Meerkat");
         }
         job->done = account_file_bytes(it->file);
     } while (!is_end && clock_mono_us() < end_us);
@@ -366,7 +372,9 @@ static enum err next_row(struct keep_job *job, struct slice *key, bool *is_end)
         return err;
     }
     arena_clear(&it->scratch);
-    return account_row_import(&it->seals, *key, value, &it->scratch, &it->row);
+    err = account_check_row(*key, value); /* again: a file can be written between two readings */
+    return err == ERR_OK ? account_row_import(&it->seals, *key, value, &it->scratch, &it->row)
+                         : err;
 }
 
 static void put_aside(struct import_job *it, struct slice key)
