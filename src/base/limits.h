@@ -63,8 +63,8 @@ _Static_assert(SHARD_PORT_MSGS <= 65536, "a shard's port must stay under 64 Ki m
 #define LOG_PREFIX_MAX 32 /* bytes; the longest event is shorter */
 
 /* ---- the operator and the server ------------------------------------------------------------ */
-#define MOVE_MS              10000   /* a shard that is not idle by then stays on its loop */
-#define REBALANCE_WINDOW_MS  2000    /* measured, unless the operator says how long */
+#define MOVE_MS              10000 /* a shard that is not idle by then stays on its loop */
+#define REBALANCE_WINDOW_MS  2000  /* measured, unless the operator says how long */
 #define REBALANCE_WINDOW_MAX 60000
 #define OPERATE_FOR_MAX_MS   (UINT64_C(7) * 24 * 3600 * 1000) /* what ends by itself ends by then */
 
@@ -442,7 +442,7 @@ _Static_assert(RETRY_ATTEMPTS_MAX *SMTP_TRANSCRIPT_MAX <= BATCH_BYTES_MAX,
 #define QUEUE_OPS_MAX   16   /* wishes under way at once, each with a note out at most */
 #define QUEUE_PLACES    8192 /* of the schedule, looked at in one turn of the loop */
 _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
-#define TRACES_MAX             4    /* dialogues watched at once, an actor */
+#define TRACES_MAX             4           /* dialogues watched at once, an actor */
 #define TRACE_RING_BYTES       (256 * KIB) /* of lines nobody has read yet, a trace and actor */
 #define TRACE_ASIDE_BYTES      (8 * KIB)   /* of a dialogue that fits no trace yet */
 #define TRACE_ASIDE_TOTAL      (2 * MIB)   /* of all of them, an actor */
@@ -450,23 +450,23 @@ _Static_assert(HOLDS_MAX <= NOTES_PER_SCAN, "one scan is enough");
 #define TRACE_WORD_MAX         320 /* a site's name, an address */
 #define TRACE_SECONDS          60
 #define TRACE_SECONDS_MAX      3600
-#define TRACE_MSGS_MAX         8 /* from one edge to another, in flight */
+#define TRACE_MSGS_MAX         8    /* from one edge to another, in flight */
 #define OUTBOX_COUNT_US        8000 /* of a worker, a shard: then rows are estimated */
 #define EXPLAIN_DELIVERIES_MAX 256  /* of one mail, in one answer */
 #define EXPLAIN_LINE_MAX       1024 /* entries of a line that are counted for it; then "or more" */
 
 /* ---- long work on the store ------------------------------------------------------------------ */
-#define KEEPER_JOBS_KEPT  16 /* that are remembered, the one that runs included */
-#define KEEPER_REPORT_MAX (128 * KIB)
-#define KEEPER_ARENA_MAX  (64 * MIB)
-#define KEEPER_PATH_MAX    3500
-#define KEEPER_BACKUPS_MAX 10000 /* in one folder */
+#define KEEPER_JOBS_KEPT      16 /* that are remembered, the one that runs included */
+#define KEEPER_REPORT_MAX     (128 * KIB)
+#define KEEPER_ARENA_MAX      (64 * MIB)
+#define KEEPER_PATH_MAX       3500
+#define KEEPER_BACKUPS_MAX    10000 /* in one folder */
 #define KEEPER_PASSPHRASE_MAX 200
-#define KEEPER_PASSPHRASE_MIN 12 /* argon2id makes guessing slow, not impossible */
+#define KEEPER_PASSPHRASE_MIN 12          /* argon2id makes guessing slow, not impossible */
 #define ACCOUNT_BLOCK_BYTES   (256 * KIB) /* of an account's file */
 #define ACCOUNT_BLOCK_MAX     (4 * MIB)   /* with the largest row in it */
 #define ACCOUNT_BLOCK_LAST    UINT32_C(0x80000000)
-#define KEEPER_SLICE_US   20000 /* at a time; then questions are answered */
+#define KEEPER_SLICE_US       20000 /* at a time; then questions are answered */
 
 /* A trip has its claim out and one message more at most: a chunk, an outcome, a note. */
 _Static_assert(2 * ATTEMPTS_MAX + STS_NOTES_MAX + TLS_REPORT_NOTES + QUEUE_OPS_MAX +

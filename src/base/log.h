@@ -31,7 +31,7 @@ enum log_type {
     LOG_TYPE_BOOL,
     LOG_TYPE_ID,
     LOG_TYPE_ACCOUNT, /* left out when there is none */
-    LOG_TYPE_TRACE /* its id; left out when there is none */
+    LOG_TYPE_TRACE    /* its id; left out when there is none */
 };
 
 struct log_field {

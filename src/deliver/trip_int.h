@@ -58,8 +58,8 @@ struct trip {
     uint32_t part_first;
     struct buf transcript;
     struct tap_talk talk;
-    uint64_t begun_unix_ms;   /* the claim went out */
-    uint64_t started_unix_ms; /* and was granted */
+    uint64_t begun_unix_ms;             /* the claim went out */
+    uint64_t started_unix_ms;           /* and was granted */
     struct verdict failure;             /* of the last host */
     struct tls_demand demand;           /* of the host that is tried */
     struct dane dane;                   /* likewise */

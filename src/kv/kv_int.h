@@ -32,7 +32,7 @@ struct kv {
     uint32_t shard_count;
     bool is_read_only;
     bool is_compact_stopped; /* whose thread compacts: the keeper's */
-    bool is_log_torn; /* the writer's: the last kv_write failed, perhaps within the log */
+    bool is_log_torn;        /* the writer's: the last kv_write failed, perhaps within the log */
 };
 
 struct kv_snapshot {

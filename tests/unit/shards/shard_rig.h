@@ -425,7 +425,7 @@ static inline void rig_write(struct rig *rig, struct kv_batch *batch)
 {
     cr_assert_eq(kv_write(rig->kv, batch), ERR_OK);
     for (size_t i = 0; i < RIG_SHARDS; i++) {
-        row_cache_fini(&rig->shards[i]->cache); /* which nobody but a test can surprise */
+        row_cache_fini(&rig->shards[i]->cache);        /* which nobody but a test can surprise */
         rig->shards[i]->suppressions.is_ready = false; /* likewise */
     }
     kv_batch_free(batch);
