@@ -45,7 +45,10 @@ void deliver_name_sites(const struct policy *policy)
 uint32_t deliver_site_label(const struct site *site)
 {
     const struct slice group = group_of_site(site);
-    return group_is_hook(group) ? LABEL_WEBHOOK : metric_site(group);
+    if (group_is_hook(group)) {
+        return LABEL_WEBHOOK;
+    }
+    return site->rules.is_provider ? metric_site(group) : 0; /* most are everybody else's */
 }
 
 static void add_site(struct sum *sum, const struct site *site, uint64_t now_ms, bool asks_oldest)
