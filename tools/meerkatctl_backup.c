@@ -202,6 +202,9 @@ static bool is_the_key(const struct seal_key *key, const struct backup_mark *mar
 static void print_made(struct ctl *ctl, json_t *job)
 {
     json_t *report = ctl_member(job, "report");
+    if (!ctl_job_is_done(job)) {
+        return; /* what went wrong is told, and there is no backup to tell of */
+    }
     printf("backup %lld in %s: %s in %lld files, %s of it new%s\n",
            (long long)json_integer_value(ctl_member(report, "backup")),
            ctl_member_text(report, "folder"),
@@ -268,11 +271,12 @@ static int backup_offline(struct ctl *ctl, const char *folder, uint32_t keep)
     kv_close(kv);
     crypto_wipe(&master, sizeof master);
     if (status == EXIT_GOOD) {
-        json_t *job = json_pack(
-            "{s:{s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:I}}", "report", "folder", folder, "backup",
-            (json_int_t)making.entry.id, "bytes", (json_int_t)making.entry.bytes, "files",
-            (json_int_t)making.entry.file_count, "copiedBytes", (json_int_t)making.copied,
-            "verified", 1, "withKey", (int)has_key, "backups", (json_int_t)making.left);
+        json_t *job =
+            json_pack("{s:s, s:{s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:I}}", "state", "done",
+                      "report", "folder", folder, "backup", (json_int_t)making.entry.id, "bytes",
+                      (json_int_t)making.entry.bytes, "files", (json_int_t)making.entry.file_count,
+                      "copiedBytes", (json_int_t)making.copied, "verified", 1, "withKey",
+                      (int)has_key, "backups", (json_int_t)making.left);
         if (ctl->is_json) {
             ctl_print_done(ctl, job, "");
         } else {

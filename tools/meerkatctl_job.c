@@ -107,6 +107,11 @@ static bool is_running(json_t *job)
     return strcmp(ctl_member_text(job, "state"), "running") == 0;
 }
 
+bool ctl_job_is_done(json_t *job)
+{
+    return strcmp(ctl_member_text(job, "state"), "done") == 0;
+}
+
 static int get_job(struct ctl *ctl, const char *id, json_t **job)
 {
     const struct call call = {.method = "GET", .path = ctl_path(ctl, JOBS "/", id, "")};
@@ -264,6 +269,10 @@ static void print_compacted(struct ctl *ctl UNUSED, json_t *job)
 {
     char before[32];
     char after[32];
+    if (!ctl_job_is_done(job)) {
+        printf("%lld of %lld families were compacted\n", number(job, "done"), number(job, "total"));
+        return;
+    }
     print_bytes(before, number(job, "report.bytesBefore"));
     print_bytes(after, number(job, "report.bytesAfter"));
     printf("compacted %lld of %lld families: %s before, %s now\n", number(job, "done"),

@@ -12,6 +12,8 @@
 /* Prints a job that has ended, its report above all, for people. */
 typedef void job_print_fn(struct ctl *ctl, json_t *job);
 
+bool ctl_job_is_done(json_t *job); /* neither failed nor cancelled: its report is of all of it */
+
 /* Starts a job of that type, whose further members are in body (taken; NULL: none), and waits for
  * its end, unless --detach was given, which the command lists among its options.
  * EXIT_GOOD; EXIT_WRONG when it found something or failed; EXIT_REFUSED when it was refused or

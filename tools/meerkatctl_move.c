@@ -45,7 +45,7 @@ static long long number(json_t *job, const char *member)
 
 static void print_exported(struct ctl *ctl UNUSED, json_t *job)
 {
-    if (strcmp(ctl_member_text(job, "state"), "done") != 0) {
+    if (!ctl_job_is_done(job)) {
         if (json_is_true(ctl_member(job, "report.suspended"))) {
             printf("the account is still suspended; meerkatctl accounts resume %s lets it go on\n",
                    ctl_member_text(job, "report.account"));
@@ -99,7 +99,7 @@ int run_export(struct ctl *ctl)
 static void print_imported(struct ctl *ctl UNUSED, json_t *job)
 {
     const char *account = ctl_member_text(job, "report.account");
-    if (strcmp(ctl_member_text(job, "state"), "done") != 0) {
+    if (!ctl_job_is_done(job)) {
         return;
     }
     printf("%s is here: %lld rows, %lld emails and domains\n", account, number(job, "report.rows"),

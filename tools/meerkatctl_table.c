@@ -124,7 +124,9 @@ static size_t width_of(struct slice text)
 
 static void print_cell(struct slice text, size_t width, bool is_last)
 {
-    (void)fwrite(text.data, 1, text.len, stdout); /* main asks whether all went out */
+    if (text.len > 0) {
+        (void)fwrite(text.data, 1, text.len, stdout); /* main asks whether all went out */
+    }
     if (!is_last) {
         printf("%*s", (int)(width - width_of(text) + 2), "");
     }

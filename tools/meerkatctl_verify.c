@@ -49,7 +49,9 @@ static void print_finding(json_t *finding)
     } else {
         printf("%s", ctl_member_text(finding, "row"));
     }
-    printf("%s%s\n", detail[0] != '\0' ? ": " : "", detail);
+    printf("%s", detail[0] != '\0' ? ": " : "");
+    ctl_print_safely(detail);
+    printf("\n");
 }
 
 static void print_kinds(json_t *report, bool is_damage)
@@ -175,7 +177,11 @@ static int verify_offline(struct ctl *ctl)
 
 static void print_verify_job(struct ctl *ctl, json_t *job)
 {
-    ctl_print_verified(ctl, ctl_member(job, "report"));
+    if (ctl_job_is_done(job)) {
+        ctl_print_verified(ctl, ctl_member(job, "report"));
+        return;
+    }
+    printf("only a part of the store was read, so nothing can be said of it\n");
 }
 
 int run_verify(struct ctl *ctl)
@@ -408,7 +414,10 @@ static void print_repair_job(struct ctl *ctl, json_t *job)
         .ctl = ctl, .done = ctl_member(report, "done"), .left = ctl_member(report, "left")};
     print_deeds(mending.done, true);
     print_deeds(mending.left, false);
-    print_mended(&mending, json_is_true(ctl_member(report, "dry")), ctl_member(report, "after"));
+    if (ctl_job_is_done(job)) {
+        print_mended(&mending, json_is_true(ctl_member(report, "dry")),
+                     ctl_member(report, "after"));
+    }
 }
 
 int run_repair(struct ctl *ctl)
