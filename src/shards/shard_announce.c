@@ -34,7 +34,9 @@ void announce_init(struct shard *shard, struct loop *loop)
 void shard_announce(struct shard *shard, const struct outbox_entry *entry)
 {
     struct batch *batch = shard->filling;
-    CHECK(entry->domain.len <= DNS_NAME_MAX);
+    /* A webhook's origin is longer than a name can be, by its scheme and port; delivery goes by as
+     * much of it. */
+    struct slice domain = slice_head(entry->domain, DNS_NAME_MAX);
     CHECK(entry->pool.len <= POOL_NAME_MAX);
     if (entry->due_unix_ms > clock_unix_ms() + SCHEDULE_AHEAD_MS + SWEEP_MS) {
         return; /* a later look ahead finds it; one more round, for this batch is not on disk yet */
@@ -47,7 +49,7 @@ void shard_announce(struct shard *shard, const struct outbox_entry *entry)
     buf_put_u64(&batch->announces, entry->account.value);
     buf_add_bytes(&batch->announces, entry->mail.bytes, sizeof(entry->mail.bytes));
     buf_put_u32(&batch->announces, entry->group);
-    buf_put_slice(&batch->announces, entry->domain);
+    buf_put_slice(&batch->announces, domain);
     buf_put_u32(&batch->announces, (uint32_t)entry->priority);
     buf_put_slice(&batch->announces, entry->pool);
 }

@@ -636,3 +636,28 @@ Test(shard, refuses_notes_of_no_kind_and_elsewhere)
     rig_put(rig, msg);
     rig_close(rig);
 }
+
+/* The longest host that a URL may have, with scheme and port, is longer than a name. */
+Test(shard, announces_a_webhook_whose_host_is_as_long_as_can_be)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = rig_signup(rig);
+    struct arena arena;
+    char url[DOMAIN_MAX + 32];
+    arena_init(&arena, 4 * KIB, MIB);
+    (void)snprintf(url, sizeof url, "https://%0*d:65535/x", DOMAIN_MAX, 1);
+    (void)rig_domain(rig, account, "a.test");
+    struct outbox_entry entry = {
+        .due_unix_ms = 1,
+        .account = account,
+        .mail = {.bytes = {1, 2, 3}},
+        .group = HOOK_GROUP,
+        .domain = hook_origin(slice_str(url), &arena),
+    };
+    cr_assert_gt(entry.domain.len, DNS_NAME_MAX);
+    shard_announce(rig_state(rig, account), &entry);
+    (void)rig_send(rig, account, "a@a.test", "b@b.test"); /* the batch that it goes with */
+    (void)rig_entry(rig, entry.mail, entry.group);
+    arena_fini(&arena);
+    rig_close(rig);
+}
