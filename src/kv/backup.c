@@ -133,7 +133,9 @@ static enum err write_file(const char *path, struct slice bytes, char why[BACKUP
 {
     char temporary[BACKUP_PATH_MAX + 72];
     (void)snprintf(temporary, sizeof temporary, "%s.new", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* Anew: what lies there may be somebody else's to read, or lead elsewhere. */
+    (void)unlink(temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd == -1) {
         return backup_say_errno(why, "write", temporary);
     }
@@ -472,6 +474,22 @@ struct engine {
     rocksdb_backup_engine_t *rocks;
 };
 
+/* All mail lies in them, and RocksDB makes them as the umask has it. */
+static void shut_to_others(const struct backup *backup)
+{
+    static const char *const folders[] = {"meta", "private", "shared_checksum"};
+    struct stat info;
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        bool is_open = fstatat(backup->lock, folders[i], &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+                       S_ISDIR(info.st_mode) && (info.st_mode & S_IRWXO) != 0;
+        if (is_open &&
+            fchmodat(backup->lock, folders[i], info.st_mode & (S_IRWXU | S_IRWXG), 0) == -1) {
+            LOG_WARN("backup.open_to_others", LOG_STR("folder", backup->folder),
+                     LOG_STR("remedy", "mail is stored there: chmod it to 0700"));
+        }
+    }
+}
+
 static enum err engine_open(const struct backup *backup, struct engine *engine,
                             char why[BACKUP_WHY_MAX])
 {
@@ -487,6 +505,7 @@ static enum err engine_open(const struct backup *backup, struct engine *engine,
         rocksdb_env_destroy(engine->env);
         return engine_failed(backup, "the folder cannot be opened", words, why);
     }
+    shut_to_others(backup);
     return ERR_OK;
 }
 

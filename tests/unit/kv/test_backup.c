@@ -395,3 +395,31 @@ Test(backup, onto_a_full_disk_says_so_and_the_store_goes_on, .timeout = 60)
     cr_assert_eq(umount(rig.folder), 0);
     rig_fini(&rig);
 }
+
+Test(backup, is_nobody_elses_to_read_or_to_lead_astray, .timeout = 60)
+{
+    struct rig rig;
+    struct stat info;
+    char path[TEMP_PATH_MAX + 32];
+    char victim[TEMP_PATH_MAX + 32];
+    rig_init(&rig);
+    (void)umask(S_IWGRP | S_IWOTH);
+    cr_assert_eq(chmod(rig.folder, S_IRWXU | S_IRGRP | S_IXGRP | S_IROTH | S_IXOTH), 0);
+    (void)snprintf(victim, sizeof victim, "%s/victim", rig.target);
+    (void)snprintf(path, sizeof path, "%s/" BACKUP_MARK ".new", rig.folder);
+    int fd = open(victim, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_eq(write(fd, "whole", 5), 5);
+    cr_assert_eq(close(fd), 0);
+    cr_assert_eq(symlink(victim, path), 0);
+    put(&rig, "row", 'a', 100);
+    (void)make(&rig);
+    cr_expect(stat(victim, &info) == 0 && info.st_size == 5, "what the link led to is as it was");
+    const char *const folders[] = {"meta", "private", "shared_checksum"};
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", rig.folder, folders[i]);
+        cr_expect(stat(path, &info) == 0 && (info.st_mode & S_IRWXO) == 0, "%s", folders[i]);
+    }
+    cr_expect_eq(read_all(&rig, 0, NULL), ERR_OK);
+    cr_expect_eq(unlink(victim), 0);
+    rig_fini(&rig);
+}
