@@ -258,7 +258,6 @@ static int repair_store(struct ctl *ctl, struct kv *kv, bool is_dry, json_t *sal
     verify_progress(repair_verify(repair), &progress);
     json_t *after = report_of(repair_verify(repair));
     enum err err = repair_err(repair);
-    bool is_wrong = progress.damage > 0 || err != ERR_OK;
     repair_free(repair);
     kv_close(kv);
     if (ctl->is_json) {
@@ -277,7 +276,10 @@ static int repair_store(struct ctl *ctl, struct kv *kv, bool is_dry, json_t *sal
     json_decref(after);
     json_decref(mending.done);
     json_decref(mending.left);
-    return is_wrong ? EXIT_WRONG : EXIT_GOOD;
+    if (err != ERR_OK) {
+        return EXIT_UNREACHABLE; /* and a salvaged copy is not put in place */
+    }
+    return progress.damage > 0 ? EXIT_WRONG : EXIT_GOOD;
 }
 
 static int repair_offline(struct ctl *ctl, bool is_dry)
