@@ -478,20 +478,27 @@ static int sync_folder(const char *path)
     return status;
 }
 
+/* It has its name once it is whole: a part of it would be taken for another server's. */
 static int write_key(const struct restoring *it)
 {
     if (it->has_key) {
         return EXIT_GOOD;
     }
-    int fd = open(it->key_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    const char *temporary = ctl_text(it->ctl, "%s.new", it->key_path);
+    (void)unlink(temporary); /* of a try that was cut short */
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd == -1) {
-        return say_errno("write", it->key_path);
+        return say_errno("write", temporary);
     }
     bool is_written =
         write(fd, it->key.bytes, sizeof it->key.bytes) == (ssize_t)sizeof it->key.bytes &&
         fchown(fd, it->uid, it->gid) == 0 && fsync(fd) == 0;
-    int status = is_written ? EXIT_GOOD : say_errno("write", it->key_path);
+    int status = is_written ? EXIT_GOOD : say_errno("write", temporary);
     if (close(fd) == -1 && is_written) {
+        status = say_errno("write", temporary);
+    }
+    if (status == EXIT_GOOD &&
+        renameat2(AT_FDCWD, temporary, AT_FDCWD, it->key_path, RENAME_NOREPLACE) == -1) {
         status = say_errno("write", it->key_path);
     }
     return status == EXIT_GOOD ? sync_folder(it->data) : status;
@@ -536,7 +543,12 @@ static int restore(struct restoring *it)
     if (status == EXIT_GOOD && rename(it->partial, it->store) == -1) {
         status = say_errno("name", it->store);
     }
-    return status == EXIT_GOOD ? sync_folder(it->data) : status;
+    if (status == EXIT_GOOD) {
+        status = sync_folder(it->data);
+    }
+    /* Its own name as well, which may have been made for this; where it may not be read, not. */
+    const char *above = ctl_text(it->ctl, "%s/..", it->data);
+    return status == EXIT_GOOD && access(above, R_OK) == 0 ? sync_folder(above) : status;
 }
 
 static void print_restored(const struct restoring *it)
