@@ -149,6 +149,7 @@ static void on_list(struct request *request, struct msg *msg)
 static bool read_wish(struct request *request, struct keep_wish *wish)
 {
     struct job_body body;
+    arena_mark_secret(&request->arena); /* a passphrase may be in it */
     if (!api_read(request, &api_job_shape, &body)) {
         return false;
     }
