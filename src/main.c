@@ -43,6 +43,7 @@
 #include "base/version.h"
 #include "deliver/deliver.h"
 #include "edge/edge.h"
+#include "edge/process.h"
 #include "handover.h"
 #include "inspect.h"
 #include "kv/kv.h"
@@ -284,6 +285,7 @@ static void build(struct server *server)
     struct place *place = &server->place;
     uint64_t loops = server->conf.loops != 0 ? server->conf.loops : core_count();
     place->conf = &server->conf;
+    place->started_unix_ms = process_started();
     place->sockets = &server->sockets;
     place->master = &server->master;
     place->loop_count = (uint32_t)min_u64(loops, LOOP_COUNT_MAX);

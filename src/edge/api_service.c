@@ -39,7 +39,7 @@ static void write_page(struct job *job)
 {
     struct page_job *work = CONTAINER_OF(job, struct page_job, job);
     struct process_stat stat;
-    process_read(&stat);
+    process_read(&stat, work->edge->place->started_unix_ms);
     metric_print(&work->page);
     process_print(&stat, &work->page);
 }

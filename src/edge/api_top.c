@@ -214,7 +214,8 @@ static void on_process(struct job *job)
 
 static void read_process(struct job *job)
 {
-    process_read(&CONTAINER_OF(job, struct top_job, job)->process);
+    struct top_job *work = CONTAINER_OF(job, struct top_job, job);
+    process_read(&work->process, work->edge->place->started_unix_ms);
 }
 
 void api_top(struct request *request)

@@ -46,7 +46,7 @@ static void read_memory(struct process_stat *stat)
 }
 
 /* The kernel counts from its own start, in ticks. */
-static void read_start(struct process_stat *stat)
+uint64_t process_started(void)
 {
     char bytes[FILE_MAX_BYTES];
     struct slice text = read_file("/proc/self/stat", bytes);
@@ -54,7 +54,7 @@ static void read_start(struct process_stat *stat)
     const long ticks = sysconf(_SC_CLK_TCK);
     struct timespec up;
     if (name_end == SIZE_MAX || ticks <= 0 || clock_gettime(CLOCK_BOOTTIME, &up) == -1) {
-        return;
+        return 0;
     }
     struct slice words = slice_trim(slice_from(text, name_end + 1));
     for (int i = NAME_WORD + 1; i < STARTED_WORD; i++) {
@@ -62,7 +62,7 @@ static void read_start(struct process_stat *stat)
     }
     const uint64_t began_ms = next_number(&words) * SECOND_MS / (uint64_t)ticks;
     const uint64_t up_ms = (uint64_t)up.tv_sec * SECOND_MS + (uint64_t)up.tv_nsec / 1000000;
-    stat->started_unix_ms = clock_unix_ms() - (up_ms > began_ms ? up_ms - began_ms : 0);
+    return clock_unix_ms() - (up_ms > began_ms ? up_ms - began_ms : 0);
 }
 
 static void read_files(struct process_stat *stat)
@@ -82,12 +82,11 @@ static void read_files(struct process_stat *stat)
     }
 }
 
-void process_read(struct process_stat *stat)
+void process_read(struct process_stat *stat, uint64_t started_unix_ms)
 {
     struct rusage usage;
-    *stat = (struct process_stat){.open_files = 0};
+    *stat = (struct process_stat){.started_unix_ms = started_unix_ms};
     read_memory(stat);
-    read_start(stat);
     read_files(stat);
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
         stat->cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * SECOND_US +

@@ -32,6 +32,7 @@ struct place {
     struct actor *keeper;          /* long work on the store, on a loop of its own */
     struct actor *main;            /* what the operator says to the server itself */
     uint64_t boot;                 /* number of this run, from the store's stamp */
+    uint64_t started_unix_ms;      /* of this process */
     const struct sockets *sockets; /* that edges accept from */
     const struct seal_key *master; /* master key of secrets at rest */
 };

@@ -17,7 +17,7 @@
 Test(process, knows_when_it_began_and_what_it_may_open)
 {
     struct process_stat stat;
-    process_read(&stat);
+    process_read(&stat, process_started());
     uint64_t now_unix_ms = clock_unix_ms();
     cr_expect_leq(stat.started_unix_ms, now_unix_ms + 1000);
     cr_expect_geq(stat.started_unix_ms + 60000, now_unix_ms, "a test is not as old as that");
@@ -30,7 +30,7 @@ Test(process, counts_files_memory_and_time)
     struct process_stat before;
     struct process_stat after;
     int files[MORE_FILES];
-    process_read(&before);
+    process_read(&before, 0);
     for (size_t i = 0; i < MORE_FILES; i++) {
         files[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
         cr_assert_geq(files[i], 0);
@@ -39,7 +39,7 @@ Test(process, counts_files_memory_and_time)
     memset(bytes, 1, MORE_BYTES);
     do {
         bytes[before.cpu_us % MORE_BYTES]++;
-        process_read(&after);
+        process_read(&after, 0);
     } while (after.cpu_us < before.cpu_us + 20000);
     cr_expect_eq(after.open_files, before.open_files + MORE_FILES);
     cr_expect_geq(after.resident_bytes, before.resident_bytes + MORE_BYTES / 2);
