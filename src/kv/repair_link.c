@@ -7,8 +7,9 @@
 #include <string.h>
 
 #define ID_BYTES     ((size_t)16)
-#define ROUTES_MAX   ((size_t)65536) /* bytes of a list that is made again */
-#define MAIL_ROW_MAX (4 * MIB)       /* bytes of one that is read */
+#define AHEAD_MAX_MS (UINT64_C(24) * 3600 * 1000) /* no clock is */
+#define ROUTES_MAX   ((size_t)65536)              /* bytes of a list that is made again */
+#define MAIL_ROW_MAX (4 * MIB)                    /* bytes of one that is read */
 
 /* A key made of an id that is not of the account would be none of ours. */
 static bool is_foreign(const struct patient *patient, struct id id)
@@ -436,6 +437,11 @@ void repair_floor(struct patient *patient)
     uint64_t least = patient->rows->now_unix_ms;
     if (patient->at.shape != NULL && patient->at.shape->tag == 'M') {
         least = max_u64(least, id_unix_ms(patient->at.ids[0]));
+    }
+    if (least > patient->rows->now_unix_ms + AHEAD_MAX_MS) {
+        MAIL_TEXT(text, patient->at.ids[0]);
+        patient_left(patient, "%s is of a time far ahead, and all ids would be: delete it", text);
+        return;
     }
     enum err err = patient_get_shard_meta(patient, key, &row);
     if (err == ERR_CORRUPT) {

@@ -5,9 +5,12 @@
  * a crash before leaves rows that nobody asks for, which the next import of it takes away.
  */
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "kv/account_rows.h"
 #include "shards/shard_int.h"
+
+#define AHEAD_MAX_MS (UINT64_C(24) * 3600 * 1000) /* no clock is; ids follow no further */
 
 static enum err check_rows(const struct shard_import *body)
 {
@@ -59,6 +62,22 @@ static bool is_body(struct slice key)
     return shape != NULL && shape->row == ROW_CHUNK;
 }
 
+/* The other server's clock may be ahead: what comes is not to be given out once more here. */
+static void raise_floor(struct shard *shard, struct slice key)
+{
+    struct key_parts parts;
+    uint64_t last_ms = clock_unix_ms() + AHEAD_MAX_MS;
+    if (key_read(key, &parts) != ERR_OK) {
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parts.ids); i++) {
+        uint64_t ms = id_unix_ms(parts.ids[i]);
+        if (ms >= shard->ids.last_ms && ms <= last_ms) {
+            id_maker_init(&shard->ids, ms);
+        }
+    }
+}
+
 static void write_rows(struct shard *shard, const struct shard_import *body)
 {
     struct slice rest = body->rows;
@@ -72,6 +91,7 @@ static void write_rows(struct shard *shard, const struct shard_import *body)
         }
         bool is_whole = get_slice(&rest, &value);
         CHECK(is_whole); /* check_rows saw it */
+        raise_floor(shard, key);
         if (is_body(key)) {
             kv_batch_put_body(shard->filling->rows, key, value);
         } else {

@@ -114,7 +114,9 @@ static void forget(struct shard *shard, const struct staged *item)
         batch->unannounced = min_u64(batch->unannounced, ref.due_unix_ms);
     } else if (tag == 'Z' && !item->is_removal &&
                row_shard_meta_decode(item->value, &meta) == ERR_OK) {
-        shard->ids.last_ms = max_u64(shard->ids.last_ms, meta.id_floor_ms);
+        if (meta.id_floor_ms >= shard->ids.last_ms) {
+            id_maker_init(&shard->ids, meta.id_floor_ms);
+        }
     }
 }
 

@@ -538,3 +538,25 @@ Test(verify, keeps_room_for_damage_behind_many_notes)
     verify_free(verify);
     small_end(&small);
 }
+
+/* An id is the time that ids begin with from then on, for good. */
+Test(verify, raises_no_floor_to_a_time_that_has_not_come)
+{
+    struct small small;
+    struct arena arena;
+    struct row_shard_meta meta;
+    uint64_t done = 0;
+    crypto_init();
+    small_make(&small);
+    struct id mail = small_id(&small, 90);
+    memset(mail.bytes, 0xff, 6);
+    small_put_mail(&small, small.family, key_mail(small.account, mail),
+                   (struct row_mail){.id = mail, .status = FACT_MAIL_DELIVERED});
+    cr_expect_eq(run(&small, NULL).counts[VERIFY_ID_FLOOR], 1);
+    cr_expect_gt(mend(&small, false, &done), 0, "somebody is told");
+    arena_init(&arena, 4 * KIB, MIB);
+    cr_assert(small_get_shard_meta(&small, small.family, key_shard_meta(), &arena, &meta));
+    cr_expect_eq(meta.id_floor_ms, SMALL_NOW);
+    arena_fini(&arena);
+    small_end(&small);
+}

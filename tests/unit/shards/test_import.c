@@ -79,6 +79,34 @@ Test(import, account_is_there_with_its_own_row_and_not_before, .timeout = 120)
     rig_close(rig);
 }
 
+static struct id id_at(uint64_t unix_ms)
+{
+    struct id id = {.bytes = {0}};
+    for (size_t i = 0; i < 6; i++) {
+        id.bytes[i] = (uint8_t)(unix_ms >> (40 - 8 * i));
+    }
+    return id;
+}
+
+Test(import, ids_that_came_are_not_given_out_again, .timeout = 120)
+{
+    struct rig *rig = rig_open();
+    struct account_id account = account_random();
+    struct shard *shard = rig_state(rig, account);
+    uint64_t ahead_ms = clock_unix_ms() + UINT64_C(3600) * 1000; /* the other clock */
+    uint64_t never_ms = ahead_ms + UINT64_C(1000) * 24 * 3600 * 1000;
+    struct buf pack;
+    buf_init(&pack, MIB);
+    struct key key = key_mail(account, id_at(ahead_ms));
+    cr_assert_eq(import(rig, IMPORT_ROWS, account, one_row(&pack, key, SLICE("x"))), ERR_OK);
+    cr_expect_gt(id_unix_ms(shard_id(shard, account)), ahead_ms);
+    key = key_mail(account, id_at(never_ms));
+    cr_assert_eq(import(rig, IMPORT_ROWS, account, one_row(&pack, key, SLICE("x"))), ERR_OK);
+    cr_expect_lt(id_unix_ms(shard_id(shard, account)), never_ms);
+    buf_fini(&pack);
+    rig_close(rig);
+}
+
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 /* An account with a mail and a domain, as its file. */
