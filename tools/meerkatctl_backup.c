@@ -212,8 +212,8 @@ static void print_made(struct ctl *ctl, json_t *job)
            (long long)json_integer_value(ctl_member(report, "files")),
            size_text(ctl, (uint64_t)json_integer_value(ctl_member(report, "copiedBytes"))),
            json_is_true(ctl_member(report, "verified")) ? "; read back and whole" : "");
-    printf("%lld backups are kept there\n",
-           (long long)json_integer_value(ctl_member(report, "backups")));
+    json_int_t kept = json_integer_value(ctl_member(report, "backups"));
+    printf("%lld %s kept there\n", (long long)kept, kept == 1 ? "backup is" : "backups are");
     if (!json_is_true(ctl_member(report, "withKey"))) {
         printf("the master key is not in it: keep a copy of it elsewhere, for without it no backup "
                "can be used\n");
