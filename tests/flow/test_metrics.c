@@ -79,6 +79,29 @@ static int promtool(struct world *world, const char *what, const char *file, str
     return status;
 }
 
+static uint32_t count_of(struct slice text, const char *part)
+{
+    uint32_t count = 0;
+    size_t at;
+    while ((at = slice_find(text, slice_str(part))) != SIZE_MAX) {
+        text = slice_from(text, at + strlen(part));
+        count++;
+    }
+    return count;
+}
+
+/* Each alert is raised where something is wrong, and none where nothing is. */
+static void expect_alerts_fire(struct world *world, struct slice rules)
+{
+    const char *tests = source_file(world, "tests/support/alerts_test.yml");
+    const char *const argv[] = {"promtool", "test", "rules", tests, NULL};
+    struct slice said;
+    cr_assert_eq(world_tool(world, argv, SLICE(""), &said), 0, "%.*s", SLICE_FMT(said));
+    cr_assert_eq(count_of(rules, "- alert: "),
+                 count_of(world_read_file(world, tests), "labels: '{alertname="),
+                 "an alert is not in %s", tests);
+}
+
 static bool is_word(char c)
 {
     return ascii_is_alpha(c) || ascii_is_digit(c) || c == '_';
@@ -163,6 +186,7 @@ Test(metrics, are_a_page_that_prometheus_accepts_and_the_dashboard_and_alerts_as
     const char *alerts = source_file(world, "docs/alerts.yml");
     cr_assert_eq(promtool(world, "rules", alerts, SLICE("")), 0);
     struct slice rules = world_read_file(world, alerts);
+    expect_alerts_fire(world, rules);
     struct slice dashboard = world_read_file(world, source_file(world, "docs/grafana.json"));
     expect_dashboard(dashboard);
     cr_assert_gt(expect_known(world, dashboard, page), 100);
