@@ -304,7 +304,12 @@ static struct slice make_line(char out[WHO_BYTES + LINE_MAX], const char *who, s
     memcpy(out, who, WHO_BYTES);
     for (size_t i = 0; i < len; i++) {
         unsigned char byte = (unsigned char)text.data[i];
-        out[WHO_BYTES + i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+        unsigned char next = i + 1 < len ? (unsigned char)text.data[i + 1] : 0;
+        bool is_c1 = byte == 0xc2 && (next & 0xe0) == 0x80; /* U+0080 to U+009F */
+        out[WHO_BYTES + i] = byte < 0x20 || byte == 0x7f || is_c1 ? '?' : (char)byte;
+        if (is_c1) {
+            out[WHO_BYTES + ++i] = '?';
+        }
     }
     return slice_of(out, WHO_BYTES + len);
 }

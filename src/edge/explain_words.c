@@ -123,7 +123,12 @@ static const char *quoted(struct slice text, struct arena *arena)
     char *out = arena_bytes(arena, text.len + 1);
     for (size_t i = 0; i < text.len; i++) {
         unsigned char byte = (unsigned char)text.data[i];
-        out[i] = byte < 0x20 || byte == 0x7f ? ' ' : text.data[i];
+        unsigned char next = i + 1 < text.len ? (unsigned char)text.data[i + 1] : 0;
+        bool is_c1 = byte == 0xc2 && (next & 0xe0) == 0x80; /* U+0080 to U+009F */
+        out[i] = byte < 0x20 || byte == 0x7f || is_c1 ? ' ' : text.data[i];
+        if (is_c1) {
+            out[++i] = ' ';
+        }
     }
     out[text.len] = '\0';
     return out;

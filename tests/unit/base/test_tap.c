@@ -254,12 +254,12 @@ Test(tap, what_a_terminal_would_obey_is_replaced)
     struct tap_talk talk = {.number = 0};
     scene_init(&scene);
     start(&scene, &(struct tap_rule){.id = 1, .account = {7}});
-    say(&scene, &talk, "a\x1b[2Jb\r\n\tc\x7f");
+    say(&scene, &talk, "a\x1b[2Jb\r\n\tc\x7f\xc2\x9b\xc3\xa9");
     struct tap_page page = read_page(&scene, 1, 0);
     cr_assert_eq(page.line_count, 2);
     cr_expect(slice_equal(page.lines[0].text, SLICE("C: a?[2Jb")), "%.*s",
               SLICE_FMT(page.lines[0].text));
-    cr_expect(slice_equal(page.lines[1].text, SLICE("C: c?")));
+    cr_expect(slice_equal(page.lines[1].text, SLICE("C: c???\xc3\xa9")));
     tap_talk_end(&scene.table, &talk);
     scene_fini(&scene);
 }

@@ -124,7 +124,7 @@ static void hastened(struct scene *scene)
 }
 static void hostile(struct scene *scene)
 {
-    scene->delivery.last.response = SLICE("\x1b[2Jgone\nfor good");
+    scene->delivery.last.response = SLICE("\x1b[2Jgone\nfor\xc2\x9bgood");
 }
 static void uncertain(struct scene *scene)
 {
@@ -331,7 +331,7 @@ static const struct {
     {no_dns, "waiting", false, "has no mail host", "dig MX dest.test"},
     {no_tls, "waiting", false, "could not be secured", "retry"},
     {hastened, "waiting", false, "as the operator wished", ""},
-    {hostile, "waiting", false, "\" [2Jgone for good\"", ""},
+    {hostile, "waiting", false, "\" [2Jgone for  good\"", ""},
     {uncertain, "waiting", false, "so it may arrive twice", ""},
     {scheduled, "scheduled", false, "Its sender wants it sent in 5 m, not before.", ""},
     {suspended, "suspended", true, "is suspended", "meerkatctl accounts resume acc_"},
