@@ -25,7 +25,7 @@
 #define WORLD_OPTIONS_MAX 40
 #define WORLD_PEERS_MAX   16
 #define WORLD_PASSED_MAX  8
-#define WORLD_WAIT_MS     15000 /* how long the helpers wait for anything; sanitizers are slow */
+#define WORLD_WAIT_MS     30000 /* how long the helpers wait for anything; sanitizers are slow */
 #define WORLD_HOST        "mail.meerkat.test"
 
 /* A child process other than the daemon. */
