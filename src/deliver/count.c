@@ -15,8 +15,8 @@
 
 #define COUNT_EVERY_MS 1000
 #define LABEL_WEBHOOK  1
-#define LABEL_PROVIDER 2    /* the first */
-#define OLDEST_SITES   1000 /* that are asked for their oldest entry, each time */
+#define LABEL_PROVIDER 2   /* the first */
+#define OLDEST_SITES   200 /* that are asked for their oldest entry, and all of providers */
 
 struct sum {
     uint64_t due[PRIORITY_COUNT];
@@ -95,8 +95,9 @@ static void count_sites(const struct deliver *deliver, uint64_t now_ms)
     uint32_t asked = 0;
     while ((site = site_table_next(deliver->sites, site)) != NULL) {
         const bool is_due = site->due[PRIORITY_TRANSACTIONAL] + site->due[PRIORITY_BULK] > 0;
-        const bool asks_oldest = is_due && asked < OLDEST_SITES;
-        asked += asks_oldest ? 1 : 0;
+        const bool is_provider = site->rules.is_provider; /* few, and an alert each */
+        const bool asks_oldest = is_due && (is_provider || asked < OLDEST_SITES);
+        asked += asks_oldest && !is_provider ? 1 : 0;
         add_site(&sums[deliver_site_label(site)], site, now_ms, asks_oldest);
     }
     for (uint32_t i = 0; i < LABEL_SITE_COUNT; i++) {
