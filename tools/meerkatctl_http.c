@@ -86,7 +86,11 @@ static CURLcode perform(struct ctl *ctl, const struct call *call, const char *bo
         return CURLE_FAILED_INIT;
     }
     struct curl_slist *headers = make_headers(ctl, call);
-    curl_easy_setopt(curl, CURLOPT_URL, ctl_text(ctl, "http://meerkatd%s", call->path));
+    struct buf url; /* not in the arena: who waits for days asks a million times */
+    buf_init(&url, MIB);
+    buf_add_format(&url, "http://meerkatd%s", call->path);
+    buf_add_byte(&url, '\0');
+    curl_easy_setopt(curl, CURLOPT_URL, url.data);
     curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, ctl->socket_path);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, call->method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -104,6 +108,7 @@ static CURLcode perform(struct ctl *ctl, const struct call *call, const char *bo
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
+    buf_fini(&url);
     return code;
 }
 

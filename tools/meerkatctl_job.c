@@ -112,9 +112,9 @@ bool ctl_job_is_done(json_t *job)
     return strcmp(ctl_member_text(job, "state"), "done") == 0;
 }
 
-static int get_job(struct ctl *ctl, const char *id, json_t **job)
+static int get_job(struct ctl *ctl, const char *path, json_t **job)
 {
-    const struct call call = {.method = "GET", .path = ctl_path(ctl, JOBS "/", id, "")};
+    const struct call call = {.method = "GET", .path = path};
     return ctl_call(ctl, &call, job);
 }
 
@@ -134,6 +134,7 @@ static int watch(struct ctl *ctl, json_t **job)
     struct timespec wait = {.tv_nsec = LOOK_MS * 1000000L};
     const char *id = ctl_text(ctl, "%s", ctl_member_text(*job, "id"));
     const char *type = ctl_text(ctl, "%s", ctl_member_text(*job, "type"));
+    const char *path = ctl_path(ctl, JOBS "/", id, "");
     bool is_terminal = isatty(STDERR_FILENO) == 1;
     (void)sigemptyset(&signals);        /* these fail for invalid signals only */
     (void)sigaddset(&signals, SIGINT);  /* likewise */
@@ -148,7 +149,7 @@ static int watch(struct ctl *ctl, json_t **job)
             return say_left(type, id);
         }
         json_t *next;
-        int status = get_job(ctl, id, &next);
+        int status = get_job(ctl, path, &next);
         if (status != EXIT_GOOD) {
             end_progress(is_terminal);
             return status;
@@ -248,7 +249,7 @@ int run_job(struct ctl *ctl)
                                   .path = ctl_path(ctl, JOBS "/", ctl->words[0], "")};
         status = ctl_call(ctl, &call, &job);
     } else {
-        status = get_job(ctl, ctl->words[0], &job);
+        status = get_job(ctl, ctl_path(ctl, JOBS "/", ctl->words[0], ""), &job);
     }
     if (status != EXIT_GOOD) {
         return status;
