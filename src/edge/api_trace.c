@@ -151,6 +151,10 @@ static void finish(struct request *request, struct walk *walk)
         answer_read(request, walk);
         break;
     case TAP_OP_STOP:
+        if (walk->err != ERR_OK && walk->err != ERR_QUOTA) {
+            api_fail(request, walk->err);
+            break;
+        }
         if (walk->err != ERR_OK) {
             api_fail_field(request, walk->err, SLICE(""),
                            SLICE("as many traces are on as there may be; each ends by itself"));
