@@ -197,6 +197,9 @@ static void judge(struct shard *shard, struct deliver_verify *verify)
     if (err != ERR_OK || row.status != DOMAIN_VERIFIED) {
         return; /* deleted, or judged by hand meanwhile */
     }
+    if (!claim_has_account(shard, id_account(verify->id))) {
+        return; /* an import that may be taken back: nothing is to be written beside it */
+    }
     domain_count_next(&row, checks);
     if (verify->has_gaps && !domain_may_send(checks)) {
         return; /* nobody knows */

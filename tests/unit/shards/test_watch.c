@@ -216,3 +216,20 @@ Test(watch, many_domains_are_looked_at_page_by_page, .timeout = TIMEOUT)
     watch(&it, &all_good, WATCH_PAGE + 6);
     close_scene(&it);
 }
+
+Test(watch, a_domain_of_an_account_that_is_not_there_yet_is_left_as_it_is, .timeout = TIMEOUT)
+{
+    static const struct domain_checks none;
+    struct scene it;
+    open_scene(&it);
+    uint32_t audits = audits_of(&it);
+    age(&it, DAY_MS, 0);
+    struct key key = key_account(it.account);
+    struct kv_batch *batch = kv_batch_new(place_shard_index(RIG_SHARDS, it.account));
+    kv_batch_delete(batch, key_slice(&key));
+    rig_write(it.rig, batch);
+    watch(&it, &none, 1);
+    cr_expect_eq(row_of(&it).failing_unix_ms, 0);
+    cr_expect_eq(audits_of(&it), audits, "no row is written that an import does not know of");
+    close_scene(&it);
+}
