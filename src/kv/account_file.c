@@ -149,7 +149,8 @@ enum err account_file_create(const char *path, struct slice passphrase,
     struct account_file *made = make(path);
     made->is_writing = true;
     made->temporary = copy_path(path, ".partial");
-    made->fd = open(made->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    (void)unlink(made->temporary); /* of one that was cut short */
+    made->fd = open(made->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (made->fd == -1) {
         enum err err = say_errno(why, "write", made->temporary);
         made->is_finished = true; /* nothing to remove */
@@ -312,7 +313,7 @@ enum err account_file_open(const char *path, struct slice passphrase,
 {
     struct stat info;
     struct account_file *made = make(path);
-    made->fd = open(path, O_RDONLY | O_CLOEXEC);
+    made->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe is not waited for */
     enum err err = ERR_OK;
     if (made->fd == -1 || fstat(made->fd, &info) == -1) {
         err = say_errno(why, "read", path);

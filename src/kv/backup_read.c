@@ -90,7 +90,7 @@ static uint32_t crc_add(const uint32_t table[256], uint32_t crc, const char *byt
 static enum err read_whole(int folder, const char *name, struct buf *out, char why[BACKUP_WHY_MAX])
 {
     char block[4096];
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd == -1) {
         return backup_say_errno(why, "read", name);
     }
@@ -336,7 +336,7 @@ static enum err begin_file(struct backup_read *read, const struct file *file,
                            char why[BACKUP_WHY_MAX])
 {
     read->crc = 0;
-    read->in = openat(read->folder, file->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    read->in = openat(read->folder, file->name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (read->in == -1) {
         return errno == ENOENT ? backup_say(why, ERR_CORRUPT, "the file %s of backup %u is missing",
                                             file->name, (unsigned)read->list.entry.id)

@@ -197,3 +197,20 @@ Test(account_rows, are_all_of_one_account_and_end_with_what_is_due_and_itself, .
     kv_close(kv);
     temp_folder_drop(rig.folder);
 }
+
+Test(account_file, waits_for_no_pipe, .timeout = 60)
+{
+    struct rig rig;
+    struct account_file *file;
+    struct account_file_head head = {.account = {7}};
+    char path[TEMP_PATH_MAX + 32];
+    rig_init(&rig);
+    cr_assert_eq(mkfifo(rig.path, 0600), 0);
+    cr_expect_eq(account_file_open(rig.path, PASSPHRASE, &head, &file, rig.why), ERR_BAD_FIELD);
+    cr_expect_eq(unlink(rig.path), 0);
+    (void)snprintf(path, sizeof path, "%s.partial", rig.path);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    cr_assert_eq(account_file_create(rig.path, PASSPHRASE, &head, &file, rig.why), ERR_OK);
+    account_file_close(file);
+    temp_folder_drop(rig.folder);
+}
