@@ -86,39 +86,16 @@ static bool does_matter(uint16_t status)
     return status == 401 || status == 403 || status == 413 || status == 429;
 }
 
-static const char *method_of(const struct request *request)
-{
-    switch (request->http.method) {
-    case HTTP_METHOD_GET:
-        return "GET";
-    case HTTP_METHOD_HEAD:
-        return "HEAD";
-    case HTTP_METHOD_POST:
-        return "POST";
-    case HTTP_METHOD_PUT:
-        return "PUT";
-    case HTTP_METHOD_PATCH:
-        return "PATCH";
-    case HTTP_METHOD_DELETE:
-        return "DELETE";
-    case HTTP_METHOD_OPTIONS:
-        return "OPTIONS";
-    case HTTP_METHOD_OTHER:
-        break;
-    }
-    return "other";
-}
-
 static void tell(const struct request *request, enum log_level level, const char *event,
                  const struct access_end *end)
 {
     const char *route = request->route == NULL ? "" : request->route->path;
     const char *err = end->err == ERR_OK ? "" : err_info(end->err)->name;
     LOG_LINE(level, event, LOG_ORIGIN(&request->origin),
-             LOG_ACCOUNT("account", request->caller.account), LOG_STR("method", method_of(request)),
-             LOG_STR("route", route), LOG_U64("status", end->status), LOG_STR("err", err),
-             LOG_U64("took_us", end->took_us), LOG_U64("bytes", end->bytes),
-             LOG_U64("left_out", end->left_out));
+             LOG_ACCOUNT("account", request->caller.account),
+             LOG_STR("method", http_method_text(request->http.method)), LOG_STR("route", route),
+             LOG_U64("status", end->status), LOG_STR("err", err), LOG_U64("took_us", end->took_us),
+             LOG_U64("bytes", end->bytes), LOG_U64("left_out", end->left_out));
 }
 
 void access_end(struct request *request, struct access_end *end)

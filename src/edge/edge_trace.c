@@ -53,29 +53,6 @@ void edge_trace_serve(struct edge *edge, struct msg *msg)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-static const char *method_text(enum http_method method)
-{
-    switch (method) {
-    case HTTP_METHOD_GET:
-        return "GET";
-    case HTTP_METHOD_HEAD:
-        return "HEAD";
-    case HTTP_METHOD_POST:
-        return "POST";
-    case HTTP_METHOD_PUT:
-        return "PUT";
-    case HTTP_METHOD_PATCH:
-        return "PATCH";
-    case HTTP_METHOD_DELETE:
-        return "DELETE";
-    case HTTP_METHOD_OPTIONS:
-        return "OPTIONS";
-    case HTTP_METHOD_OTHER:
-        break;
-    }
-    return "(another method)";
-}
-
 static bool is_harmless(struct slice name)
 {
     static const char *const names[] = {"host",
@@ -114,7 +91,7 @@ void edge_trace_request(struct request *request)
         return;
     }
     buf_init(head, HEAD_MAX);
-    buf_add_format(head, "%s ", method_text(http->method));
+    buf_add_format(head, "%s ", http_method_text(http->method));
     tap_path(http->path, head);
     if (http->query.len > 0) {
         struct arena arena;

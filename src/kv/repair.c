@@ -169,7 +169,7 @@ static void quarantine(struct patient *patient)
     bool has_pack = tag == 's' || tag == 'p'; /* it may decode, and its list be cut */
     struct slice value;
     if (patient_get(patient, &patient->finding->key, &value) != ERR_OK ||
-        (tag != 0 && !has_pack && verify_decode(patient->at.shape->row, value) == ERR_OK &&
+        (tag != 0 && !has_pack && row_check(patient->at.shape->row, value) == ERR_OK &&
          patient->finding->kind == VERIFY_ROW)) {
         return; /* it is gone, or was written anew */
     }

@@ -417,6 +417,22 @@ static void print_cut(struct json_writer *w, struct slice text)
     json_close_object(w);
 }
 
+enum err row_check(enum row_family family, struct slice bytes)
+{
+    switch (family) {
+#define ROW(name, NAME, version, fields)                                                           \
+    case ROW_##NAME: {                                                                             \
+        struct row_##name row;                                                                     \
+        return row_##name##_decode(bytes, &row);                                                   \
+    }
+        ROW_TABLE(ROW)
+#undef ROW
+    case ROW_FAMILY_COUNT:
+        break;
+    }
+    return ERR_CORRUPT;
+}
+
 static bool is_plain(struct slice text)
 {
     return slice_is_utf8(text) && !slice_has_control(text, "\t\r\n");

@@ -57,5 +57,7 @@ ROW_TABLE(ROW)
  * "(sealed)". */
 MUST_USE enum err row_print(enum row_family family, struct slice bytes, struct buf *out);
 const char *row_family_name(enum row_family family);
+/* Whether a row of that family decodes. ERR_CORRUPT when not. */
+MUST_USE enum err row_check(enum row_family family, struct slice bytes);
 
 #endif

@@ -332,22 +332,6 @@ static void check_directory(struct verify *verify, const struct cursor *cursor)
 
 /* ---- any other ------------------------------------------------------------------------------ */
 
-enum err verify_decode(enum row_family family, struct slice value)
-{
-    switch (family) {
-#define ROW(name, NAME, version, fields)                                                           \
-    case ROW_##NAME: {                                                                             \
-        struct row_##name row;                                                                     \
-        return row_##name##_decode(value, &row);                                                   \
-    }
-        ROW_TABLE(ROW)
-#undef ROW
-    case ROW_FAMILY_COUNT:
-        break;
-    }
-    return ERR_CORRUPT;
-}
-
 static void check_quarantine(struct verify *verify, const struct cursor *cursor)
 {
     struct row_quarantine row;
@@ -386,7 +370,7 @@ bool verify_other(struct verify *verify)
     }
     if (i < ARRAY_LEN(checks)) {
         checks[i].check(verify, cursor);
-    } else if (verify_decode(cursor->parts.shape->row, cursor->value) != ERR_OK) {
+    } else if (row_check(cursor->parts.shape->row, cursor->value) != ERR_OK) {
         bad_row(verify, cursor);
     }
     cursor_next(verify, cursor);

@@ -104,9 +104,6 @@ void verify_say_here(struct verify *verify, enum verify_kind kind, const struct 
 /* Whether the account is there; said once when it is not. */
 void verify_owner(struct verify *verify, const struct cursor *cursor);
 
-/* Whether a row of any family decodes. */
-MUST_USE enum err verify_decode(enum row_family family, struct slice value);
-
 /* ---- steps: one unit of a phase; false when the phase is over ------------------------------- */
 
 bool verify_outbox(struct verify *verify); /* O */

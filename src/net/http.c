@@ -112,6 +112,18 @@ struct http_codec *http_new(void)
     return codec;
 }
 
+const char *http_method_text(enum http_method method)
+{
+    static const char *const TEXTS[] = {
+        [HTTP_METHOD_GET] = "GET",         [HTTP_METHOD_HEAD] = "HEAD",
+        [HTTP_METHOD_POST] = "POST",       [HTTP_METHOD_PUT] = "PUT",
+        [HTTP_METHOD_PATCH] = "PATCH",     [HTTP_METHOD_DELETE] = "DELETE",
+        [HTTP_METHOD_OPTIONS] = "OPTIONS", [HTTP_METHOD_OTHER] = "other",
+    };
+    CHECK(method < ARRAY_LEN(TEXTS));
+    return TEXTS[method];
+}
+
 void http_free(struct http_codec *codec)
 {
     if (codec == NULL) {

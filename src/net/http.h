@@ -32,6 +32,8 @@ enum http_method {
     HTTP_METHOD_OPTIONS,
     HTTP_METHOD_OTHER,
 };
+/* "GET"; "other" for those that no route has. */
+const char *http_method_text(enum http_method method);
 
 struct http_header {
     struct slice name;  /* as sent; compare without case */

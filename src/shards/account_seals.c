@@ -114,23 +114,6 @@ static enum err turn_user(struct slice value, struct buf *out)
     return err;
 }
 
-/* Whether a row of that family can be read. */
-static enum err check_row(enum row_family family, struct slice value)
-{
-    switch (family) {
-#define ROW(name, NAME, version, fields)                                                           \
-    case ROW_##NAME: {                                                                             \
-        struct row_##name row;                                                                     \
-        return row_##name##_decode(value, &row);                                                   \
-    }
-        ROW_TABLE(ROW)
-#undef ROW
-    case ROW_FAMILY_COUNT:
-        break;
-    }
-    return ERR_CORRUPT;
-}
-
 static enum err turn_row(const struct account_seals *seals, struct slice key, struct slice value,
                          struct turn *turn, struct buf *out)
 {
@@ -152,7 +135,7 @@ static enum err turn_row(const struct account_seals *seals, struct slice key, st
     } else if (shape->row == ROW_USER) {
         err = turn_user(value, out);
     } else {
-        err = check_row(shape->row, value);
+        err = row_check(shape->row, value);
         buf_add(out, value);
     }
     return err == ERR_OK ? buf_err(out) : err;

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,7 +19,6 @@
 #include "support/world.h"
 
 #define PASSWORD       "correct horse"
-#define WORDS_MAX      24
 #define ANSWER_SECONDS 30
 
 enum { DONE, REFUSED, USAGE, UNREACHABLE };
@@ -34,32 +32,11 @@ struct said {
     json_t *json;
 };
 
-static const char *program(struct world *world)
-{
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    if (build != NULL) {
-        return world_text(world, "%s/meerkatctl", build);
-    }
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    return world_text(world, "%s/meerkatctl", self);
-}
-
 /* The words are separated by single spaces; input is what it reads. */
 static struct said run_with(struct world *world, const char *input, const char *words)
 {
-    struct slice rest = slice_str(words);
-    const char *argv[WORDS_MAX] = {program(world), "--data", world->data};
     struct said said = {.json = NULL};
-    size_t count = 3;
-    while (rest.len > 0) {
-        cr_assert_lt(count, WORDS_MAX - 1);
-        argv[count++] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
-    }
-    said.status = world_tool(world, argv, slice_str(input), &said.text);
+    said.status = world_ctl(world, NULL, words, slice_str(input), &said.text);
     said.json = json_loadb(said.text.data != NULL ? said.text.data : "", said.text.len,
                            JSON_DECODE_ANY, NULL);
     if (said.json != NULL) {
@@ -245,7 +222,7 @@ static int run_as_other(struct world *world, struct slice *text)
     const char *copy = world_text(world, "%s/meerkatctl", world->dir);
     const char *argv[] = {"setpriv",        "--reuid", "65534", "--clear-groups", copy, "--socket",
                           socket_of(world), "server",  NULL};
-    world_write_file(world, copy, world_read_file(world, program(world)));
+    world_write_file(world, copy, world_read_file(world, world_program(world, "meerkatctl")));
     cr_assert_eq(chmod(copy, 0755), 0);
     return world_tool(world, argv, SLICE(""), text);
 }

@@ -15,9 +15,8 @@
 #include "support/load.h"
 #include "support/world.h"
 
-#define WORDS_MAX 20
-#define CONNS     4
-#define MAILS     150
+#define CONNS 4
+#define MAILS 150
 
 struct said {
     int status;
@@ -33,32 +32,11 @@ struct scene {
     const char *folder;
 };
 
-static const char *program(struct world *world)
-{
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    if (build != NULL) {
-        return world_text(world, "%s/meerkatctl", build);
-    }
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    return world_text(world, "%s/meerkatctl", self);
-}
-
 /* meerkatctl for the daemon of that data folder. */
 static struct said ctl_of(struct world *world, const char *data, const char *words)
 {
-    struct slice rest = slice_str(words);
-    const char *argv[WORDS_MAX] = {program(world), "--data", data};
     struct said said = {.json = NULL};
-    size_t count = 3;
-    while (rest.len > 0) {
-        cr_assert_lt(count, WORDS_MAX - 1);
-        argv[count++] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
-    }
-    said.status = world_tool(world, argv, SLICE(""), &said.text);
+    said.status = world_ctl(world, data, words, SLICE(""), &said.text);
     said.json = json_loadb(said.text.data != NULL ? said.text.data : "", said.text.len,
                            JSON_DECODE_ANY, NULL);
     if (said.json != NULL) {

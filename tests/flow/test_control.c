@@ -49,14 +49,9 @@ static struct reply *done(struct world *world, const char *method, const char *p
 /* meerkatctl's exit status, and what it printed; up to three words. */
 static int ctl(struct world *world, const char *const words[3], struct slice *text)
 {
-    const char *build = getenv("MEERKAT_BUILD");
-    const char *argv[] = {world_text(world, "%s/meerkatctl", build != NULL ? build : "."),
-                          "--data",
-                          world->data,
-                          words[0],
-                          words[1],
-                          words[1] != NULL ? words[2] : NULL,
-                          NULL};
+    const char *argv[] = {
+        world_program(world, "meerkatctl"), "--data", world->data, words[0], words[1],
+        words[1] != NULL ? words[2] : NULL, NULL};
     return world_tool(world, argv, SLICE(""), text);
 }
 

@@ -7,7 +7,6 @@
 #include <criterion/criterion.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,24 +14,10 @@
 #include "support/client.h"
 #include "support/world.h"
 
-#define ARGS_MAX 12
-
 /* The tool with these words, parted by blanks; its exit status. */
 static int ctl(struct world *world, const char *words, struct slice *text)
 {
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    const char *argv[ARGS_MAX + 4] = {
-        world_text(world, "%s/meerkatctl", build != NULL ? build : self), "--data", world->data};
-    struct slice rest = slice_str(words);
-    for (size_t i = 3; rest.len > 0 && i < ARGS_MAX + 3; i++) {
-        argv[i] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
-    }
-    return world_tool(world, argv, SLICE(""), text);
+    return world_ctl(world, NULL, words, SLICE(""), text);
 }
 
 struct said {

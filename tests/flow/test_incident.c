@@ -22,10 +22,9 @@
 #include "support/ledger.h"
 #include "support/world.h"
 
-#define ARGS_MAX 12
-#define MAILS    6 /* to the site that puts off */
-#define SLOW_MS  300
-#define WRONG    4 /* exit status: something is wrong with what was looked at */
+#define MAILS   6 /* to the site that puts off */
+#define SLOW_MS 300
+#define WRONG   4 /* exit status: something is wrong with what was looked at */
 
 struct night {
     struct world *world;
@@ -45,20 +44,8 @@ struct said {
 /* The tool with these words, parted by blanks. */
 static struct said ctl(struct world *world, const char *words)
 {
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    const char *argv[ARGS_MAX + 4] = {
-        world_text(world, "%s/meerkatctl", build != NULL ? build : self), "--data", world->data};
-    struct slice rest = slice_str(words);
-    for (size_t i = 3; rest.len > 0 && i < ARGS_MAX + 3; i++) {
-        argv[i] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
-    }
     struct said said;
-    said.status = world_tool(world, argv, SLICE(""), &said.text);
+    said.status = world_ctl(world, NULL, words, SLICE(""), &said.text);
     said.json = json_loadb(said.text.data, said.text.len, JSON_DISABLE_EOF_CHECK, NULL);
     if (said.json != NULL) {
         json_array_append_new(world->documents, said.json);

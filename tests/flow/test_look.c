@@ -44,9 +44,7 @@ static size_t cut_words(struct world *world, const char *line, const char *argv[
 
 static struct said run(struct world *world, const char *line)
 {
-    const char *build = getenv("MEERKAT_BUILD");
-    const char *argv[WORDS_MAX] = {world_text(world, "%s/meerkatctl", build != NULL ? build : "."),
-                                   "--data", world->data};
+    const char *argv[WORDS_MAX] = {world_program(world, "meerkatctl"), "--data", world->data};
     struct said said = {.json = NULL};
     (void)cut_words(world, line, argv);
     said.status = world_tool(world, argv, SLICE(""), &said.text);

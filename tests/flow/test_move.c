@@ -7,40 +7,16 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "support/verify.h"
 #include "support/world.h"
 
-#define WORDS_MAX  20
 #define PASSPHRASE "a horse that is correct\n"
-
-static const char *program(struct world *world)
-{
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    if (build != NULL) {
-        return world_text(world, "%s/meerkatctl", build);
-    }
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    return world_text(world, "%s/meerkatctl", self);
-}
 
 static int run(struct world *world, const char *input, const char *words, struct slice *text)
 {
-    struct slice rest = slice_str(words);
-    const char *argv[WORDS_MAX] = {program(world), "--data", world->data};
-    size_t count = 3;
-    while (rest.len > 0) {
-        cr_assert_lt(count, WORDS_MAX - 1);
-        argv[count++] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
-    }
-    return world_tool(world, argv, slice_str(input), text);
+    return world_ctl(world, NULL, words, slice_str(input), text);
 }
 
 static void good(struct world *world, const char *input, const char *words)

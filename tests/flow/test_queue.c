@@ -6,9 +6,7 @@
 #include <criterion/criterion.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "support/world.h"
 
@@ -200,14 +198,8 @@ Test(queue, a_site_that_is_moved_is_sent_from_another_pool)
 
 static int ctl(struct world *world, const char *verb, const char *option, struct slice *text)
 {
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    const char *program = world_text(world, "%s/meerkatctl", build != NULL ? build : self);
-    const char *argv[] = {program, "--data", world->data, "queue", verb, option, NULL};
+    const char *argv[] = {
+        world_program(world, "meerkatctl"), "--data", world->data, "queue", verb, option, NULL};
     return world_tool(world, argv, SLICE(""), text);
 }
 

@@ -18,9 +18,8 @@
 #include "support/load.h"
 #include "support/world.h"
 
-#define WORDS_MAX 16
-#define LOOKS     8
-#define LOAD_MS   150 /* of load for each look */
+#define LOOKS   8
+#define LOAD_MS 150 /* of load for each look */
 
 enum { DONE, REFUSED, USAGE, UNREACHABLE, WRONG };
 
@@ -31,16 +30,8 @@ TestSuite(repair, .timeout = 120);
 /* meerkatctl with --json; its exit status. */
 static int ctl(struct world *world, const char *words, json_t **document)
 {
-    const char *build = getenv("MEERKAT_BUILD");
-    const char *argv[WORDS_MAX] = {world_text(world, "%s/meerkatctl", build != NULL ? build : "."),
-                                   "--data", world->data, "--json"};
-    struct slice rest = slice_str(words);
     struct slice said;
-    size_t count = 4;
-    while (rest.len > 0 && count < WORDS_MAX - 1) {
-        argv[count++] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
-    }
-    int status = world_tool(world, argv, SLICE(""), &said);
+    int status = world_ctl(world, NULL, world_text(world, "--json %s", words), SLICE(""), &said);
     size_t at = 0; /* what standard error said is in front */
     while (at < said.len && said.data[at] != '{' && said.data[at] != '[') {
         at++;

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -249,13 +248,7 @@ Test(trace, traces_are_few_end_by_themselves_and_the_tool_prints_them)
     (void)world_ready_to_send(world);
     const char *const ids[] = {watch(world, "{\"site\":\"a.test\"}"),
                                watch(world, "{\"site\":\"b\"}"), watch(world, "{\"site\":\"c\"}")};
-    const char *build = getenv("MEERKAT_BUILD");
-    char self[4096];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    cr_assert_gt(len, 0);
-    self[len] = '\0';
-    *strrchr(self, '/') = '\0';
-    const char *tool = world_text(world, "%s/meerkatctl", build != NULL ? build : self);
+    const char *tool = world_program(world, "meerkatctl");
     const char *said = world_text(world, "%s/said", world->dir);
     const char *told = world_text(world, "%s/told", world->dir);
     const char *command =

@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 
+#define TOOL_WORDS_MAX 24
 #define STOP_WAIT_MS   30000 /* more than drain_ms */
 #define POLL_NS        4000000
 #define LOG_TAIL_BYTES 6000
@@ -817,6 +818,19 @@ int world_tool(struct world *world, const char *const *argv, struct slice input,
         *output = said;
     }
     return status;
+}
+
+int world_ctl(struct world *world, const char *data, const char *words, struct slice input,
+              struct slice *output)
+{
+    const char *argv[TOOL_WORDS_MAX + 4] = {world_program(world, "meerkatctl"), "--data",
+                                            data != NULL ? data : world->data};
+    struct slice rest = slice_str(words);
+    for (size_t i = 3; rest.len > 0; i++) {
+        CHECK(i < TOOL_WORDS_MAX + 3);
+        argv[i] = arena_cstr(&world->arena, slice_cut(&rest, ' '));
+    }
+    return world_tool(world, argv, input, output);
 }
 
 void world_verify(struct world *world)

@@ -207,6 +207,10 @@ const char *world_program(struct world *world, const char *name);
  * NULL. Returns its exit status. */
 int world_tool(struct world *world, const char *const *argv, struct slice input,
                struct slice *output);
+/* meerkatctl for the daemon of that data folder, NULL: the world's own. The words are parted by
+ * single blanks. */
+int world_ctl(struct world *world, const char *data, const char *words, struct slice input,
+              struct slice *output);
 
 /* ---- small things -----------------------------------------------------------------------------
  */
