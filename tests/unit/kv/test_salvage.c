@@ -53,14 +53,14 @@ static void copy_folder(const char *from, const char *to)
     DIR *dir = opendir(from);
     CHECK(dir != NULL && mkdir(to, 0700) == 0);
     for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        char source[2 * TEMP_PATH_MAX];
-        char target[2 * TEMP_PATH_MAX];
+        char source[1024]; /* our paths are short */
+        char target[1024];
         static char bytes[8 * MIB];
         if (entry->d_name[0] == '.') {
             continue;
         }
-        (void)snprintf(source, sizeof source, "%s/%s", from, entry->d_name);
-        (void)snprintf(target, sizeof target, "%s/%s", to, entry->d_name);
+        CHECK(snprintf(source, sizeof source, "%s/%s", from, entry->d_name) < 1024);
+        CHECK(snprintf(target, sizeof target, "%s/%s", to, entry->d_name) < 1024);
         FILE *in = fopen(source, "r");
         FILE *out = fopen(target, "w");
         CHECK(in != NULL && out != NULL);
