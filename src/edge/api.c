@@ -340,6 +340,16 @@ void api_u64(struct json_writer *w, const char *name, uint64_t value)
     json_u64(w, value);
 }
 
+void api_u64_or_null(struct json_writer *w, const char *name, uint64_t value)
+{
+    json_key(w, name);
+    if (value != 0) {
+        json_u64(w, value);
+    } else {
+        json_nil(w);
+    }
+}
+
 void api_bool(struct json_writer *w, const char *name, bool value)
 {
     json_key(w, name);

@@ -68,12 +68,7 @@ void admin_write_user(struct json_writer *w, const struct row_user *user)
     api_bool(w, "isAdmin", user->is_admin);
     api_bool(w, "emailVerified", user->is_email_verified);
     api_u64(w, "createdAt", user->created_unix_ms);
-    json_key(w, "lastLoginAt");
-    if (user->last_login_unix_ms != 0) {
-        json_u64(w, user->last_login_unix_ms);
-    } else {
-        json_nil(w);
-    }
+    api_u64_or_null(w, "lastLoginAt", user->last_login_unix_ms);
     json_close_object(w);
 }
 

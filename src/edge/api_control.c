@@ -89,16 +89,6 @@ static void ask(struct request *request, struct msg *msg, request_msg_fn *on_ret
     }
 }
 
-static void time_or_null(struct json_writer *w, const char *name, uint64_t unix_ms)
-{
-    json_key(w, name);
-    if (unix_ms != 0) {
-        json_u64(w, unix_ms);
-    } else {
-        json_nil(w);
-    }
-}
-
 /* ---- the log -------------------------------------------------------------------------------- */
 
 static void on_log(struct request *request, struct msg *msg)
@@ -117,7 +107,7 @@ static void on_log(struct request *request, struct msg *msg)
         json_open_object(&body.w);
         api_text_or_null(&body.w, "event", line->event);
         api_text(&body.w, "level", slice_str(log_level_name(line->level)));
-        time_or_null(&body.w, "untilAt", line->until_unix_ms);
+        api_u64_or_null(&body.w, "untilAt", line->until_unix_ms);
         api_text_or_null(&body.w, "then", goes_back ? then : SLICE(""));
         json_close_object(&body.w);
     }
@@ -189,8 +179,8 @@ static void on_drain(struct request *request, struct msg *msg)
     json_open_object(&body.w);
     api_text(&body.w, "state", slice_str(states[drain->phase]));
     api_bool(&body.w, "stop", drain->is_stop);
-    time_or_null(&body.w, "sinceAt", drain->since_unix_ms);
-    time_or_null(&body.w, "untilAt", drain->until_unix_ms);
+    api_u64_or_null(&body.w, "sinceAt", drain->since_unix_ms);
+    api_u64_or_null(&body.w, "untilAt", drain->until_unix_ms);
     json_key(&body.w, "left");
     json_open_object(&body.w);
     api_u64(&body.w, "entries", drain->entries);

@@ -333,12 +333,7 @@ static void on_health(struct request *request, struct msg *msg)
     struct api_body body;
     api_json_start(&body);
     json_open_object(&body.w);
-    json_key(&body.w, "checkedAt");
-    if (row->health_unix_ms != 0) {
-        json_u64(&body.w, row->health_unix_ms);
-    } else {
-        json_nil(&body.w);
-    }
+    api_u64_or_null(&body.w, "checkedAt", row->health_unix_ms);
     json_key(&body.w, "checks");
     json_open_array(&body.w);
     while (get_slice(&rest, &name) && get_slice(&rest, &status) && get_slice(&rest, &found) &&

@@ -78,6 +78,7 @@ void api_id(struct json_writer *w, const char *name, enum id_kind kind, struct i
 void api_text(struct json_writer *w, const char *name, struct slice text);
 void api_text_or_null(struct json_writer *w, const char *name, struct slice text);
 void api_u64(struct json_writer *w, const char *name, uint64_t value);
+void api_u64_or_null(struct json_writer *w, const char *name, uint64_t value); /* 0: null */
 void api_bool(struct json_writer *w, const char *name, bool value);
 void api_metadata(struct json_writer *w, struct slice pack);
 void api_pack(struct json_writer *w, const char *name, struct slice pack); /* a list of texts */

@@ -71,16 +71,6 @@ static uint64_t left_ms(const struct keep_view *view)
     return (uint64_t)((double)spent_ms * (double)(view->total - view->done) / (double)view->done);
 }
 
-static void number_or_null(struct json_writer *w, const char *name, uint64_t number)
-{
-    json_key(w, name);
-    if (number != 0) {
-        json_u64(w, number);
-    } else {
-        json_nil(w);
-    }
-}
-
 static void write_job(struct json_writer *w, const struct keep_view *view)
 {
     char id[48];
@@ -95,11 +85,11 @@ static void write_job(struct json_writer *w, const struct keep_view *view)
     api_bool(w, "cancelling", view->is_cancelling);
     api_text_or_null(w, "by", view->by);
     api_u64(w, "startedAt", view->started_unix_ms);
-    number_or_null(w, "endedAt", view->ended_unix_ms);
+    api_u64_or_null(w, "endedAt", view->ended_unix_ms);
     api_u64(w, "done", view->done);
-    number_or_null(w, "total", view->total);
+    api_u64_or_null(w, "total", view->total);
     api_text(w, "unit", view->unit);
-    number_or_null(w, "leftMs", left_ms(view));
+    api_u64_or_null(w, "leftMs", left_ms(view));
     api_text_or_null(w, "working", view->at);
     api_u64(w, "problems", view->problems);
     api_text_or_null(w, "error", is_failed ? sentence : SLICE(""));

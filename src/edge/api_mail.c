@@ -67,12 +67,7 @@ void api_mail_members(struct json_writer *w, const struct row_mail *mail)
     api_u64(w, "size_bytes", mail->size_bytes);
     const char *status = is_inbound ? "" : mail_status_text((enum mail_status)mail->status);
     api_text_or_null(w, "send_status", slice_str(status));
-    json_key(w, "scheduled_at");
-    if (mail->scheduled_unix_ms != 0) {
-        json_u64(w, mail->scheduled_unix_ms);
-    } else {
-        json_nil(w);
-    }
+    api_u64_or_null(w, "scheduled_at", mail->scheduled_unix_ms);
     api_text_or_null(w, "webhook_status", webhook_status(mail));
     if (!is_inbound) {
         api_u64(w, "opens", mail->opens);
@@ -103,16 +98,6 @@ static void write_attempt(struct json_writer *w, const struct attempt_view *view
     api_text_or_null(w, "source", row->source);
     api_text_or_null(w, "transcript", view->transcript);
     json_close_object(w);
-}
-
-static void write_time_or_null(struct json_writer *w, const char *name, uint64_t unix_ms)
-{
-    json_key(w, name);
-    if (unix_ms != 0) {
-        json_u64(w, unix_ms);
-    } else {
-        json_nil(w);
-    }
 }
 
 /* How its recipient may unsubscribe, as the mail has it in List-Unsubscribe. */
@@ -155,12 +140,12 @@ static void write_delivery(struct request *request, struct json_writer *w,
     api_text_or_null(w, "bounceClass", row->bounce_class);
     api_text_or_null(w, "remote_host", row->remote_host);
     api_text_or_null(w, "tls", row->tls);
-    write_time_or_null(w, "next_attempt_at", row->next_attempt_unix_ms);
+    api_u64_or_null(w, "next_attempt_at", row->next_attempt_unix_ms);
     if (!is_hook) {
         api_u64(w, "opens", row->opens);
         api_u64(w, "clicks", row->clicks);
-        write_time_or_null(w, "opened_at", row->opened_unix_ms);
-        write_time_or_null(w, "clicked_at", row->clicked_unix_ms);
+        api_u64_or_null(w, "opened_at", row->opened_unix_ms);
+        api_u64_or_null(w, "clicked_at", row->clicked_unix_ms);
         write_unsubscribe(request, w, mail, view);
     }
     json_key(w, "log");

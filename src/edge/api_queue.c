@@ -57,16 +57,6 @@ static bool fail(struct request *request, const char *param, const char *sentenc
     return false;
 }
 
-static void time_or_null(struct json_writer *w, const char *name, uint64_t unix_ms)
-{
-    json_key(w, name);
-    if (unix_ms != 0) {
-        json_u64(w, unix_ms);
-    } else {
-        json_nil(w);
-    }
-}
-
 static void account_or_null(struct json_writer *w, const char *name, struct account_id account)
 {
     char text[ID_TEXT_MAX];
@@ -76,7 +66,7 @@ static void account_or_null(struct json_writer *w, const char *name, struct acco
 
 static void number_or_null(struct json_writer *w, const char *name, uint64_t number)
 {
-    time_or_null(w, name, number); /* 0 is none here as well */
+    api_u64_or_null(w, name, number); /* 0 is none here as well */
 }
 
 /* ---- pages ---------------------------------------------------------------------------------- */
@@ -99,10 +89,10 @@ void api_queue_site(struct json_writer *w, const struct queue_site *site)
     number_or_null(w, "ratePerMin", site->rate);
     api_u64(w, "messagesPerConnection", site->mails_per_conn);
     api_u64(w, "failures", site->failures);
-    time_or_null(w, "closedUntil", site->closed_until_unix_ms);
+    api_u64_or_null(w, "closedUntil", site->closed_until_unix_ms);
     api_text_or_null(w, "reason", site->reason);
-    time_or_null(w, "reasonAt", site->failed_unix_ms);
-    time_or_null(w, "oldestDueAt", site->oldest_unix_ms);
+    api_u64_or_null(w, "reasonAt", site->failed_unix_ms);
+    api_u64_or_null(w, "oldestDueAt", site->oldest_unix_ms);
     api_u64(w, "delivered", site->delivered_total);
     api_u64(w, "throttled", site->throttled_total);
     api_bool(w, "paused", site->is_held);
@@ -151,7 +141,7 @@ static void on_accounts(struct request *request, struct msg *msg)
         api_u64(&body.w, "entries", account->entries);
         api_u64(&body.w, "due", account->due);
         api_u64(&body.w, "open", account->open);
-        time_or_null(&body.w, "oldestDueAt", account->oldest_unix_ms);
+        api_u64_or_null(&body.w, "oldestDueAt", account->oldest_unix_ms);
         api_bool(&body.w, "paused", account->is_held);
         json_close_object(&body.w);
     }
@@ -175,8 +165,8 @@ static void on_holds(struct request *request, struct msg *msg)
         api_text_or_null(&body.w, "pool", hold->pool);
         api_text_or_null(&body.w, "reason", hold->reason);
         api_text_or_null(&body.w, "by", hold->by);
-        time_or_null(&body.w, "sinceAt", hold->since_unix_ms);
-        time_or_null(&body.w, "untilAt", hold->until_unix_ms);
+        api_u64_or_null(&body.w, "sinceAt", hold->since_unix_ms);
+        api_u64_or_null(&body.w, "untilAt", hold->until_unix_ms);
         json_close_object(&body.w);
     }
     close_page(request, &body, SLICE(""));

@@ -27,12 +27,7 @@ static void write_steps(struct json_writer *w, const char *name, const uint32_t 
     json_open_array(w);
     for (uint32_t i = 0; i < QUEUE_STEPS; i++) {
         json_open_object(w);
-        json_key(w, "upToSeconds");
-        if (queue_step_s(i) != 0) {
-            json_u64(w, queue_step_s(i));
-        } else {
-            json_nil(w);
-        }
+        api_u64_or_null(w, "upToSeconds", queue_step_s(i));
         api_u64(w, "count", counts[i]);
         json_close_object(w);
     }

@@ -334,12 +334,7 @@ static void on_replayed(struct request *request, struct msg *msg)
     json_open_object(&body.w);
     api_bool(&body.w, "ok", true);
     api_u64(&body.w, "count", route->call_count);
-    json_key(&body.w, "next");
-    if (route->next_unix_ms != 0) {
-        json_u64(&body.w, route->next_unix_ms);
-    } else {
-        json_nil(&body.w);
-    }
+    api_u64_or_null(&body.w, "next", route->next_unix_ms);
     json_close_object(&body.w);
     api_json_send(request, 200, &body);
 }

@@ -49,20 +49,6 @@ static const char *account_of(struct world *world)
     return id;
 }
 
-static const char *record_of(const struct reply *domain, const char *name)
-{
-    size_t index;
-    json_t *record;
-    json_array_foreach(reply_at(domain, "dns"), index, record)
-    {
-        if (strcmp(json_string_value(json_object_get(record, "name")), name) == 0) {
-            return json_string_value(json_object_get(record, "value"));
-        }
-    }
-    cr_assert(false, "there is no record %s", name);
-    return "";
-}
-
 /* Signed so that the records which were published for the old server prove it. */
 static void check_signatures(const struct reply *domain, struct slice mail)
 {
@@ -78,7 +64,7 @@ static void check_signatures(const struct reply *domain, struct slice mail)
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         char entry[2048];
         int len =
-            snprintf(entry, sizeof entry, "%s%c%s", keys[i], '\0', record_of(domain, keys[i]));
+            snprintf(entry, sizeof entry, "%s%c%s", keys[i], '\0', reply_record(domain, keys[i]));
         cr_assert_lt((size_t)len, sizeof entry);
         verify_put(pipe, "record", slice_of(entry, (size_t)len));
     }

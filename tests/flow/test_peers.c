@@ -64,20 +64,6 @@ static struct reply *begin(struct world *world, const struct postfix *postfix)
 
 /* ---- DKIM by others -------------------------------------------------------------------------- */
 
-static const char *record_of(const struct reply *domain, const char *name)
-{
-    size_t index;
-    json_t *record;
-    json_array_foreach(reply_at(domain, "dns"), index, record)
-    {
-        if (strcmp(json_string_value(json_object_get(record, "name")), name) == 0) {
-            return json_string_value(json_object_get(record, "value"));
-        }
-    }
-    cr_assert(false, "there is no record %s", name);
-    return "";
-}
-
 static const char *const key_names[] = {"mk1._domainkey.send.test", "mk2._domainkey.send.test"};
 
 static void check_with_dkimpy(const char *name, struct slice mail, const struct reply *domain)
@@ -90,7 +76,7 @@ static void check_with_dkimpy(const char *name, struct slice mail, const struct 
     for (size_t i = 0; i < ARRAY_LEN(key_names); i++) {
         char entry[2048];
         int len = snprintf(entry, sizeof entry, "%s%c%s", key_names[i], '\0',
-                           record_of(domain, key_names[i]));
+                           reply_record(domain, key_names[i]));
         cr_assert_lt((size_t)len, sizeof entry);
         verify_put(pipe, "record", slice_of(entry, (size_t)len));
     }
@@ -105,8 +91,8 @@ static struct slice ask_opendkim(struct world *world, struct slice mail, const s
     const char *conf = world_text(world, "%s/opendkim.conf", world->dir);
     const char *file = world_text(world, "%s/opendkim.eml", world->dir);
     const char *lines =
-        world_text(world, "%s %s\n%s %s\n", key_names[0], record_of(domain, key_names[0]),
-                   key_names[1], record_of(domain, key_names[1]));
+        world_text(world, "%s %s\n%s %s\n", key_names[0], reply_record(domain, key_names[0]),
+                   key_names[1], reply_record(domain, key_names[1]));
     world_write_file(world, keys, slice_str(lines));
     world_write_file(world, conf,
                      slice_str(world_text(world, "Mode v\nTestPublicKeys %s\nSyslog no\n", keys)));

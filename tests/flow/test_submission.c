@@ -122,20 +122,6 @@ static const char *id_in(struct scene *scene, const char *said)
 
 /* ---- clients --------------------------------------------------------------------------------- */
 
-static const char *record_of(const struct reply *domain, const char *name)
-{
-    size_t index;
-    json_t *record;
-    json_array_foreach(reply_at(domain, "dns"), index, record)
-    {
-        if (strcmp(json_string_value(json_object_get(record, "name")), name) == 0) {
-            return json_string_value(json_object_get(record, "value"));
-        }
-    }
-    cr_assert(false, "there is no record %s", name);
-    return "";
-}
-
 /* The n-th mail of the sink as it was sent, without the lines that the sink put in front. */
 static struct slice sent_mail(struct scene *scene, uint32_t number)
 {
@@ -159,7 +145,7 @@ static void check_signatures(struct scene *scene, const char *name, struct slice
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         char entry[2048];
         int len =
-            snprintf(entry, sizeof entry, "%s%c%s", keys[i], '\0', record_of(domain, keys[i]));
+            snprintf(entry, sizeof entry, "%s%c%s", keys[i], '\0', reply_record(domain, keys[i]));
         cr_assert_lt((size_t)len, sizeof entry);
         verify_put(pipe, "record", slice_of(entry, (size_t)len));
     }

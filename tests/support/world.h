@@ -148,6 +148,8 @@ struct reply *world_post(struct world *world, const char *path, const char *fmt,
 json_t *reply_at(const struct reply *reply, const char *path);
 const char *reply_text(const struct reply *reply, const char *path);
 long long reply_int(const struct reply *reply, const char *path);
+/* The value of a record that a domain wants published; a test fails without it. */
+const char *reply_record(const struct reply *domain, const char *name);
 /* Members of an array or object, or 0. */
 size_t reply_count(const struct reply *reply, const char *path);
 /* A header's value, or the empty slice. */

@@ -154,6 +154,21 @@ long long reply_int(const struct reply *reply, const char *path)
     return json_is_integer(at) ? json_integer_value(at) : -1;
 }
 
+const char *reply_record(const struct reply *domain, const char *name)
+{
+    size_t index;
+    json_t *record;
+    json_array_foreach(reply_at(domain, "dns"), index, record)
+    {
+        if (strcmp(json_string_value(json_object_get(record, "name")), name) == 0) {
+            return json_string_value(json_object_get(record, "value"));
+        }
+    }
+    fprintf(stderr, "there is no record %s\n", name);
+    CHECK(false);
+    return "";
+}
+
 size_t reply_count(const struct reply *reply, const char *path)
 {
     json_t *at = reply_at(reply, path);
